@@ -1,0 +1,5 @@
+//! `xcache-save`, built for the tests.
+
+fn main() -> std::process::ExitCode {
+    xcache_save::main()
+}

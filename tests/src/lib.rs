@@ -1,0 +1,1 @@
+//! Support for the integration tests: servers, fixtures and the programs under test.

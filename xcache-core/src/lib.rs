@@ -1,0 +1,24 @@
+//! Mechanisms of xcache, in the order in which data flows through them.
+//!
+//! `store` and `archive` know nothing of each other; `transfer` joins them. `cli`, `github` and `report` are for the
+//! programs only. See `ARCHITECTURE.md` for the map and `docs/format.md` for the law on names and bytes.
+
+pub mod key;
+pub mod scope;
+pub mod entry;
+pub mod naming;
+pub mod lookup;
+pub mod paths;
+pub mod scan;
+pub mod chunk;
+pub mod plan;
+pub mod archive;
+pub mod pack;
+pub mod restore;
+pub mod store;
+pub mod transfer;
+pub mod state;
+pub mod gc;
+pub mod github;
+pub mod cli;
+pub mod report;

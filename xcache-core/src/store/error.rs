@@ -1,0 +1,123 @@
+//! The errors of every store, sorted into the few kinds that callers branch on.
+
+use std::fmt;
+
+use super::ObjectName;
+
+/// What went wrong, as far as a caller may decide on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No such object, bucket or directory.
+    NotFound,
+    /// A create-only write met an object of that name.
+    AlreadyExists,
+    /// An `If-Match` condition did not hold: the object is not, or no longer, the one that was meant.
+    Changed,
+    /// Two conditional writes of one name met; the same request may succeed when sent again.
+    Conflict,
+    /// The store knows us and says no, or does not accept our credentials.
+    Denied,
+    /// Throttled, unreachable, timed out, or a failure on the store's side: worth another try later.
+    Unavailable,
+    /// The store answered with something that it must not answer, or with damaged bytes.
+    Corrupt,
+    /// The store does not implement what was asked for.
+    Unsupported,
+    /// The request or the configuration is wrong and will stay wrong.
+    Invalid,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "not found",
+            Self::AlreadyExists => "already exists",
+            Self::Changed => "is not the expected object any more",
+            Self::Conflict => "conflicting request in progress",
+            Self::Denied => "denied",
+            Self::Unavailable => "unavailable",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "not supported by this store",
+            Self::Invalid => "invalid request",
+            Self::Other => "failed",
+        })
+    }
+}
+
+/// A failed store operation: what was done, to which object, and why it failed.
+///
+/// `Display` does not repeat the source; the printer at the top walks the chain.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    action: &'static str,
+    object: String,
+    detail: Option<String>,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of a store operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of `kind` while doing `action` (a verb: "download", "list") to `object`.
+    pub fn new(kind: ErrorKind, action: &'static str, object: impl fmt::Display) -> Self {
+        Self { kind, action, object: object.to_string(), detail: None, hint: None, source: None }
+    }
+
+    /// A missing object.
+    pub fn not_found(action: &'static str, name: &ObjectName) -> Self {
+        Self::new(ErrorKind::NotFound, action, name)
+    }
+
+    /// Adds why, in the store's or our own words.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the next step for the user.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What callers branch on.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The next step for the user, where there is one.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} `{}`: ", self.action, self.object)?;
+        match &self.detail {
+            Some(detail) => f.write_str(detail),
+            None => self.kind.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}

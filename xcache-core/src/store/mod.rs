@@ -1,0 +1,262 @@
+//! Where objects live: an S3 bucket or a local directory, plus a prefix.
+//!
+//! The trait is shaped like an object store, not like a file system. Both stores pass one conformance suite
+//! (`tests/it/conformance.rs`), which is the executable form of the contract below.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::stream::BoxStream;
+
+mod error;
+pub mod local;
+pub mod open;
+pub mod probe;
+pub mod s3;
+
+pub use error::{Error, ErrorKind, Result};
+
+/// The name of an object below the store's prefix, at most 1,024 bytes together with it (the limit of S3).
+///
+/// Any UTF-8 without control characters is a name; which names we make is the business of [`crate::naming`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName(String);
+
+/// Why a text is no object name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectNameError {
+    /// Nothing there.
+    #[error("an object name must not be empty")]
+    Empty,
+    /// Longer than S3 allows.
+    #[error("object name is {bytes} bytes long; the limit of S3 is {limit} together with the prefix")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// What there is room for.
+        limit: usize,
+    },
+    /// A control character.
+    #[error("object name contains the control character {0:?}")]
+    Control(char),
+}
+
+impl ObjectName {
+    /// The most bytes of an object name, prefix included.
+    pub const MAX_BYTES: usize = 1024;
+
+    /// Checks `name`.
+    pub fn new(name: impl Into<String>) -> std::result::Result<Self, ObjectNameError> {
+        let name = name.into();
+        if name.is_empty() {
+            return Err(ObjectNameError::Empty);
+        }
+        if name.len() > Self::MAX_BYTES {
+            return Err(ObjectNameError::TooLong { bytes: name.len(), limit: Self::MAX_BYTES });
+        }
+        match name.chars().find(|c| c.is_control()) {
+            Some(c) => Err(ObjectNameError::Control(c)),
+            None => Ok(Self(name)),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a store gives an object to tell its contents apart from any other under the same name. Opaque; without the
+/// quotes of HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ETag(pub String);
+
+impl fmt::Display for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Object tags, already encoded for the store ([`crate::naming`]).
+pub type Tags = BTreeMap<String, String>;
+
+/// What HEAD tells of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Length in bytes.
+    pub size: u64,
+    /// Which object it is.
+    pub etag: ETag,
+    /// When it was published, by the store's clock (one second exact on S3).
+    pub last_modified: DateTime<Utc>,
+}
+
+/// Which bytes of an object to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ByteRange {
+    /// Everything.
+    Full,
+    /// From start to before end. An end past the object's end is cut off; a start past it is [`ErrorKind::Invalid`].
+    Span(Range<u64>),
+    /// At most so many bytes from the end, the whole object if it is shorter. Never empty.
+    Last(u64),
+}
+
+/// An answer to GET. The body ends early with an error, never silently.
+pub struct Download {
+    /// Of the whole object.
+    pub meta: ObjectMeta,
+    /// Where in the object the body begins.
+    pub offset: u64,
+    /// The bytes, in pieces as they come.
+    pub body: BoxStream<'static, Result<Bytes>>,
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Download").field("meta", &self.meta).field("offset", &self.offset).finish_non_exhaustive()
+    }
+}
+
+/// When a write may take place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// Only if no object has the name (`If-None-Match: *`), else [`ErrorKind::AlreadyExists`].
+    Create,
+    /// In any case.
+    Overwrite,
+    /// Only in place of this very object (`If-Match`), else [`ErrorKind::Changed`].
+    Replace(ETag),
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct ListPage {
+    /// At most 1,000 objects, in any order.
+    pub objects: Vec<ListedObject>,
+    /// Ask again with this for the next page; none on the last page.
+    pub next: Option<String>,
+}
+
+/// An object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    /// Its name below the store's prefix.
+    pub name: ObjectName,
+    /// What HEAD would tell.
+    pub meta: ObjectMeta,
+}
+
+/// What to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// The object.
+    pub name: ObjectName,
+    /// Delete only this very object (`If-Match`), else [`ErrorKind::Changed`]. A store that does not know the
+    /// condition ignores it: see [`probe`].
+    pub if_match: Option<ETag>,
+}
+
+/// A store. Every method may be called from any number of tasks and processes at a time.
+///
+/// - **Atomic**: an object is there whole or not at all, whoever is killed when.
+/// - **Strongly consistent**: what a finished write made is seen by every read and listing that starts after it.
+/// - **Cancelling** (dropping the future) a write leaves it done or not done, never half done.
+/// - Transient failures of single requests are retried inside, a bounded number of times.
+/// - Each method is one request to the store unless it says otherwise.
+/// - `Display` prints the URL, without secrets.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug + fmt::Display {
+    /// Opens an object for reading. With `pin` only if it still is that one, else [`ErrorKind::Changed`].
+    /// A missing object is [`ErrorKind::NotFound`].
+    async fn get(&self, name: &ObjectName, range: ByteRange, pin: Option<&ETag>) -> Result<Download>;
+
+    /// Tells size, identity and age of an object; [`ErrorKind::NotFound`] if there is none.
+    async fn head(&self, name: &ObjectName) -> Result<ObjectMeta>;
+
+    /// Writes a small object (at most 5 GiB) in one request. Tags may be dropped by stores without tagging; a store
+    /// that refuses them gives [`ErrorKind::Unsupported`] or [`ErrorKind::Denied`].
+    async fn put(&self, name: &ObjectName, body: Bytes, mode: PutMode, tags: &Tags) -> Result<ETag>;
+
+    /// Begins a multipart upload. Nothing is visible under the name until it is completed.
+    async fn upload(&self, name: &ObjectName, tags: &Tags) -> Result<Box<dyn Upload>>;
+
+    /// Lists the objects whose names begin with `prefix` (a plain text, not a directory), a page at a time, in any
+    /// order but each once. `page` is `None` for the first page, then [`ListPage::next`].
+    async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage>;
+
+    /// Deletes objects; the answers stand in the order of the arguments. A missing object is no error without a
+    /// condition, and [`ErrorKind::NotFound`] or [`ErrorKind::Changed`] with one. One request for each thousand
+    /// unconditional deletions, one for each conditional one.
+    async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>>;
+
+    /// The tags of an object; empty if it has none.
+    async fn tags(&self, name: &ObjectName) -> Result<Tags>;
+
+    /// The multipart uploads under way for names that begin with `prefix`, ours and other people's. One request for
+    /// each thousand.
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Box<dyn Upload>>>;
+}
+
+/// A multipart upload. Dropping it leaves the parts in the store until [`Upload::abort`] or a lifecycle rule.
+#[async_trait]
+pub trait Upload: Send + Sync + fmt::Debug {
+    /// The name that it will have.
+    fn name(&self) -> &ObjectName;
+
+    /// When it began, by the store's clock.
+    fn initiated(&self) -> DateTime<Utc>;
+
+    /// Sends part `number` (from 1), which begins at `offset` of the object. Every part but the last has at least
+    /// 5 MiB and all have the same size. Sending a number again replaces it.
+    async fn part(&self, number: u32, offset: u64, body: Bytes) -> Result<()>;
+
+    /// Publishes the object: parts 1 to n, all sent. `mode` as in [`Store::put`]; after an error the upload is
+    /// still there and must be completed again or aborted.
+    async fn complete(&self, mode: PutMode) -> Result<ETag>;
+
+    /// Throws the parts away. Doing it twice is no error.
+    async fn abort(&self) -> Result<()>;
+}
+
+/// Reads a body to its end, at most `limit` bytes.
+pub async fn collect(download: Download, limit: usize) -> Result<Bytes> {
+    use futures_util::StreamExt as _;
+    let mut body = download.body;
+    let mut all = bytes::BytesMut::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece?;
+        if all.len() + piece.len() > limit {
+            return Err(Error::new(ErrorKind::Corrupt, "read", "body").detail(format!("longer than {limit} bytes")));
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(all.freeze())
+}
+
+/// Lists every object below `prefix`, page after page. Memory grows with the listing: gc has its own way.
+pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ListedObject>> {
+    let mut all = Vec::new();
+    let mut page: Option<String> = None;
+    loop {
+        let answer = store.list(prefix, page.as_deref()).await?;
+        all.extend(answer.objects);
+        match answer.next {
+            Some(next) if Some(&next) == page.as_ref() => {
+                return Err(Error::new(ErrorKind::Corrupt, "list", prefix).detail("the store sent the same page twice"));
+            }
+            Some(next) => page = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
