@@ -19,6 +19,7 @@ pub mod store;
 pub mod transfer;
 pub mod state;
 pub mod gc;
+
 pub mod github;
 pub mod cli;
 pub mod report;
