@@ -3,5 +3,3 @@
 #![cfg(test)]
 
 mod support;
-
-
