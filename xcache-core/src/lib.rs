@@ -11,6 +11,7 @@ pub mod lookup;
 pub mod paths;
 pub mod scan;
 pub mod chunk;
+pub mod delta;
 pub mod plan;
 pub mod archive;
 pub mod pack;

@@ -185,7 +185,7 @@ pub fn scan(paths: &PathList, threads: usize) -> Tree {
     let queue = Queue { state: Mutex::default(), changed: Condvar::new() };
     let mut roots = Vec::new();
     let mut found = Found::default();
-    for (number, root) in (0u32..).zip(&paths.roots) {
+    for (number, root) in (0u32..).zip(paths.roots()) {
         let (kind, directory) = match open_root(number, root, paths, &mut found) {
             Ok(opened) => opened,
             Err(error) => {
@@ -305,36 +305,29 @@ fn open_root(
 ) -> io::Result<(RootKind, Option<Arc<OwnedFd>>)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::open(&root.base, flags, Mode::empty()) {
-        Ok(directory) => {
-            let kind = if root.pattern.is_some() { RootKind::Pattern } else { RootKind::Directory };
-            Ok((kind, Some(Arc::new(directory))))
-        }
-        Err(rustix::io::Errno::NOTDIR) if root.pattern.is_none() => {
-            let (Some(above), Some(name)) = (root.base.parent(), root.base.file_name()) else {
-                return Err(io::ErrorKind::NotFound.into());
-            };
-            let above = Arc::new(rustix::fs::open(above, flags, Mode::empty())?);
-            let name = std::os::unix::ffi::OsStrExt::as_bytes(name);
-            if paths.decide(number as usize, name, false) == Decision::Exclude {
-                return Err(io::ErrorKind::NotFound.into());
+        Ok(directory) => match paths.decide(number as usize, b"", true) {
+            Decision::Include => Ok((RootKind::Directory, Some(Arc::new(directory)))),
+            Decision::DescendOnly => Ok((RootKind::Pattern, Some(Arc::new(directory)))),
+            Decision::Exclude => Ok((RootKind::Nothing, None)),
+        },
+        // A file; or a link that leads nowhere, or into a loop, which is saved as the link that it is.
+        Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::NOENT | rustix::io::Errno::LOOP)
+            if root.base.symlink_metadata().is_ok_and(|found| !found.is_dir()) =>
+        {
+            if paths.decide(number as usize, b"", false) != Decision::Include {
+                return Ok((RootKind::Nothing, None));
             }
-            let job = Job { root: number, path: Box::default(), parent: above.clone(), opened: true, saved: true };
-            let name = std::ffi::CString::new(name)?;
-            let stat = rustix::fs::statat(&above, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-            add(&job, name.as_bytes().into(), &name, &above, &stat, paths, found);
-            Ok((RootKind::File, Some(above)))
-        }
-        // A link that leads nowhere is saved as a link; so is one into a loop.
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) if root.pattern.is_none() && root.base.is_symlink() => {
-            let (Some(above), Some(name)) = (root.base.parent(), root.base.file_name()) else {
+            let (Some(base), Some(name)) = (root.base.parent(), root.base.file_name()) else {
                 return Err(io::ErrorKind::NotFound.into());
             };
-            let above = Arc::new(rustix::fs::open(above, flags, Mode::empty())?);
+            let above = Arc::new(rustix::fs::open(base, flags, Mode::empty())?);
             let name = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(name))?;
             let job = Job { root: number, path: Box::default(), parent: above.clone(), opened: true, saved: true };
             let stat = rustix::fs::statat(&above, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-            add(&job, name.as_bytes().into(), &name, &above, &stat, paths, found);
-            Ok((RootKind::File, Some(above)))
+            let before = found.nodes.len();
+            add_leaf(&job, name.as_bytes().into(), &name, &above, &stat, base, found);
+            let kind = if found.nodes.len() > before { RootKind::File } else { RootKind::Nothing };
+            Ok((kind, Some(above)))
         }
         Err(error) => Err(error.into()),
     }
@@ -342,7 +335,7 @@ fn open_root(
 
 /// Reads one directory; returns the directories in it.
 fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> Vec<Job> {
-    let place = || join(&paths.roots[job.root as usize].base, &job.path);
+    let place = || join(&paths.roots()[job.root as usize].base, &job.path);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = if job.opened {
         job.parent.clone()
@@ -414,7 +407,7 @@ fn add(
     paths: &PathList,
     found: &mut Found,
 ) -> Option<Job> {
-    let base = &paths.roots[job.root as usize].base;
+    let base = &paths.roots()[job.root as usize].base;
     let kind = FileType::from_raw_mode(stat.st_mode);
     let decision = paths.decide(job.root as usize, &path, kind.is_dir());
     if decision == Decision::Exclude {
@@ -431,26 +424,32 @@ fn add(
     if decision == Decision::DescendOnly {
         return None;
     }
-    let kind = match kind {
-        FileType::RegularFile => NodeKind::File,
-        FileType::Symlink => match rustix::fs::readlinkat(directory, name, Vec::new()) {
-            Ok(target) => NodeKind::Symlink(target.into_bytes().into()),
-            Err(error) => {
-                found.skip(join(base, &path), SkipReason::Unreadable(error.to_string()));
-                return None;
-            }
-        },
-        FileType::Fifo => return skip_special(found, base, &path, "FIFO"),
-        FileType::Socket => return skip_special(found, base, &path, "socket"),
-        _ => return skip_special(found, base, &path, "device"),
-    };
-    found.nodes.push(node(job, path, stat, kind));
+    add_leaf(job, path, name, directory, stat, base, found);
     None
 }
 
-fn skip_special(found: &mut Found, base: &std::path::Path, path: &[u8], kind: &'static str) -> Option<Job> {
-    found.skip(join(base, path), SkipReason::Special(kind));
-    None
+/// Adds what is no directory. `job` holds the directory that it is in.
+fn add_leaf(
+    job: &Job,
+    path: Box<[u8]>,
+    name: &CStr,
+    directory: &OwnedFd,
+    stat: &Stat,
+    base: &std::path::Path,
+    found: &mut Found,
+) {
+    let place = || join(base, &path);
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => NodeKind::File,
+        FileType::Symlink => match rustix::fs::readlinkat(directory, name, Vec::new()) {
+            Ok(target) => NodeKind::Symlink(target.into_bytes().into()),
+            Err(error) => return found.skip(place(), SkipReason::Unreadable(error.to_string())),
+        },
+        FileType::Fifo => return found.skip(place(), SkipReason::Special("FIFO")),
+        FileType::Socket => return found.skip(place(), SkipReason::Special("socket")),
+        _ => return found.skip(place(), SkipReason::Special("device")),
+    };
+    found.nodes.push(node(job, path, stat, kind));
 }
 
 fn node(job: &Job, path: Box<[u8]>, stat: &Stat, kind: NodeKind) -> Node {

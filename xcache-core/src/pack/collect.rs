@@ -6,6 +6,7 @@ use std::io;
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
+use super::file::Opened;
 use super::sequence::Sequence;
 use crate::archive::footer::Seek;
 use crate::archive::index::{Extent, Frame, Metadata, Xattrs};
@@ -46,6 +47,19 @@ pub struct FileRecord {
     pub signature: Signature,
 }
 
+impl FileRecord {
+    /// What an open file is.
+    pub fn of(file: &Opened) -> Self {
+        Self {
+            meta: file.meta,
+            xattrs: file.xattrs.clone(),
+            size: file.signature.size,
+            extents: file.extents.clone(),
+            signature: file.signature,
+        }
+    }
+}
+
 /// A chunk and where it begins in its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackedChunk {
@@ -83,9 +97,9 @@ pub(super) fn collect(
     tree: &Tree,
     sequence: &Sequence<'_>,
     finished: &Receiver<io::Result<Finished>>,
+    packed: &mut Packed,
     sink: &mut dyn FnMut(Bytes) -> io::Result<()>,
-) -> io::Result<Packed> {
-    let mut packed = Packed::default();
+) -> io::Result<()> {
     // Bounded by the window of the sequence.
     let mut waiting = BTreeMap::new();
     let mut next = 0;
@@ -104,7 +118,7 @@ pub(super) fn collect(
     packed.stale.sort_unstable();
     packed.stale.dedup();
     packed.lose_links(tree);
-    Ok(packed)
+    Ok(())
 }
 
 impl Packed {

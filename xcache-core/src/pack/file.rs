@@ -11,7 +11,7 @@ use crate::archive::index::{Extent, Metadata, Xattrs};
 use crate::scan::{Node, Signature, Tree, metadata, read_xattrs};
 
 /// How often a file that changes while it is read is read again.
-pub(super) const ATTEMPTS: u32 = 3;
+pub const ATTEMPTS: u32 = 3;
 
 /// An open file and what it is right now.
 #[derive(Debug)]

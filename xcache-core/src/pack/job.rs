@@ -6,7 +6,7 @@ use crate::chunk::ChunkHash;
 use crate::scan::{NodeKind, Tree};
 
 /// Content larger than this is read piece by piece and may take several frames.
-pub const LARGE_BYTES: u64 = TARGET_BYTES as u64;
+pub(super) const LARGE_BYTES: u64 = TARGET_BYTES as u64;
 
 /// What becomes one frame, or the frames of one large file.
 #[derive(Debug)]

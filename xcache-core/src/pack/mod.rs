@@ -21,7 +21,7 @@ use std::io;
 use bytes::Bytes;
 
 pub use collect::{FileRecord, Packed, PackedChunk};
-pub use file::{Cursor, Opened, open};
+pub use file::{ATTEMPTS, Cursor, Opened, open};
 pub use job::{ChunkItem, Job, jobs_of_chunks, jobs_of_members};
 
 use crate::scan::Tree;
@@ -40,13 +40,15 @@ pub fn window(workers: usize) -> u64 {
     4 * workers as u64 + 2
 }
 
-/// Packs `jobs` and hands the frames to `sink` in order. Stops at the first error of `sink`.
+/// Packs `jobs` behind what was packed before, and hands the frames to `sink` in order. Stops at the first error of
+/// `sink`.
 pub fn pack(
     tree: &Tree,
     jobs: Vec<Job>,
     settings: Settings,
+    packed: &mut Packed,
     sink: &mut dyn FnMut(Bytes) -> io::Result<()>,
-) -> io::Result<Packed> {
+) -> io::Result<()> {
     let sequence = sequence::Sequence::new(tree, jobs, window(settings.workers));
     let (sender, receiver) = crossbeam_channel::bounded(settings.workers);
     std::thread::scope(|scope| {
@@ -55,7 +57,7 @@ pub fn pack(
             scope.spawn(move || worker::run(tree, sequence, settings.level, &sender));
         }
         drop(sender);
-        let collected = collect::collect(tree, &sequence, &receiver, sink);
+        let collected = collect::collect(tree, &sequence, &receiver, packed, sink);
         // Whatever happened: nobody may wait for a turn that does not come.
         sequence.stop();
         drop(receiver);

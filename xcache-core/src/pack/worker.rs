@@ -16,7 +16,7 @@ use crate::chunk::{ChunkHash, Cutter};
 use crate::scan::{NodeKind, SkipReason, Skipped, Tree};
 
 /// Where the chunks of otherwise known files stand in the tar stream of a delta.
-pub const CHUNK_DIRECTORY: &[u8] = b".xcache/chunks/";
+const CHUNK_DIRECTORY: &[u8] = b".xcache/chunks/";
 
 /// Makes frames until there are none left to make, or nobody wants them.
 pub(super) fn run(tree: &Tree, sequence: &Sequence<'_>, level: i32, out: &Sender<io::Result<Finished>>) {
@@ -130,7 +130,7 @@ impl Worker<'_> {
             self.raw.resize(data_start + wanted, 0);
             let chunks = chunks_of(&self.raw[data_start..], data_start);
             header::pad(&mut self.raw);
-            return Ok((PackedFile { node: number, record: Some(record(&file)), chunks }, is_steady));
+            return Ok((PackedFile { node: number, record: Some(FileRecord::of(&file)), chunks }, is_steady));
         }
     }
 
@@ -153,7 +153,7 @@ impl Worker<'_> {
             let padding = (header::BLOCK - past) % header::BLOCK;
             self.raw.resize(self.raw.len() + padding, 0);
         }
-        let record = is_first.then(|| record(file));
+        let record = is_first.then(|| FileRecord::of(file));
         finished.files.push(PackedFile { node: *node, record, chunks });
     }
 
@@ -196,16 +196,6 @@ fn append_header(raw: &mut Vec<u8>, name: &[u8], file: &Opened) {
         None => Entry::File { size },
     };
     header::append(raw, name, &file.meta, &file.xattrs, entry);
-}
-
-fn record(file: &Opened) -> FileRecord {
-    FileRecord {
-        meta: file.meta,
-        xattrs: file.xattrs.clone(),
-        size: file.signature.size,
-        extents: file.extents.clone(),
-        signature: file.signature,
-    }
 }
 
 fn chunks_of(data: &[u8], mut start: usize) -> Vec<PackedChunk> {

@@ -1,11 +1,13 @@
 //! What a restore has made so far, so that one that cannot finish leaves nothing new behind (P6).
 
+use std::collections::HashSet;
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::Roots;
 use super::walker::Walker;
@@ -21,8 +23,10 @@ pub(super) struct Journal {
     above: Mutex<Vec<PathBuf>>,
     /// What stood in the way: member, and the name it was set aside under in the same directory.
     aside: Mutex<Vec<(u32, Vec<u8>)>>,
+    /// Members that have a temporary file.
+    temporaries: Mutex<HashSet<u32>>,
     /// What the names of temporary files begin with.
-    pub(super) temporary: Vec<u8>,
+    prefix: Vec<u8>,
 }
 
 impl Journal {
@@ -33,13 +37,28 @@ impl Journal {
             replaced: AtomicU64::new(0),
             above: Mutex::default(),
             aside: Mutex::default(),
-            temporary: format!(".xcache-{run:016x}-").into_bytes(),
+            temporaries: Mutex::default(),
+            prefix: format!(".xcache-{run:016x}-").into_bytes(),
         }
     }
 
     /// A name for the member's temporary file, in its own directory.
-    pub(super) fn temporary_name(&self, member: u32) -> Vec<u8> {
-        [&self.temporary, member.to_string().as_bytes()].concat()
+    fn temporary_name(&self, member: u32) -> Vec<u8> {
+        [&self.prefix, member.to_string().as_bytes()].concat()
+    }
+
+    /// Opens the member's temporary file for writing; makes it the first time.
+    pub(super) fn open_temporary(&self, at: BorrowedFd<'_>, member: u32) -> io::Result<OwnedFd> {
+        self.temporaries.lock().unwrap_or_else(PoisonError::into_inner).insert(member);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(at, &self.temporary_name(member)[..], flags, Mode::RUSR | Mode::WUSR)?)
+    }
+
+    /// Gives the member's temporary file its final name.
+    pub(super) fn publish_temporary(&self, at: BorrowedFd<'_>, member: u32, name: &[u8]) -> io::Result<()> {
+        rustix::fs::renameat(at, &self.temporary_name(member)[..], at, name)?;
+        self.temporaries.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+        Ok(())
     }
 
     /// Notes that a member was made where nothing was.
@@ -66,7 +85,7 @@ impl Journal {
     }
 
     /// Moves what stands in a member's place out of the way, until the end.
-    pub(super) fn set_aside(&self, at: std::os::fd::BorrowedFd<'_>, member: u32, name: &[u8]) -> io::Result<()> {
+    pub(super) fn set_aside(&self, at: BorrowedFd<'_>, member: u32, name: &[u8]) -> io::Result<()> {
         let aside = [&self.temporary_name(member), &b".old"[..]].concat();
         rustix::fs::renameat(at, name, at, &aside[..])?;
         self.aside.lock().unwrap_or_else(PoisonError::into_inner).push((member, aside));
@@ -76,6 +95,13 @@ impl Journal {
     /// Takes everything back that can be: what was created goes, what was set aside returns.
     pub(super) fn roll_back(&self, index: &Index, roots: &Roots) {
         let mut walker = None;
+        let temporaries = std::mem::take(&mut *self.temporaries.lock().unwrap_or_else(PoisonError::into_inner));
+        for member in temporaries {
+            let Some((path, root)) = roots.place(index, member) else { continue };
+            if let Some(Ok(at)) = walker_for(&mut walker, roots, root).map(|walker| walker.enter(parent(&path))) {
+                let _ = rustix::fs::unlinkat(at, &self.temporary_name(member)[..], AtFlags::empty());
+            }
+        }
         for number in (0..index.members.len()).rev() {
             let Ok(number) = u32::try_from(number) else { continue };
             let Some((path, root)) = roots.place(index, number) else { continue };
@@ -96,6 +122,11 @@ impl Journal {
                 let _ = rustix::fs::renameat(at, &aside[..], at, file_name(&path));
             }
         }
+        self.roll_back_above();
+    }
+
+    /// Removes the directories that were made above roots.
+    pub(super) fn roll_back_above(&self) {
         for path in self.above.lock().unwrap_or_else(PoisonError::into_inner).drain(..).rev() {
             let _ = std::fs::remove_dir(path);
         }
