@@ -10,7 +10,7 @@ mod compare;
 mod known;
 mod select;
 
-pub use assemble::{Assembled, assemble};
+pub use assemble::{Assembled, Earlier, assemble};
 pub use compare::{Facts, FileFacts, compare};
 pub use known::{Known, Trust};
 pub use select::{Selection, select, usage};

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -186,56 +186,58 @@ impl Comparer<'_> {
         if !is_large(file.size) || !is_large(signature.size) || file.extents.is_some() {
             return Ok(Have::Other { taken: Vec::new() });
         }
-        let taken = self.take_chunks(at_owned(at)?.as_fd(), number, file, &open)?;
+        let taken = take_chunks(self.index, self.journal, at, number, file, &open)?;
         Ok(Have::Other { taken })
-    }
-
-    /// Copies what the old file has of the new one into the temporary file of the new one.
-    fn take_chunks(&mut self, at: BorrowedFd<'_>, number: u32, file: &File, old: &OwnedFd) -> io::Result<Vec<bool>> {
-        let chunks = self.index.chunks_of(file);
-        let mut places: HashMap<ChunkHash, Vec<(usize, u64)>> = HashMap::with_capacity(chunks.len());
-        let mut start = 0;
-        for (i, chunk) in chunks.iter().enumerate() {
-            places.entry(chunk.hash).or_default().push((i, start));
-            start += u64::from(chunk.length);
-        }
-        let mut taken = vec![false; chunks.len()];
-        let mut new: Option<OwnedFd> = None;
-        let mut offset = 0;
-        let mut rest: Vec<u8> = Vec::new();
-        loop {
-            let have = rest.len();
-            rest.resize(have + (4 << 20), 0);
-            let got = read_full(old, &mut rest[have..], offset)?;
-            rest.truncate(have + got);
-            offset += got as u64;
-            let ends = if got < 4 << 20 { Ends::File } else { Ends::Buffer };
-            let mut used = 0;
-            for length in Cutter::FORMAT_1.cut_large(&rest, ends) {
-                let chunk = &rest[used..used + length];
-                used += length;
-                let Some(wanted) = places.get(&ChunkHash::of(chunk)) else { continue };
-                for &(i, place) in wanted.iter().filter(|&&(i, _)| chunks[i].length as usize == length) {
-                    let new = match &mut new {
-                        Some(new) => new,
-                        none => none.insert(self.journal.open_temporary(at, number)?),
-                    };
-                    write_at(new, chunk, place)?;
-                    taken[i] = true;
-                }
-            }
-            rest.drain(..used);
-            if ends == Ends::File {
-                break;
-            }
-        }
-        Ok(if new.is_some() { taken } else { Vec::new() })
     }
 }
 
-/// A descriptor of its own for the directory.
-fn at_owned(at: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    at.try_clone_to_owned()
+/// Copies what the old file has of the new one into the temporary file of the new one.
+fn take_chunks(
+    index: &Index,
+    journal: &Journal,
+    at: BorrowedFd<'_>,
+    number: u32,
+    file: &File,
+    old: &OwnedFd,
+) -> io::Result<Vec<bool>> {
+    let chunks = index.chunks_of(file);
+    let mut places: HashMap<ChunkHash, Vec<(usize, u64)>> = HashMap::with_capacity(chunks.len());
+    let mut start = 0;
+    for (i, chunk) in chunks.iter().enumerate() {
+        places.entry(chunk.hash).or_default().push((i, start));
+        start += u64::from(chunk.length);
+    }
+    let mut taken = vec![false; chunks.len()];
+    let mut new: Option<OwnedFd> = None;
+    let mut offset = 0;
+    let mut rest: Vec<u8> = Vec::new();
+    loop {
+        let have = rest.len();
+        rest.resize(have + (4 << 20), 0);
+        let got = read_full(old, &mut rest[have..], offset)?;
+        rest.truncate(have + got);
+        offset += got as u64;
+        let ends = if got < 4 << 20 { Ends::File } else { Ends::Buffer };
+        let mut used = 0;
+        for length in Cutter::FORMAT_1.cut_large(&rest, ends) {
+            let chunk = &rest[used..used + length];
+            used += length;
+            let Some(wanted) = places.get(&ChunkHash::of(chunk)) else { continue };
+            for &(i, place) in wanted.iter().filter(|&&(i, _)| chunks[i].length as usize == length) {
+                let new = match &mut new {
+                    Some(new) => new,
+                    none => none.insert(journal.open_temporary(at, number)?),
+                };
+                write_at(new, chunk, place)?;
+                taken[i] = true;
+            }
+        }
+        rest.drain(..used);
+        if ends == Ends::File {
+            break;
+        }
+    }
+    Ok(if new.is_some() { taken } else { Vec::new() })
 }
 
 /// Whether a file holds exactly this content.
