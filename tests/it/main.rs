@@ -2,6 +2,5 @@
 
 #![cfg(test)]
 
+mod conformance;
 mod support;
-
-
