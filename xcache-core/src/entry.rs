@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::key::Key;
+use crate::naming;
 use crate::scope::Scope;
-use crate::store::{ObjectMeta, ObjectName};
+use crate::store::{ListedObject, ObjectMeta, ObjectName};
 
 /// Whether an entry is complete in itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -38,4 +39,13 @@ pub struct Entry {
     pub name: ObjectName,
     /// Size, identity and age of the object.
     pub meta: ObjectMeta,
+}
+
+impl Entry {
+    /// What a listing shows as an entry; `None` for any other object.
+    pub fn from_listed(object: ListedObject) -> Option<Self> {
+        let ListedObject { name, meta } = object;
+        let (scope, key, kind) = naming::parse(&name)?;
+        Some(Self { scope, key, kind, name, meta })
+    }
 }

@@ -1,0 +1,217 @@
+//! The end of an archive: the footer frame (ids, refs, where the index lies), and the standard seek table after it.
+//!
+//! Everything is found from the last byte backwards, so the tail of an object is enough.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::{skippable, skippable_magic, skippable_payload};
+use super::{Error, Result};
+use crate::entry::Kind;
+
+/// The archive format that this version writes, and the newest that it reads.
+pub const FORMAT: u16 = 1;
+/// The skippable frame of the index.
+pub const INDEX_FRAME: u8 = 0xD;
+/// The skippable frame of the footer.
+pub const FOOTER_FRAME: u8 = 0xC;
+/// The skippable frame of the seek table, as the seekable zstd format has it.
+const SEEK_TABLE_FRAME: u8 = 0xE;
+/// The last bytes of a seekable archive.
+const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
+/// The last bytes of our footer. Found anywhere in a tail, they say that the archive once had an index.
+pub const FOOTER_MAGIC: [u8; 8] = *b"XCACHE\x1a\n";
+/// Length of the seek table's own footer.
+const SEEK_TABLE_FOOTER_BYTES: usize = 9;
+/// Hash, length, format and magic behind the footer's body.
+const TRAILER_BYTES: usize = 32 + 4 + 2 + 8;
+/// The most refs of a delta; the plan keeps it at 32.
+pub const MAX_REFS: usize = 256;
+/// The most frames of one archive, as the seekable format limits them.
+const MAX_FRAMES: u32 = 0x0800_0000;
+
+/// What tells an archive from every other, even one of the same name: random.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ArchiveId(pub [u8; 16]);
+
+impl fmt::Display for ArchiveId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ArchiveId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An object that holds some of a delta's chunks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ref {
+    /// Its name below the prefix of the store.
+    pub name: String,
+    /// Which object of that name.
+    pub etag: String,
+    /// Its length.
+    pub size: u64,
+    /// How much of that is frames.
+    pub data_bytes: u64,
+    /// Its archive.
+    pub archive_id: ArchiveId,
+    /// When it was written, in nanoseconds since 1970.
+    pub created_nanos: i64,
+}
+
+/// What the footer tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footer {
+    /// Which archive this is.
+    pub archive_id: ArchiveId,
+    /// Complete or not.
+    pub kind: Kind,
+    /// The key it was saved under.
+    pub key: String,
+    /// When it was written, in nanoseconds since 1970 by the writer's clock.
+    pub created_nanos: i64,
+    /// The objects that its index points into besides its own.
+    pub refs: Vec<Ref>,
+    /// Number of members.
+    pub members: u64,
+    /// Bytes of all files, without holes.
+    pub content_bytes: u64,
+    /// Where the index frame begins: the length of all data frames.
+    pub index_offset: u64,
+    /// Length of the index as stored, without the head of its frame.
+    pub index_bytes: u64,
+    /// Its length decompressed.
+    pub index_raw_bytes: u64,
+    /// BLAKE3 of the index as stored.
+    pub index_hash: [u8; 32],
+}
+
+impl Footer {
+    /// Where the index frame lies in the object.
+    pub fn index_range(&self) -> std::ops::Range<u64> {
+        self.index_offset..self.index_offset.saturating_add(8).saturating_add(self.index_bytes)
+    }
+}
+
+/// A frame as the seek table lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seek {
+    /// Length in the object.
+    pub stored_bytes: u32,
+    /// Length decompressed; 0 for skippable frames.
+    pub raw_bytes: u32,
+}
+
+/// Everything that comes after the index frame: footer frame and seek table. `frames` lists the data frames and the
+/// index frame.
+pub fn encode_end(footer: &Footer, frames: &[Seek]) -> std::io::Result<Vec<u8>> {
+    let body = postcard::to_stdvec(footer).map_err(std::io::Error::other)?;
+    let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
+    let mut payload = body;
+    let hash = *blake3::hash(&payload).as_bytes();
+    payload.extend_from_slice(&hash);
+    payload.extend_from_slice(&length.to_le_bytes());
+    payload.extend_from_slice(&FORMAT.to_le_bytes());
+    payload.extend_from_slice(&FOOTER_MAGIC);
+    let mut end = skippable(FOOTER_FRAME, &payload);
+
+    let count = u32::try_from(frames.len() + 1).ok().filter(|&n| n <= MAX_FRAMES);
+    let count = count.ok_or_else(|| std::io::Error::other("the archive has too many frames"))?;
+    let own = Seek { stored_bytes: u32::try_from(end.len()).map_err(std::io::Error::other)?, raw_bytes: 0 };
+    let mut table = Vec::with_capacity(8 * count as usize + SEEK_TABLE_FOOTER_BYTES);
+    for frame in frames.iter().chain([&own]) {
+        table.extend_from_slice(&frame.stored_bytes.to_le_bytes());
+        table.extend_from_slice(&frame.raw_bytes.to_le_bytes());
+    }
+    table.extend_from_slice(&count.to_le_bytes());
+    table.push(0); // descriptor: no checksums, the frames have their own
+    table.extend_from_slice(&SEEKABLE_MAGIC.to_le_bytes());
+    end.extend_from_slice(&skippable(SEEK_TABLE_FRAME, &table));
+    Ok(end)
+}
+
+/// What the end of an object looks like.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// An archive of ours; the footer ends at this distance from the object's end.
+    Ours {
+        /// What it tells.
+        footer: Box<Footer>,
+        /// Length of footer frame and seek table together.
+        end_bytes: u64,
+    },
+    /// More bytes of the tail are needed: so many in all.
+    NeedsMore(u64),
+    /// Not written by xcache: an archive without an index, or no archive at all.
+    Plain,
+}
+
+/// Reads the end of an object of `object_bytes` from its last bytes.
+pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
+    let plain = || {
+        // An archive of ours that lost its end must not pass for one that never had an index.
+        if tail.windows(FOOTER_MAGIC.len()).any(|window| window == FOOTER_MAGIC) {
+            return Err(Error::damaged("seek table", "the archive does not end where it should"));
+        }
+        Ok(End::Plain)
+    };
+    let Some((_, last)) = tail.split_last_chunk::<SEEK_TABLE_FOOTER_BYTES>() else { return plain() };
+    let [n0, n1, n2, n3, descriptor, m0, m1, m2, m3] = *last;
+    if u32::from_le_bytes([m0, m1, m2, m3]) != SEEKABLE_MAGIC {
+        return plain();
+    }
+    let count = u32::from_le_bytes([n0, n1, n2, n3]);
+    let entry_bytes = if descriptor & 0x80 == 0 { 8 } else { 12 };
+    let table_bytes = 8 + u64::from(count) * entry_bytes + SEEK_TABLE_FOOTER_BYTES as u64;
+    if count > MAX_FRAMES || table_bytes > object_bytes {
+        return Err(Error::damaged("seek table", "longer than the object"));
+    }
+    // Room for the footer as well, so that one more request is enough: 32 refs of the longest names are 36 KiB.
+    let wanted = (table_bytes + (64 << 10)).min(object_bytes);
+    let Some(before_table) = tail.len().checked_sub(usize::try_from(table_bytes).unwrap_or(usize::MAX)) else {
+        return Ok(End::NeedsMore(wanted));
+    };
+    let (rest, table) = tail.split_at(before_table);
+    if !table.starts_with(&skippable_magic(SEEK_TABLE_FRAME).to_le_bytes()) {
+        return plain();
+    }
+    let Some((before, trailer)) = rest.split_last_chunk::<TRAILER_BYTES>() else {
+        return if (tail.len() as u64) < object_bytes { Ok(End::NeedsMore(wanted)) } else { plain() };
+    };
+    let (hash, numbers) = trailer.split_at(32);
+    let (numbers, magic) = numbers.split_at(6);
+    if magic != FOOTER_MAGIC {
+        return plain();
+    }
+    let found = u16::from_le_bytes([numbers[4], numbers[5]]);
+    if found > FORMAT {
+        return Err(Error::NewerFormat { found });
+    }
+    let body_bytes = u32::from_le_bytes([numbers[0], numbers[1], numbers[2], numbers[3]]) as usize;
+    let frame_bytes = 8 + body_bytes as u64 + TRAILER_BYTES as u64;
+    let end_bytes = table_bytes + frame_bytes;
+    if end_bytes > object_bytes {
+        return Err(Error::damaged("footer", "longer than the object"));
+    }
+    let Some(start) = before.len().checked_sub(body_bytes + 8) else {
+        return Ok(End::NeedsMore(end_bytes));
+    };
+    let payload = skippable_payload(FOOTER_FRAME, &rest[start..], "footer")?;
+    let body = &payload[..body_bytes];
+    if blake3::hash(body).as_bytes() != hash {
+        return Err(Error::damaged("footer", "its checksum is wrong"));
+    }
+    let footer: Footer = postcard::from_bytes(body).map_err(|e| Error::damaged("footer", e.to_string()))?;
+    if footer.index_range().end.checked_add(end_bytes) != Some(object_bytes) {
+        return Err(Error::damaged("footer", "the index does not lie where it should"));
+    }
+    if footer.refs.len() > MAX_REFS {
+        return Err(Error::Limit { what: "the number of refs", found: footer.refs.len() as u64, limit: MAX_REFS as u64 });
+    }
+    Ok(End::Ours { footer: Box::new(footer), end_bytes })
+}

@@ -1,0 +1,150 @@
+//! Frames: independent zstd frames with content size and checksum (RFC 8878 §3.1.1), and skippable frames (§3.1.2).
+
+use std::io;
+
+use zstd::zstd_safe::CParameter;
+
+use super::{Error, Result};
+
+/// No frame holds more decompressed bytes. Frames are planned at [`TARGET_BYTES`], and a file that is not split adds
+/// at most as much again; the rest is room for headers.
+pub const MAX_RAW_BYTES: u32 = 16 << 20;
+
+/// What the frames of an archive are filled up to. Smaller ones compress worse and cost requests to fetch alone,
+/// larger ones make a change of one file expensive to fetch and keep fewer cores busy.
+pub const TARGET_BYTES: usize = 2 << 20;
+
+/// How a frame is looked at before it is compressed: so many bytes from its middle.
+const SAMPLE_BYTES: usize = 128 << 10;
+
+/// A compressor that is used again for one frame after the other.
+pub struct Encoder {
+    level: i32,
+    normal: zstd::bulk::Compressor<'static>,
+    hasty: zstd::bulk::Compressor<'static>,
+}
+
+impl Encoder {
+    /// A compressor at zstd level `level` (-7 to 19).
+    pub fn new(level: i32) -> io::Result<Self> {
+        Ok(Self { level, normal: compressor(level)?, hasty: compressor(HASTY_LEVEL)? })
+    }
+
+    /// Compresses `raw` into one frame. What does not shrink is passed through at the cheapest level, which leaves
+    /// content as it is and still squeezes the headers between.
+    pub fn encode(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
+        if self.level > HASTY_LEVEL && raw.len() >= 2 * SAMPLE_BYTES && self.is_noise(raw)? {
+            return self.hasty.compress(raw);
+        }
+        self.normal.compress(raw)
+    }
+
+    fn is_noise(&mut self, raw: &[u8]) -> io::Result<bool> {
+        let middle = raw.len() / 2;
+        let sample = &raw[middle - SAMPLE_BYTES / 2..middle + SAMPLE_BYTES / 2];
+        Ok(self.hasty.compress(sample)?.len() > SAMPLE_BYTES / 100 * 90)
+    }
+}
+
+/// Faster than memory can be copied on bytes without repetition, and enough for tar headers.
+const HASTY_LEVEL: i32 = -5;
+
+fn compressor(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+    compressor.set_parameter(CParameter::ContentSizeFlag(true))?;
+    Ok(compressor)
+}
+
+/// A decompressor that is used again for one frame after the other.
+pub struct Decoder(zstd::bulk::Decompressor<'static>);
+
+impl Decoder {
+    /// A new decompressor.
+    pub fn new() -> io::Result<Self> {
+        zstd::bulk::Decompressor::new().map(Self)
+    }
+
+    /// Decompresses one frame, which must come to exactly `raw_bytes`, into `out`.
+    pub fn decode(&mut self, frame: &[u8], raw_bytes: u32, out: &mut Vec<u8>) -> Result<()> {
+        if raw_bytes > MAX_RAW_BYTES {
+            return Err(Error::Limit { what: "a frame", found: raw_bytes.into(), limit: MAX_RAW_BYTES.into() });
+        }
+        let wanted = raw_bytes as usize;
+        out.clear();
+        out.reserve(wanted);
+        let got = self.0.decompress_to_buffer(frame, out).map_err(|e| Error::damaged("frame", e.to_string()))?;
+        if got != wanted {
+            return Err(Error::damaged("frame", format!("decompresses to {got} bytes instead of {wanted}")));
+        }
+        Ok(())
+    }
+}
+
+/// The magic number of the skippable frame `nibble` (0 to 15).
+pub const fn skippable_magic(nibble: u8) -> u32 {
+    0x184D_2A50 | nibble as u32
+}
+
+/// Puts `payload` into a skippable frame, which every zstd decoder passes over.
+pub fn skippable(nibble: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("indexes are limited to far less than 4 GiB");
+    let mut frame = Vec::with_capacity(payload.len() + 8);
+    frame.extend_from_slice(&skippable_magic(nibble).to_le_bytes());
+    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// The payload of the skippable frame `nibble` that fills `bytes` exactly.
+pub fn skippable_payload<'a>(nibble: u8, bytes: &'a [u8], part: &'static str) -> Result<&'a [u8]> {
+    let (head, payload) = bytes.split_at_checked(8).ok_or_else(|| Error::damaged(part, "too short"))?;
+    let mut expected = skippable_magic(nibble).to_le_bytes().to_vec();
+    expected.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+    if head != expected {
+        return Err(Error::damaged(part, "no skippable frame of the expected kind and length"));
+    }
+    Ok(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_round_trip_and_carry_size_and_checksum() {
+        let text = b"tar tar tar ".repeat(50_000);
+        let mut noise = vec![0; 700_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        for raw in [&text, &noise, &Vec::new()] {
+            let frame = Encoder::new(3).unwrap().encode(raw).unwrap();
+            let mut out = Vec::new();
+            Decoder::new().unwrap().decode(&frame, raw.len() as u32, &mut out).unwrap();
+            assert_eq!(&out, raw);
+            assert_eq!(zstd::zstd_safe::get_frame_content_size(&frame).unwrap(), Some(raw.len() as u64));
+            assert_eq!(frame[4] & 4, 4, "checksum flag");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let raw = b"some content, some content".repeat(10);
+        let frame = Encoder::new(3).unwrap().encode(&raw).unwrap();
+        let mut out = Vec::new();
+        for bit in 0..frame.len() * 8 {
+            let mut bad = frame.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let decoded = Decoder::new().unwrap().decode(&bad, raw.len() as u32, &mut out);
+            assert!(decoded.is_err() || out == raw, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_size_is_refused() {
+        let frame = Encoder::new(3).unwrap().encode(&[0; 1000]).unwrap();
+        let mut out = Vec::new();
+        for wrong in [0, 999, 1001, MAX_RAW_BYTES + 1] {
+            assert!(Decoder::new().unwrap().decode(&frame, wrong, &mut out).is_err());
+        }
+    }
+}

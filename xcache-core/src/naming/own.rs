@@ -1,0 +1,94 @@
+//! Names of what is not an entry. All of it lies under `.xcache/`, where no key can be.
+
+use crate::store::ObjectName;
+
+/// Where savers note the refs that they are about to use.
+pub const INTENTS_PREFIX: &str = ".xcache/intents/";
+
+/// Where gc marks what it is about to delete.
+pub const CONDEMNED_PREFIX: &str = ".xcache/condemned/";
+
+/// The note of the save run `sid`.
+pub fn intent_name(sid: &[u8; 16]) -> ObjectName {
+    own(INTENTS_PREFIX.to_owned() + &hex(sid))
+}
+
+/// The mark that the archive `archive_id` is condemned.
+pub fn condemned_name(archive_id: &[u8; 16]) -> ObjectName {
+    own(CONDEMNED_PREFIX.to_owned() + &hex(archive_id))
+}
+
+/// Remembers what the store was found to honour.
+pub fn store_features_name() -> ObjectName {
+    own(".xcache/store".to_owned())
+}
+
+/// Keeps gc single on a store without conditional deletion.
+pub fn lease_name() -> ObjectName {
+    own(".xcache/lease".to_owned())
+}
+
+/// The inverse of [`intent_name`].
+pub fn parse_intent(name: &ObjectName) -> Option<[u8; 16]> {
+    unhex(name.as_str().strip_prefix(INTENTS_PREFIX)?)
+}
+
+/// The inverse of [`condemned_name`].
+pub fn parse_condemned(name: &ObjectName) -> Option<[u8; 16]> {
+    unhex(name.as_str().strip_prefix(CONDEMNED_PREFIX)?)
+}
+
+fn own(name: String) -> ObjectName {
+    ObjectName::new(name).expect("a short name of plain ASCII characters")
+}
+
+fn hex(id: &[u8; 16]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 16]> {
+    let mut digits = text.bytes().map(|byte| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    });
+    let mut id = [0; 16];
+    for byte in &mut id {
+        *byte = digits.next()?? << 4 | digits.next()??;
+    }
+    digits.next().is_none().then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_lower_case_hex() {
+        let id = *b"\x00\x01\x9a\xbc\xde\xf0\xffabcdefghi";
+        assert_eq!(intent_name(&id).as_str(), ".xcache/intents/00019abcdef0ff616263646566676869");
+        assert_eq!(condemned_name(&id).as_str(), ".xcache/condemned/00019abcdef0ff616263646566676869");
+        assert_eq!(parse_intent(&intent_name(&id)), Some(id));
+        assert_eq!(parse_condemned(&condemned_name(&id)), Some(id));
+    }
+
+    #[test]
+    fn other_names_are_not_ours() {
+        let id = "00019abcdef0ff616263646566676869";
+        let table = [
+            id.to_owned(),
+            format!(".xcache/condemned/{id}"),
+            format!(".xcache/intents/{id}0"),
+            format!(".xcache/intents/{}", &id[1..]),
+            format!(".xcache/intents/{}", id.to_uppercase()),
+            format!(".xcache/intents/{id}/"),
+            ".xcache/intents/".to_owned(),
+        ];
+        for name in table {
+            assert_eq!(parse_intent(&ObjectName::new(name.clone()).unwrap()), None, "{name}");
+        }
+        assert_eq!(parse_condemned(&intent_name(&[7; 16])), None);
+        assert_eq!(crate::naming::parse(&store_features_name()), None);
+        assert_eq!(crate::naming::parse(&lease_name()), None);
+    }
+}
