@@ -57,3 +57,4 @@ pub fn read_index(footer: &Footer, stored: &[u8]) -> Result<Index> {
     }
     Ok(index)
 }
+

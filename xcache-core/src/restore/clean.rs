@@ -59,3 +59,4 @@ fn names(at: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     }
     Ok(names)
 }
+
