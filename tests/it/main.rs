@@ -3,5 +3,5 @@
 #![cfg(test)]
 
 mod support;
-
-
+mod command_line;
+mod help;
