@@ -5,3 +5,5 @@
 mod support;
 mod command_line;
 mod help;
+
+mod model;
