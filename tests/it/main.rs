@@ -1,3 +1,7 @@
-//! Integration tests through the real programs.
+//! Integration tests through the real programs, one module for each topic.
+
+#![cfg(test)]
+
+mod support;
 
 mod model;

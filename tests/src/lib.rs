@@ -1,1 +1,10 @@
-//! Support for the integration tests: servers, fixtures and the programs under test.
+//! Support for the integration tests: servers, places for objects, jobs that run the programs, and trees of files.
+//!
+//! Nothing here knows how the programs work inside: they are run as a runner would run them, and judged by what they
+//! print, write and ask of the store.
+
+pub mod job;
+pub mod place;
+pub mod proxy;
+pub mod s3;
+pub mod tree;

@@ -119,7 +119,10 @@ mod tests {
         assert_eq!(lengths, GOLDEN, "cut points are part of the format");
     }
 
-    const GOLDEN: &[usize] = &[];
+    const GOLDEN: &[usize] = &[
+        66956, 77325, 83350, 141113, 75177, 59387, 114276, 66289, 82833, 92652, 70887, 45293, 46692, 66326, 92336, 82559,
+        57852, 192841, 112708, 35636, 23118, 82029, 70961, 153747, 7657,
+    ];
 
     #[test]
     fn small_files_are_one_chunk() {

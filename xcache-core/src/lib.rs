@@ -11,6 +11,7 @@ pub mod lookup;
 pub mod paths;
 pub mod scan;
 pub mod chunk;
+pub mod delta;
 pub mod plan;
 pub mod archive;
 pub mod pack;
@@ -19,6 +20,7 @@ pub mod store;
 pub mod transfer;
 pub mod state;
 pub mod gc;
+
 pub mod github;
 pub mod cli;
 pub mod report;

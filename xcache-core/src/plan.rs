@@ -1,1 +1,168 @@
-//! To be written.
+//! Base or delta, and on what: the rules that bound what a chain of deltas wastes. Pure; all in stored bytes.
+//!
+//! - A ref of which nothing is used any more is dropped.
+//! - A ref of which less than half is used is dropped and its live chunks are stored anew, the cheapest first, up to
+//!   [`REWRITE_BYTES`] or [`REWRITE_SHARE`] of the tree in one save.
+//! - No more than [`MAX_REFS`] refs stay: the emptiest are folded into the new delta.
+//! - If more than half of the tree would have to be stored, or the oldest ref is too old, it is a base.
+
+use std::time::Duration;
+
+/// The most objects that a delta refers to: each costs a HEAD at the next save, and parts of its own at a restore.
+pub const MAX_REFS: usize = 32;
+/// What may be stored anew in one save to be rid of refs that are mostly dead.
+pub const REWRITE_BYTES: u64 = 64 << 20;
+/// The same as a share of the tree, if that is more: a twentieth.
+pub const REWRITE_SHARE: u64 = 20;
+
+/// An object that a delta could refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// What its frames take in the store.
+    pub stored_bytes: u64,
+    /// How much of that the tree still uses.
+    pub live_bytes: u64,
+    /// How old it is.
+    pub age: Duration,
+}
+
+/// What a save is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Store everything.
+    Base(Reason),
+    /// Store what is new, and what the dropped refs held.
+    Delta {
+        /// For each candidate whether it stays.
+        keep: Vec<bool>,
+    },
+}
+
+/// Why a save stores everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no entry to build on.
+    NothingKnown,
+    /// More than half of the tree is new or would have to be stored anew.
+    MostlyNew,
+    /// The oldest ref is older than the limit.
+    TooOld,
+    /// Asked for.
+    Asked,
+    /// A ref is gone, or about to be deleted.
+    RefsGone,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NothingKnown => "there is no entry to build on",
+            Self::MostlyNew => "more than half of it is new",
+            Self::TooOld => "the base is older than `--rebase-after`",
+            Self::Asked => "`--full` was given",
+            Self::RefsGone => "an object to build on is gone or being deleted",
+        })
+    }
+}
+
+/// Decides on `candidates`, if `new_bytes` are in none of them and the whole tree comes to `tree_bytes`.
+pub fn plan(candidates: &[Candidate], new_bytes: u64, tree_bytes: u64, rebase_after: Duration) -> Plan {
+    if candidates.iter().all(|candidate| candidate.live_bytes == 0) {
+        return Plan::Base(Reason::NothingKnown);
+    }
+    let mut keep: Vec<bool> = candidates.iter().map(|candidate| candidate.live_bytes > 0).collect();
+    let mut by_live: Vec<usize> = (0..candidates.len()).filter(|&i| keep[i]).collect();
+    by_live.sort_by_key(|&i| candidates[i].live_bytes);
+
+    let mut rewritten = 0;
+    let budget = REWRITE_BYTES.max(tree_bytes / REWRITE_SHARE);
+    for &i in &by_live {
+        let Candidate { stored_bytes, live_bytes, .. } = candidates[i];
+        if live_bytes < stored_bytes / 2 && rewritten + live_bytes <= budget {
+            keep[i] = false;
+            rewritten += live_bytes;
+        }
+    }
+    let mut kept = keep.iter().filter(|&&keep| keep).count();
+    for &i in &by_live {
+        if kept > MAX_REFS && keep[i] {
+            keep[i] = false;
+            kept -= 1;
+            rewritten += candidates[i].live_bytes;
+        }
+    }
+    let oldest = candidates.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(candidate, _)| candidate.age).max();
+    match oldest {
+        Some(age) if age > rebase_after => Plan::Base(Reason::TooOld),
+        Some(_) if new_bytes + rewritten <= tree_bytes / 2 => Plan::Delta { keep },
+        _ => Plan::Base(Reason::MostlyNew),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// Candidates as (stored, live) in MiB and age in days.
+    fn check(candidates: &[(u64, u64, u32)], new: u64, tree: u64, expected: Result<&[u8], Reason>) {
+        let candidates: Vec<Candidate> = candidates
+            .iter()
+            .map(|&(stored, live, days)| Candidate { stored_bytes: stored * MIB, live_bytes: live * MIB, age: DAY * days })
+            .collect();
+        let expected = match expected {
+            Ok(keep) => Plan::Delta { keep: keep.iter().map(|&k| k == 1).collect() },
+            Err(reason) => Plan::Base(reason),
+        };
+        assert_eq!(plan(&candidates, new * MIB, tree * MIB, DAY * 7), expected);
+    }
+
+    #[test]
+    fn nothing_to_build_on_is_a_base() {
+        check(&[], 100, 100, Err(Reason::NothingKnown));
+        check(&[(100, 0, 0)], 100, 100, Err(Reason::NothingKnown));
+    }
+
+    #[test]
+    fn little_that_is_new_is_a_delta() {
+        check(&[(100, 99, 0)], 1, 100, Ok(&[1]));
+        check(&[(100, 50, 0)], 50, 100, Ok(&[1]));
+        check(&[(100, 49, 0)], 51, 100, Err(Reason::MostlyNew));
+    }
+
+    #[test]
+    fn an_old_base_is_written_anew() {
+        check(&[(100, 99, 8)], 1, 100, Err(Reason::TooOld));
+        check(&[(100, 99, 7)], 1, 100, Ok(&[1]));
+        // Old, but nothing of it is left to hold on to.
+        check(&[(100, 0, 30), (100, 99, 1)], 1, 100, Ok(&[0, 1]));
+    }
+
+    #[test]
+    fn mostly_dead_refs_are_dropped_within_the_budget() {
+        check(&[(1000, 900, 1), (40, 10, 1)], 1, 1000, Ok(&[1, 0]));
+        check(&[(1000, 900, 1), (20, 10, 1)], 1, 1000, Ok(&[1, 1]));
+        // 64 MiB for small trees, the cheapest first.
+        check(&[(1000, 800, 1), (200, 60, 1), (100, 5, 1)], 1, 1000, Ok(&[1, 1, 0]));
+        check(&[(1000, 800, 1), (200, 59, 1), (100, 5, 1)], 1, 1000, Ok(&[1, 0, 0]));
+        // A twentieth of large ones.
+        check(&[(9000, 9000, 1), (1500, 450, 1)], 1, 10_000, Ok(&[1, 0]));
+    }
+
+    #[test]
+    fn no_more_refs_than_allowed_stay() {
+        let mut candidates = vec![(10_000, 10_000, 1)];
+        candidates.extend((0..40).map(|n| (10 + n, 10 + n, 1)));
+        let mut keep = vec![1];
+        keep.extend((0..40).map(|n| u8::from(n >= 9)));
+        check(&candidates, 1, 12_000, Ok(&keep));
+    }
+
+    #[test]
+    fn folding_counts_as_storing() {
+        check(&[(1000, 430, 1), (200, 64, 1)], 440, 1000, Ok(&[1, 1]));
+        check(&[(1000, 600, 1), (200, 64, 1)], 440, 1000, Err(Reason::MostlyNew));
+    }
+}

@@ -1,1 +1,166 @@
-//! To be written.
+//! What a restore leaves for the save of the same job: which entry is on disk, and what its files were then.
+//!
+//! A hint, and nothing more: missing, stale, foreign or damaged state costs time, never correctness. What it says about
+//! files is believed only together with their ctime ([`Signature`]), and refs are checked in the store before use.
+
+use std::io::{self, Write as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive::footer::{Footer, Ref};
+use crate::archive::index::RootKind;
+use crate::archive::reader::{Archive, read_index};
+use crate::archive::columns;
+use crate::paths::PathList;
+use crate::scan::Signature;
+
+/// Another format is no state at all.
+const MAGIC: &[u8; 8] = b"xcstate1";
+/// No state is larger; an index has its own limit.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// What is known of the directories of a job.
+#[derive(Debug)]
+pub struct State {
+    /// The entry on disk.
+    pub archive: Archive,
+    /// Its object, as a ref.
+    pub own: Ref,
+    /// What each member is, if it is a file.
+    pub signatures: Vec<Option<Signature>>,
+    /// The directory of each root.
+    pub roots: Vec<PathBuf>,
+    /// When the signatures were noted, by the clock of the file system.
+    pub noted_nanos: i64,
+}
+
+/// The first part of the file. The second is the index as in the archive.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    store: String,
+    own: Ref,
+    footer: Footer,
+    roots: Vec<Vec<u8>>,
+    signatures: Vec<Option<Signature>>,
+    noted_nanos: i64,
+}
+
+/// What is to be kept.
+#[derive(Debug)]
+pub struct Note<'a> {
+    /// The URL of the store.
+    pub store: &'a str,
+    /// The entry.
+    pub archive: &'a Archive,
+    /// Its object.
+    pub own: &'a Ref,
+    /// What each member is, if it is a file.
+    pub signatures: &'a [Option<Signature>],
+    /// The paths it was restored onto.
+    pub paths: &'a PathList,
+}
+
+/// Where the paths of each root begin, as the scanner has it.
+fn bases(paths: &PathList, archive: &Archive) -> Vec<PathBuf> {
+    let base = |(root, kind): (&crate::paths::Root, RootKind)| match kind {
+        RootKind::File => root.base.parent().unwrap_or(&root.base).to_owned(),
+        _ => root.base.clone(),
+    };
+    paths.roots().iter().zip(archive.index.roots.iter().map(|root| root.kind)).map(base).collect()
+}
+
+/// The file for these paths: one for each list of paths, so that several caches of a job do not meet.
+fn file(directory: &Path, paths: &PathList) -> PathBuf {
+    let mut hasher = blake3::Hasher::new();
+    for root in paths.roots() {
+        hasher.update(root.base.as_os_str().as_bytes());
+        hasher.update(&[0]);
+    }
+    directory.join(format!("{}.state", &hasher.finalize().to_hex()[..32]))
+}
+
+/// Leaves state in `directory`, which is made if need be and readable by its owner only.
+pub fn write(directory: &Path, note: &Note<'_>) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let path = file(directory, note.paths);
+    let temporary = path.with_extension(format!("{}", std::process::id()));
+    let mut out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    // The clock that gives files their times is that of the kernel, which is a tick behind.
+    out.write_all(MAGIC)?;
+    let clock = out.metadata()?;
+    let noted_nanos = clock.mtime().saturating_mul(1_000_000_000).saturating_add(clock.mtime_nsec());
+    let (index, raw_bytes) = columns::encode(&note.archive.index)?;
+    let mut footer = note.archive.footer.clone();
+    footer.index_hash = *blake3::hash(&index).as_bytes();
+    footer.index_raw_bytes = raw_bytes;
+    let roots = bases(note.paths, note.archive).into_iter().map(|path| path.into_os_string().into_vec()).collect();
+    let (own, signatures) = (note.own.clone(), note.signatures.to_vec());
+    let head = Head { store: note.store.to_owned(), own, footer, roots, signatures, noted_nanos };
+    let head = postcard::to_stdvec(&head).map_err(io::Error::other)?;
+    let written = write_body(&mut out, &head, &index).and_then(|()| std::fs::rename(&temporary, &path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_body(out: &mut std::fs::File, head: &[u8], index: &[u8]) -> io::Result<()> {
+    out.write_all(blake3::hash(head).as_bytes())?;
+    out.write_all(&(head.len() as u64).to_le_bytes())?;
+    out.write_all(head)?;
+    out.write_all(index)
+}
+
+/// Reads the state for `paths` that was left for the store of this URL. `None` if there is none that can be used.
+pub fn read(directory: &Path, store: &str, paths: &PathList) -> Option<State> {
+    let path = file(directory, paths);
+    let result = std::fs::metadata(&path).and_then(|found| {
+        if found.len() > MAX_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { std::fs::read(&path) }
+    });
+    let state = match result {
+        Ok(bytes) => parse(&bytes, store, paths),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err("there is none"),
+        Err(_) => Err("it cannot be read"),
+    };
+    match state {
+        Ok(state) => Some(state),
+        Err(reason) => {
+            tracing::debug!("no state from a restore of these paths: {reason}");
+            None
+        }
+    }
+}
+
+/// Removes the state for `paths`, when what is on disk is no longer what it says.
+pub fn remove(directory: &Path, paths: &PathList) {
+    let _ = std::fs::remove_file(file(directory, paths));
+}
+
+fn parse(bytes: &[u8], store: &str, paths: &PathList) -> Result<State, &'static str> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or("it has another format")?;
+    let (hash, rest) = rest.split_first_chunk::<32>().ok_or("it is cut short")?;
+    let (length, rest) = rest.split_first_chunk::<8>().ok_or("it is cut short")?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| "it is damaged")?;
+    let (head, index) = rest.split_at_checked(length).ok_or("it is cut short")?;
+    if blake3::hash(head).as_bytes() != hash {
+        return Err("it is damaged");
+    }
+    let head: Head = postcard::from_bytes(head).map_err(|_| "it is damaged")?;
+    let Head { store: of, own, footer, roots, signatures, noted_nanos } = head;
+    if of != store {
+        return Err("it is of another store");
+    }
+    let index = read_index(&footer, index).map_err(|_| "its index is damaged")?;
+    if signatures.len() != index.members.len() {
+        return Err("it is damaged");
+    }
+    let archive = Archive { footer, index };
+    let roots: Vec<PathBuf> = roots.into_iter().map(|path| std::ffi::OsString::from_vec(path).into()).collect();
+    if roots != bases(paths, &archive) {
+        return Err("it is of other paths");
+    }
+    Ok(State { archive, own, signatures, roots, noted_nanos })
+}

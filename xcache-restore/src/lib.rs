@@ -1,6 +1,93 @@
 //! Restores the best matching entry.
+//!
+//! [`main`] goes from the command line to the exit code: arguments → configuration → run → report.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use xcache_core::cli::{self, Class, Exit, RunContext, UsageError};
+use xcache_core::report::{Reporter, init_log};
+
+pub mod args;
+pub mod config;
+pub mod outcome;
+pub mod present;
+pub mod restore;
+
+use args::Args;
+use config::Config;
+use outcome::{MissReason, Outcome};
+use present::{PRIMARY_KEY_OUTPUT, Presented};
 
 /// Runs the command.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    command(std::env::args_os(), &RunContext::from_process()).into()
+}
+
+fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Exit {
+    let args: Args = match cli::parse(argv) {
+        Ok(args) => args,
+        Err(stop) => return cli::print_stop(&stop),
+    };
+    if let Some(exit) = args.other.print::<Args>() {
+        return exit;
+    }
+    let settings = args.output.resolve(context, io::stderr().is_terminal());
+    init_log(settings);
+    let reporter = Reporter::new(settings);
+    for notice in args.compat.notices() {
+        reporter.notice(notice);
+    }
+    if let Some(key) = args.cache.raw_key() {
+        cli::write_outputs(context, &reporter, &[(PRIMARY_KEY_OUTPUT, key.to_owned())]);
+    }
+    let event = cli::read_event(context, &reporter);
+    match Config::new(&args, context, &event) {
+        Ok(config) => restore_and_report(&config, context, &reporter),
+        Err(error) => refuse(&error, context, &reporter),
+    }
+}
+
+/// Says what is wrong with the input. In GitHub Actions a wrong key or path fails the step, as in `actions/cache`.
+fn refuse(error: &UsageError, context: &RunContext, reporter: &Reporter) -> Exit {
+    reporter.error_for(error);
+    match error {
+        UsageError::Input { .. } if context.github.is_actions => Exit::Failed,
+        UsageError::Input { .. } | UsageError::Options { .. } => Exit::Usage,
+    }
+}
+
+fn restore_and_report(config: &Config, context: &RunContext, reporter: &Reporter) -> Exit {
+    if config.store.is_default {
+        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.url));
+    }
+    let begin = Instant::now();
+    let (outcome, exit) = match cli::block_on(restore::run(config, context, reporter)) {
+        Ok(outcome) => {
+            let exit = outcome.exit(config);
+            (outcome, exit)
+        }
+        Err(error) => {
+            let outcome = Outcome::Miss(MissReason::of(error.as_ref()));
+            let exit = match cli::classify(error.as_ref()) {
+                Class::Trouble => outcome.exit(config),
+                Class::Unsafe => Exit::Failed,
+                Class::Usage => Exit::Usage,
+            };
+            if exit == Exit::Done {
+                reporter.warning_for(error.as_ref());
+            } else {
+                reporter.error_for(error.as_ref());
+            }
+            (outcome, exit)
+        }
+    };
+    let presented = Presented { config, outcome: &outcome, started: context.now, elapsed: begin.elapsed() };
+    presented.print(reporter);
+    cli::write_outputs(context, reporter, &presented.outputs());
+    cli::write_summary(context, reporter, &presented.summary());
+    cli::print_document(reporter, &presented.document());
+    exit
 }

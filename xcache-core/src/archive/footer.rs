@@ -56,6 +56,8 @@ pub struct Ref {
     pub etag: String,
     /// Its length.
     pub size: u64,
+    /// How much of that is frames.
+    pub data_bytes: u64,
     /// Its archive.
     pub archive_id: ArchiveId,
     /// When it was written, in nanoseconds since 1970.

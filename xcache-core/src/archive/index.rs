@@ -252,7 +252,7 @@ impl Index {
         for frame in &self.frames {
             let limit = match frame.source {
                 0 => data_bytes,
-                n => refs.get(usize::from(n) - 1).map_or(0, |r| r.size),
+                n => refs.get(usize::from(n) - 1).map_or(0, |r| r.data_bytes.min(r.size)),
             };
             let end = frame.offset.checked_add(frame.stored_bytes.into());
             if end.is_none_or(|end| end > limit) {

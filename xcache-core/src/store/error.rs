@@ -8,7 +8,7 @@ use super::ObjectName;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No such object, bucket or directory.
+    /// No such object. (A missing bucket is [`ErrorKind::Invalid`], so that it is not taken for an empty store.)
     NotFound,
     /// A create-only write met an object of that name.
     AlreadyExists,
@@ -93,6 +93,24 @@ impl Error {
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// The same failure said of another object of the same request. The cause stays with the first.
+    #[must_use]
+    pub fn about(&self, object: impl fmt::Display) -> Self {
+        Self {
+            kind: self.kind,
+            action: self.action,
+            object: object.to_string(),
+            detail: self.detail.clone(),
+            hint: self.hint.clone(),
+            source: None,
+        }
+    }
+
+    /// Why it failed, without what was being done: "connection closed".
+    pub fn reason(&self) -> String {
+        self.detail.clone().unwrap_or_else(|| self.kind.to_string())
     }
 
     /// What callers branch on.

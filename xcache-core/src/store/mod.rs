@@ -17,6 +17,7 @@ pub mod local;
 pub mod open;
 pub mod probe;
 pub mod s3;
+mod unique;
 
 pub use error::{Error, ErrorKind, Result};
 

@@ -1,1 +1,268 @@
-//! To be written.
+//! From what the user asked for to an open store.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::local::LocalStore;
+use super::s3::S3Store;
+use super::{Error, ErrorKind, ObjectName, Result, Store};
+
+/// Where a store is: `s3://bucket/prefix` or `file:///directory`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A bucket, and the prefix without slashes at its ends (often empty).
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// What all names begin with.
+        prefix: String,
+    },
+    /// A directory, as an absolute path.
+    Local(PathBuf),
+}
+
+/// Why a text is no store URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreUrlError {
+    /// Neither scheme.
+    #[error("store `{0}` is neither `s3://bucket/prefix` nor `file:///directory`")]
+    Scheme(String),
+    /// No or a malformed bucket.
+    #[error("store `{0}` names no valid bucket; write `s3://bucket` or `s3://bucket/prefix`")]
+    Bucket(String),
+    /// A prefix that could not be kept apart from other names, or is too long.
+    #[error("the prefix of store `{url}` {reason}")]
+    Prefix {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A relative path, or a host.
+    #[error("store `{0}` must name an absolute directory, with three slashes: `file:///var/cache/xcache`")]
+    Directory(String),
+}
+
+/// Names have up to about 700 bytes; a longer prefix leaves too little of S3's 1,024.
+const MAX_PREFIX_BYTES: usize = 256;
+
+impl FromStr for StoreUrl {
+    type Err = StoreUrlError;
+
+    fn from_str(url: &str) -> std::result::Result<Self, StoreUrlError> {
+        if let Some(rest) = url.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+            if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(is_plain) {
+                return Err(StoreUrlError::Bucket(url.to_owned()));
+            }
+            let prefix = prefix.trim_matches('/');
+            let wrong = |reason| StoreUrlError::Prefix { url: url.to_owned(), reason };
+            if prefix.len() > MAX_PREFIX_BYTES {
+                return Err(wrong("is longer than 256 bytes"));
+            }
+            if prefix.chars().any(char::is_control) {
+                return Err(wrong("contains a control character"));
+            }
+            if !prefix.is_empty() && prefix.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+                return Err(wrong("has an empty segment, or one that is `.` or `..`"));
+            }
+            Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+        } else if let Some(path) = url.strip_prefix("file://") {
+            if !path.starts_with('/') || path.contains('\0') {
+                return Err(StoreUrlError::Directory(url.to_owned()));
+            }
+            Ok(Self::Local(PathBuf::from(path)))
+        } else {
+            Err(StoreUrlError::Scheme(url.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+            Self::Local(path) => write!(f, "file://{}", path.display()),
+        }
+    }
+}
+
+/// A text that must not be seen: its `Debug` and `Display` do not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Credentials given by option instead of found by the default chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The access key id.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: Secret,
+    /// For temporary credentials.
+    pub session_token: Option<Secret>,
+}
+
+/// How objects are encrypted at rest, where it is not left to the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// With keys of S3 (`AES256`).
+    S3,
+    /// With a key of KMS: the named one, or the account's own for S3.
+    Kms(Option<String>),
+}
+
+/// Everything about S3 that a URL cannot say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct S3Options {
+    /// The region; else from the environment, the profile or the instance.
+    pub region: Option<String>,
+    /// The endpoint of a store that is not AWS, as the user gave it.
+    pub endpoint: Option<String>,
+    /// The endpoint in `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`; one in a profile is found by the SDK.
+    pub configured_endpoint: Option<String>,
+    /// `endpoint/bucket/name` instead of `bucket.endpoint/name`; by default so for every endpoint but those of AWS.
+    pub path_style: Option<bool>,
+    /// Encryption at rest.
+    pub encryption: Option<Encryption>,
+    /// The storage class of new objects, for example `STANDARD_IA`.
+    pub storage_class: Option<String>,
+    /// Whether we pay for requests to a bucket of someone else.
+    pub requester_pays: bool,
+    /// The profile in the shared configuration files.
+    pub profile: Option<String>,
+    /// Credentials; none for the default chain.
+    pub keys: Option<Keys>,
+    /// `AWS_CA_BUNDLE`: certificate authorities to trust besides those of the system.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+impl S3Options {
+    /// The options that the AWS tools take from the environment and the SDK does not: `AWS_ENDPOINT_URL_S3`,
+    /// `AWS_ENDPOINT_URL` and `AWS_CA_BUNDLE`. `variable` is `std::env::var` in a program.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let told = |name: &str| variable(name).filter(|value| !value.is_empty());
+        Self {
+            configured_endpoint: told("AWS_ENDPOINT_URL_S3").or_else(|| told("AWS_ENDPOINT_URL")),
+            ca_bundle: told("AWS_CA_BUNDLE").map(PathBuf::from),
+            ..Self::default()
+        }
+    }
+}
+
+/// Which store to open, and how.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// For S3 only.
+    pub s3: S3Options,
+}
+
+/// An open store.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Whether [`super::probe::features`] must find out what it honours. Not for AWS and directories, which are
+    /// taken at their word.
+    pub needs_probe: bool,
+}
+
+/// Opens a store. Sends nothing to it: a wrong bucket or wrong credentials show at the first request.
+pub async fn open(config: &StoreConfig) -> Result<Opened> {
+    match &config.url {
+        StoreUrl::Local(directory) => {
+            let store = LocalStore::open(directory.clone()).await?;
+            Ok(Opened { store: Arc::new(store), needs_probe: false })
+        }
+        StoreUrl::S3 { bucket, prefix } => {
+            if let Some(endpoint) = &config.s3.endpoint
+                && !(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
+            {
+                return Err(Error::new(ErrorKind::Invalid, "use", endpoint)
+                    .detail("an endpoint begins with `https://` or `http://`")
+                    .hint(format!("write `https://{endpoint}`")));
+            }
+            let store = S3Store::open(bucket, prefix, &config.s3).await?;
+            let needs_probe = !store.is_aws();
+            Ok(Opened { store: Arc::new(store), needs_probe })
+        }
+    }
+}
+
+/// Whether `name` fits S3's limit below `prefix`.
+pub(super) fn full_name_bytes(prefix: &str, name: &ObjectName) -> usize {
+    let slash = usize::from(!prefix.is_empty());
+    prefix.len() + slash + name.as_str().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn store_urls_are_read_and_written() {
+        for (text, expected) in [
+            ("s3://bucket", Some("s3://bucket")),
+            ("s3://bucket/", Some("s3://bucket")),
+            ("s3://my.bucket/a/b/", Some("s3://my.bucket/a/b")),
+            ("file:///var/cache", Some("file:///var/cache")),
+            ("file://host/dir", None),
+            ("file://", None),
+            ("s3://", None),
+            ("s3://b", None),
+            ("s3://buc ket/x", None),
+            ("s3://bucket/a//b", None),
+            ("s3://bucket/a/../b", None),
+            ("gs://bucket", None),
+            ("/var/cache", None),
+            ("", None),
+        ] {
+            let url = text.parse::<StoreUrl>();
+            assert_eq!(url.as_ref().ok().map(ToString::to_string).as_deref(), expected, "{text}: {url:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let keys = Keys {
+            access_key_id: "AKIA".into(),
+            secret_access_key: Secret::new("hush"),
+            session_token: Some(Secret::new("hush")),
+        };
+        assert!(!format!("{keys:?} {}", keys.secret_access_key).contains("hush"));
+    }
+}

@@ -1,0 +1,124 @@
+//! What is cached and under which keys: the arguments that save and restore share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::env_vars as var;
+use super::values::{lines, parse_switch};
+use super::{RunContext, UsageError};
+use crate::key::Keys;
+use crate::paths::PathList;
+
+/// Paths and keys.
+#[derive(Args, Clone, Debug)]
+pub struct CacheArgs {
+    /// Files, directories and globs; `!` excludes. Each may hold several lines
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<String>,
+
+    /// The same as PATH, one to a line (not together with PATH)
+    #[arg(long = "path", env = var::PATH, value_name = "PATHS", conflicts_with = "paths")]
+    pub path: Vec<String>,
+
+    /// The key: up to 512 characters, no comma
+    #[arg(long, short, env = var::KEY, value_name = "KEY")]
+    pub key: Option<String>,
+
+    /// Where state is left by restore for the next save [default: $RUNNER_TEMP/xcache in CI, else
+    /// $XDG_STATE_HOME/xcache or ~/.local/state/xcache]
+    #[arg(long, env = var::STATE_DIR, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// End with exit code 1 when the cache cannot be used, instead of a warning
+    #[arg(long, env = var::FAIL_ON_ERROR, value_parser = parse_switch)]
+    pub fail_on_error: bool,
+}
+
+impl CacheArgs {
+    /// The key as given, without surrounding space; `None` if there is none.
+    pub fn raw_key(&self) -> Option<&str> {
+        self.key.as_deref().map(str::trim).filter(|key| !key.is_empty())
+    }
+
+    /// Checks the keys. `restore_keys` may hold several lines each.
+    pub fn keys(&self, restore_keys: &[String]) -> Result<Keys, UsageError> {
+        let primary = self.raw_key().ok_or_else(|| UsageError::input("key is not specified"))?;
+        Keys::parse(primary, &lines(restore_keys)).map_err(UsageError::input)
+    }
+
+    /// Checks the paths.
+    pub fn path_list(&self, context: &RunContext) -> Result<PathList, UsageError> {
+        let given: Vec<&String> = self.paths.iter().chain(&self.path).collect();
+        PathList::parse(&given, &context.base_dir, context.home.as_deref()).map_err(UsageError::input)
+    }
+
+    /// The directory for the state, if there is any place for it.
+    pub fn state_dir(&self, context: &RunContext) -> Option<PathBuf> {
+        self.state_dir.clone().or_else(|| context.state_dir.clone())
+    }
+
+    /// What cache trouble does to the run.
+    pub fn on_trouble(&self) -> OnTrouble {
+        if self.fail_on_error { OnTrouble::Fail } else { OnTrouble::GoOn }
+    }
+}
+
+/// What the run does when the cache cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTrouble {
+    /// Warns, and ends with exit code 0.
+    GoOn,
+    /// Ends with exit code 1.
+    Fail,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::tests::context;
+    use super::*;
+
+    fn args(key: &str, paths: &[&str]) -> CacheArgs {
+        CacheArgs {
+            paths: paths.iter().map(ToString::to_string).collect(),
+            path: Vec::new(),
+            key: Some(key.to_owned()),
+            state_dir: None,
+            fail_on_error: false,
+        }
+    }
+
+    #[test]
+    fn keys_are_trimmed_and_limited() {
+        let check = |key: &str, restore: &[&str], expected: Result<&[&str], &str>| {
+            let restore: Vec<String> = restore.iter().map(ToString::to_string).collect();
+            match (args(key, &[]).keys(&restore), expected) {
+                (Ok(keys), Ok(expected)) => {
+                    assert_eq!(keys.primary().as_str(), key.trim());
+                    assert_eq!(keys.restore().iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+                }
+                (Err(error @ UsageError::Input { .. }), Err(part)) => {
+                    assert!(error.to_string().contains(part), "{error}");
+                }
+                (result, expected) => panic!("{result:?}, not {expected:?}"),
+            }
+        };
+        check(" k ", &[], Ok(&[]));
+        check("k", &["a-\n\n  b- \n", "c"], Ok(&["a-", "b-", "c"]));
+        check("  ", &[], Err("not specified"));
+        check("a,b", &[], Err("comma"));
+        check("k", &["a,b"], Err("comma"));
+        check(&"x".repeat(513), &[], Err("512"));
+        check("k", &["a\nb\nc\nd\ne\nf\ng\nh\ni"], Ok(&["a", "b", "c", "d", "e", "f", "g", "h", "i"]));
+        check("k", &["a\nb\nc\nd\ne\nf\ng\nh\ni\nj"], Err("11 keys"));
+    }
+
+    #[test]
+    fn paths_start_at_the_workspace_in_a_job() {
+        let job = context(&[("GITHUB_ACTIONS", "true"), ("GITHUB_WORKSPACE", "/w")]);
+        let list = args("k", &["a\n! a/tmp", "/b"]).path_list(&job).unwrap();
+        let bases: Vec<_> = list.roots().iter().map(|root| root.base.display().to_string()).collect();
+        assert_eq!(bases, ["/w/a", "/b"]);
+        assert!(matches!(args("k", &[" \n"]).path_list(&job), Err(UsageError::Input { .. })));
+    }
+}

@@ -1,0 +1,138 @@
+//! The names of all environment variables that the programs read.
+
+/// `--store`.
+pub const STORE: &str = "XCACHE_STORE";
+/// `--s3-bucket`.
+pub const S3_BUCKET: &str = "XCACHE_S3_BUCKET";
+/// `--s3-region`.
+pub const S3_REGION: &str = "XCACHE_S3_REGION";
+/// `--s3-prefix`.
+pub const S3_PREFIX: &str = "XCACHE_S3_PREFIX";
+/// `--s3-endpoint`.
+pub const S3_ENDPOINT: &str = "XCACHE_S3_ENDPOINT";
+/// `--s3-path-style`.
+pub const S3_PATH_STYLE: &str = "XCACHE_S3_PATH_STYLE";
+/// `--s3-profile`.
+pub const S3_PROFILE: &str = "XCACHE_S3_PROFILE";
+/// `--s3-sse`.
+pub const S3_SSE: &str = "XCACHE_S3_SSE";
+/// `--s3-kms-key`.
+pub const S3_KMS_KEY: &str = "XCACHE_S3_KMS_KEY";
+/// `--s3-storage-class`.
+pub const S3_STORAGE_CLASS: &str = "XCACHE_S3_STORAGE_CLASS";
+/// `--s3-requester-pays`.
+pub const S3_REQUESTER_PAYS: &str = "XCACHE_S3_REQUESTER_PAYS";
+/// `--aws-access-key-id`.
+pub const AWS_ACCESS_KEY_ID: &str = "XCACHE_AWS_ACCESS_KEY_ID";
+/// `--aws-secret-access-key`.
+pub const AWS_SECRET_ACCESS_KEY: &str = "XCACHE_AWS_SECRET_ACCESS_KEY";
+/// `--aws-session-token`.
+pub const AWS_SESSION_TOKEN: &str = "XCACHE_AWS_SESSION_TOKEN";
+
+/// `--path`.
+pub const PATH: &str = "XCACHE_PATH";
+/// `--key`.
+pub const KEY: &str = "XCACHE_KEY";
+/// `--restore-keys`.
+pub const RESTORE_KEYS: &str = "XCACHE_RESTORE_KEYS";
+/// `--scope`.
+pub const SCOPE: &str = "XCACHE_SCOPE";
+/// `--state-dir`.
+pub const STATE_DIR: &str = "XCACHE_STATE_DIR";
+/// `--fail-on-error`.
+pub const FAIL_ON_ERROR: &str = "XCACHE_FAIL_ON_ERROR";
+
+/// `--base-key` of save.
+pub const BASE_KEY: &str = "XCACHE_BASE_KEY";
+/// `--full` of save.
+pub const FULL: &str = "XCACHE_FULL";
+/// `--tag` of save.
+pub const TAG: &str = "XCACHE_TAG";
+/// `--branch` of save.
+pub const BRANCH: &str = "XCACHE_BRANCH";
+/// `--commit` of save.
+pub const COMMIT: &str = "XCACHE_COMMIT";
+/// `--repo` of save.
+pub const REPO: &str = "XCACHE_REPO";
+/// `--level` of save.
+pub const LEVEL: &str = "XCACHE_LEVEL";
+/// `--rebase-after` of save.
+pub const REBASE_AFTER: &str = "XCACHE_REBASE_AFTER";
+/// `--if-exists` of save.
+pub const IF_EXISTS: &str = "XCACHE_IF_EXISTS";
+
+/// `--lookup-only` of restore.
+pub const LOOKUP_ONLY: &str = "XCACHE_LOOKUP_ONLY";
+/// `--fail-on-cache-miss` of restore.
+pub const FAIL_ON_CACHE_MISS: &str = "XCACHE_FAIL_ON_CACHE_MISS";
+/// `--clean` of restore.
+pub const CLEAN: &str = "XCACHE_CLEAN";
+/// `--same-owner` of restore.
+pub const SAME_OWNER: &str = "XCACHE_SAME_OWNER";
+/// `--clear-token` of restore.
+pub const CLEAR_TOKEN: &str = "XCACHE_CLEAR_TOKEN";
+
+/// `--concurrency`.
+pub const CONCURRENCY: &str = "XCACHE_CONCURRENCY";
+/// `--workers`.
+pub const WORKERS: &str = "XCACHE_WORKERS";
+
+/// `--json`.
+pub const JSON: &str = "XCACHE_JSON";
+/// `--verbose`.
+pub const VERBOSE: &str = "XCACHE_VERBOSE";
+/// `--quiet`.
+pub const QUIET: &str = "XCACHE_QUIET";
+/// `--color`.
+pub const COLOR: &str = "XCACHE_COLOR";
+/// `--progress`.
+pub const PROGRESS: &str = "XCACHE_PROGRESS";
+
+/// `--upload-chunk-size`, ignored.
+pub const UPLOAD_CHUNK_SIZE: &str = "XCACHE_UPLOAD_CHUNK_SIZE";
+/// `--enable-cross-os-archive`, ignored.
+pub const ENABLE_CROSS_OS_ARCHIVE: &str = "XCACHE_ENABLE_CROSS_OS_ARCHIVE";
+/// `--use-deltas`, ignored.
+pub const USE_DELTAS: &str = "XCACHE_USE_DELTAS";
+/// `--save-always`, ignored.
+pub const SAVE_ALWAYS: &str = "XCACHE_SAVE_ALWAYS";
+
+/// Where the user's home is, for `~`.
+pub const HOME: &str = "HOME";
+/// The same on Windows.
+pub const USERPROFILE: &str = "USERPROFILE";
+/// Where caches of the user lie (XDG base directories).
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// Where state of the user lies (XDG base directories).
+pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
+/// Both of these on Windows.
+pub const LOCALAPPDATA: &str = "LOCALAPPDATA";
+/// No colours, whatever its value (no-color.org).
+pub const NO_COLOR: &str = "NO_COLOR";
+/// `dumb`: a terminal without colours and cursor movement.
+pub const TERM: &str = "TERM";
+
+/// `true` in a job of GitHub Actions.
+pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+/// The file that takes the outputs of a step.
+pub const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
+/// The file that takes the Markdown summary of a step.
+pub const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+/// The file with the webhook's JSON.
+pub const GITHUB_EVENT_PATH: &str = "GITHUB_EVENT_PATH";
+/// The directory of the checkout; relative paths start here.
+pub const GITHUB_WORKSPACE: &str = "GITHUB_WORKSPACE";
+/// The ref of the run, for example `refs/heads/main` or `refs/pull/7/merge`.
+pub const GITHUB_REF: &str = "GITHUB_REF";
+/// The head branch of a pull request.
+pub const GITHUB_HEAD_REF: &str = "GITHUB_HEAD_REF";
+/// The base branch of a pull request.
+pub const GITHUB_BASE_REF: &str = "GITHUB_BASE_REF";
+/// The commit of the run.
+pub const GITHUB_SHA: &str = "GITHUB_SHA";
+/// `owner/name`.
+pub const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
+/// A directory that lives as long as the job.
+pub const RUNNER_TEMP: &str = "RUNNER_TEMP";
+/// `1` when the user asked for debug logs.
+pub const RUNNER_DEBUG: &str = "RUNNER_DEBUG";

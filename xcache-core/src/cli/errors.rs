@@ -1,0 +1,134 @@
+//! The three classes of errors, and the errors that belong to command lines.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::report::chain::causes;
+use crate::store::{self, ErrorKind};
+
+/// What an error means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Bad input or configuration: an error, exit 2.
+    Usage,
+    /// The store is down, denies, or holds damaged entries: a warning, and the run goes on without the cache (exit 0)
+    /// unless the user asked to fail.
+    Trouble,
+    /// Going on could do harm: an error, exit 1.
+    Unsafe,
+}
+
+/// Sorts an error by what is found in its chain.
+pub fn classify(error: &(dyn Error + 'static)) -> Class {
+    let class = |cause: &(dyn Error + 'static)| {
+        if cause.is::<UnsafeToContinue>() || cause.is::<Interrupted>() {
+            Some(Class::Unsafe)
+        } else {
+            cause.is::<UsageError>().then_some(Class::Usage)
+        }
+    };
+    causes(error).find_map(class).unwrap_or(Class::Trouble)
+}
+
+/// The kind of the first store error in the chain.
+pub fn store_error_kind(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
+    causes(error).find_map(|cause| cause.downcast_ref::<store::Error>()).map(store::Error::kind)
+}
+
+/// Bad input or configuration, found before anything was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsageError {
+    /// The key, the restore keys or the paths. In GitHub Actions these follow the rules of `actions/cache` instead of
+    /// ending with exit 2: an error and exit 1 on restore, a warning and exit 0 on save.
+    Input {
+        /// What is wrong.
+        message: String,
+    },
+    /// Anything else.
+    Options {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+}
+
+impl UsageError {
+    /// A wrong key, restore key or path.
+    pub fn input(message: impl fmt::Display) -> Self {
+        Self::Input { message: message.to_string() }
+    }
+
+    /// A wrong option.
+    pub fn options(message: impl fmt::Display) -> Self {
+        Self::Options { message: message.to_string(), hint: None }
+    }
+
+    /// A wrong option, and what to do about it.
+    pub fn with_hint(message: impl fmt::Display, hint: impl fmt::Display) -> Self {
+        Self::Options { message: message.to_string(), hint: Some(hint.to_string()) }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Input { .. } => None,
+            Self::Options { hint, .. } => hint.as_deref(),
+        }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input { message } | Self::Options { message, .. } => f.write_str(message),
+        }
+    }
+}
+
+impl Error for UsageError {}
+
+/// Marks an error after which the run must not go on as if there were merely no cache: files were already changed,
+/// or a plan to delete cannot be proven.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct UnsafeToContinue {
+    /// What state things are in.
+    pub what: String,
+    /// What happened.
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// The user or the runner asked us to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_by_their_chain() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] Box<dyn Error + Send + Sync>);
+
+        let denied = || store::Error::new(ErrorKind::Denied, "list", "x");
+        let check = |error: Box<dyn Error + Send + Sync>, class, kind| {
+            let outer = Outer(error);
+            assert_eq!(classify(&outer), class);
+            assert_eq!(store_error_kind(&outer), kind);
+        };
+        check(denied().into(), Class::Trouble, Some(ErrorKind::Denied));
+        check(
+            UnsafeToContinue { what: "half done".into(), source: denied().into() }.into(),
+            Class::Unsafe,
+            Some(ErrorKind::Denied),
+        );
+        check(Interrupted.into(), Class::Unsafe, None);
+        check(UsageError::options("no").into(), Class::Usage, None);
+        check("text".into(), Class::Trouble, None);
+    }
+}

@@ -1,0 +1,62 @@
+//! What the three command lines share: groups of arguments, exit codes, and the way from `argv` to a configuration.
+//!
+//! Raw arguments (`*_args`) are turned into validated options once; nothing behind that looks at the command line or
+//! the environment again. Each flag is also an environment variable, named in [`env_vars`], because the actions pass
+//! their inputs that way.
+
+use std::ffi::OsString;
+
+use clap::{Arg, Command, CommandFactory, Parser};
+
+pub mod env_vars;
+pub mod exit;
+pub mod errors;
+pub mod context;
+pub mod values;
+pub mod store_args;
+pub mod output_args;
+pub mod transfer_args;
+pub mod scope_args;
+pub mod cache_args;
+pub mod compat_args;
+pub mod other_args;
+mod run;
+
+pub use context::RunContext;
+pub use errors::{Class, Interrupted, UnsafeToContinue, UsageError, classify, store_error_kind};
+pub use exit::Exit;
+pub use run::{Crash, block_on, interrupted, print_document, read_event, write_outputs, write_summary};
+
+/// Reads the command line. The error is clap's: help, version or a usage error, for [`print_stop`].
+pub fn parse<T: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<T, clap::Error> {
+    let mut command = command::<T>();
+    let mut matches = command.try_get_matches_from_mut(argv)?;
+    T::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Prints why [`parse`] did not give arguments (help goes to stdout, errors to stderr), and says how to end.
+pub fn print_stop(stop: &clap::Error) -> Exit {
+    // A closed pipe (`--help | head`) is the reader's choice, not our failure.
+    drop(stop.print());
+    if stop.use_stderr() { Exit::Usage } else { Exit::Done }
+}
+
+/// The command as [`parse`] uses it: an environment variable that is set but blank counts as not set, because an
+/// action passes every input, also those that the user left out.
+pub fn command<T: CommandFactory>() -> Command {
+    ignore_blank_variables(T::command())
+}
+
+fn ignore_blank_variables(command: Command) -> Command {
+    command.mut_args(ignore_blank_variable).mut_subcommands(ignore_blank_variables)
+}
+
+fn ignore_blank_variable(arg: Arg) -> Arg {
+    let is_blank = |name: &std::ffi::OsStr| {
+        std::env::var_os(name).is_some_and(|value| value.to_str().is_some_and(|text| text.trim().is_empty()))
+    };
+    match arg.get_env() {
+        Some(name) if is_blank(name) => arg.env(None::<&'static str>),
+        _ => arg,
+    }
+}

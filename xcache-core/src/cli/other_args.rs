@@ -1,0 +1,40 @@
+//! Completions and the man page, printed to stdout for whoever packages the programs.
+
+use std::io::{self, Write as _};
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{Exit, command};
+
+/// Things to print instead of running.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Other")]
+pub struct OtherArgs {
+    /// Print the completions for a shell
+    #[arg(long, value_name = "SHELL", value_enum)]
+    pub completions: Option<Shell>,
+
+    /// Print the man page
+    #[arg(long)]
+    pub man: bool,
+}
+
+impl OtherArgs {
+    /// Prints what was asked for; `None` if nothing was.
+    pub fn print<T: CommandFactory>(&self) -> Option<Exit> {
+        let mut page = Vec::new();
+        let mut command = command::<T>();
+        let name = command.get_name().to_owned();
+        if let Some(shell) = self.completions {
+            clap_complete::generate(shell, &mut command, name, &mut page);
+        } else if self.man {
+            clap_mangen::Man::new(command).render(&mut page).ok()?;
+        } else {
+            return None;
+        }
+        // A closed pipe is the reader's choice.
+        drop(io::stdout().lock().write_all(&page));
+        Some(Exit::Done)
+    }
+}

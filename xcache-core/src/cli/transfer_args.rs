@@ -1,0 +1,42 @@
+//! How much a run may do at once.
+
+use clap::{Args, value_parser};
+
+use super::RunContext;
+use super::env_vars as var;
+
+/// Limits of a run.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct TransferArgs {
+    /// Requests in flight at a time
+    #[arg(long, env = var::CONCURRENCY, value_name = "N", default_value_t = 8, value_parser = value_parser!(u16).range(1..=64))]
+    pub concurrency: u16,
+
+    /// Threads that compress, hash and write [default: one for each CPU, at most 16]
+    #[arg(long, env = var::WORKERS, value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
+    pub workers: Option<u16>,
+}
+
+/// Validated limits; both are at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in flight at a time.
+    pub concurrency: usize,
+    /// Worker threads.
+    pub workers: usize,
+}
+
+impl TransferArgs {
+    /// More workers than this have not made any measured tree faster, and each costs buffers.
+    const MOST_DEFAULT_WORKERS: usize = 16;
+
+    /// Fills in what depends on the machine.
+    pub fn resolve(&self, context: &RunContext) -> Limits {
+        let Self { concurrency, workers } = self;
+        Limits {
+            concurrency: usize::from(*concurrency),
+            workers: workers.map_or(context.cpus.clamp(1, Self::MOST_DEFAULT_WORKERS), usize::from),
+        }
+    }
+}

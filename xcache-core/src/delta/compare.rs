@@ -1,0 +1,164 @@
+//! What the files of a tree consist of. Only those that may have changed are read.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::known::{Known, Trust};
+use crate::archive::index::Content;
+use crate::chunk::{ChunkHash, Cutter, Ends};
+use crate::pack::{ATTEMPTS, FileRecord, Opened, open};
+use crate::scan::{Node, NodeKind, SkipReason, Skipped, Tree};
+
+/// What is known of all files of a tree.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// By number of node; `None` for what is no file, or could not be read.
+    pub files: Vec<Option<FileFacts>>,
+    /// Nodes that could not be read.
+    pub lost: Vec<u32>,
+    /// What is to be told about them.
+    pub skipped: Vec<Skipped>,
+    /// Bytes that had to be read.
+    pub read_bytes: u64,
+    /// Files that had to be read.
+    pub read_files: u64,
+}
+
+/// A file as it was when it was compared.
+#[derive(Clone, Debug)]
+pub struct FileFacts {
+    /// Attributes, length, holes.
+    pub record: FileRecord,
+    /// Its chunks: hash and length.
+    pub chunks: Vec<(ChunkHash, u32)>,
+}
+
+/// Nodes are handed to threads so many at a time.
+const BATCH: usize = 64;
+/// Files are read so many bytes at a time.
+const BUFFER_BYTES: usize = 2 << 20;
+
+/// Finds out what each file consists of; those that `trust` vouches for are not read.
+pub fn compare(tree: &Tree, known: &Known, trust: Option<&Trust<'_>>, threads: usize) -> Facts {
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(Facts { files: vec![None; tree.nodes.len()], ..Facts::default() });
+    let is_trusted: Vec<bool> = (0..tree.roots.len())
+        .map(|root| trust.is_some_and(|trust| trust.roots.get(root).map(AsRef::as_ref) == Some(same_place(tree, root))))
+        .collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                let mut buffer = Vec::new();
+                loop {
+                    let start = next.fetch_add(BATCH, Ordering::Relaxed);
+                    let Some(batch) = tree.nodes.get(start..(start + BATCH).min(tree.nodes.len())) else { break };
+                    let (mut read_bytes, mut read_files) = (0, 0);
+                    let facts: Vec<_> = batch
+                        .iter()
+                        .map(|node| {
+                            if node.kind != NodeKind::File {
+                                return Ok(None);
+                            }
+                            let trust = trust.filter(|_| is_trusted[node.root as usize]);
+                            if let Some(facts) = trust.and_then(|trust| unchanged(known, trust, node)) {
+                                return Ok(Some(facts));
+                            }
+                            read_files += 1;
+                            let facts = read(tree, node, &mut buffer);
+                            read_bytes += facts.as_ref().map_or(0, |facts| facts.record.size);
+                            facts.map(Some)
+                        })
+                        .collect();
+                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.read_bytes += read_bytes;
+                    all.read_files += read_files;
+                    for ((number, node), facts) in (start..).zip(batch).zip(facts) {
+                        match facts {
+                            Ok(facts) => all.files[number] = facts,
+                            Err(error) => {
+                                all.lost.push(u32::try_from(number).unwrap_or(u32::MAX));
+                                let reason = SkipReason::Unreadable(error.to_string());
+                                all.skipped.push(Skipped { path: tree.path_of(node), reason });
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    all.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn same_place(tree: &Tree, root: usize) -> &Path {
+    &tree.roots[root].base
+}
+
+/// What a file consists of, if it is certainly the one that was restored.
+fn unchanged(known: &Known, trust: &Trust<'_>, node: &Node) -> Option<FileFacts> {
+    let (number, member) = known.member(node.root as usize, &node.path)?;
+    let then = trust.signatures.get(number as usize)?.as_ref()?;
+    if *then != node.stat || !trust.is_clean(then) {
+        return None;
+    }
+    let Content::File(file) = &member.content else { return None };
+    let record = FileRecord {
+        meta: node.meta,
+        xattrs: member.xattrs.clone(),
+        size: file.size,
+        extents: file.extents.clone(),
+        signature: node.stat,
+    };
+    let chunks = known.index.chunks_of(file).iter().map(|chunk| (chunk.hash, chunk.length)).collect();
+    Some(FileFacts { record, chunks })
+}
+
+/// Reads and hashes a file; again, if it changes meanwhile.
+fn read(tree: &Tree, node: &Node, buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
+    let mut attempt = 1;
+    loop {
+        let file = open(tree, node)?;
+        let facts = read_once(&file, buffer)?;
+        let is_whole = facts.record.size == file.signature.size;
+        if is_whole && (attempt == ATTEMPTS || file.is_unchanged()?) {
+            return Ok(facts);
+        }
+        if attempt == ATTEMPTS {
+            return Err(io::Error::other("it kept changing while it was read"));
+        }
+        attempt += 1;
+    }
+}
+
+fn read_once(file: &Opened, buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
+    let data_bytes = file.data_bytes();
+    let cutter = Cutter::FORMAT_1;
+    let mut chunks = Vec::new();
+    let mut cursor = file.start();
+    let mut unread = data_bytes;
+    buffer.clear();
+    while unread > 0 || !buffer.is_empty() {
+        let room = (BUFFER_BYTES - buffer.len()) as u64;
+        let wanted = usize::try_from(unread.min(room)).map_err(io::Error::other)?;
+        let got = file.read(&mut cursor, buffer, wanted)?;
+        unread = if got < wanted { 0 } else { unread - got as u64 };
+        let ends = if unread == 0 { Ends::File } else { Ends::Buffer };
+        let is_small = data_bytes <= cutter.whole_bytes.into();
+        let cuts = if is_small { cutter.cut_file(buffer) } else { cutter.cut_large(buffer, ends) };
+        let mut start = 0;
+        for length in cuts {
+            let hash = ChunkHash::of(&buffer[start..start + length]);
+            chunks.push((hash, u32::try_from(length).map_err(io::Error::other)?));
+            start += length;
+        }
+        buffer.drain(..start);
+        if ends == Ends::File {
+            break;
+        }
+    }
+    // Fewer bytes than there should be are told by a size that is too small.
+    let read: u64 = chunks.iter().map(|(_, length)| u64::from(*length)).sum();
+    let size = file.signature.size - data_bytes.saturating_sub(read).min(file.signature.size);
+    Ok(FileFacts { record: FileRecord { size, ..FileRecord::of(file) }, chunks })
+}

@@ -1,0 +1,369 @@
+//! Which entry a key stands for: the candidates of a restore, best first, and whether a key is taken for a save.
+//!
+//! For each scope that may be read, in order: the primary key; the newest entry that begins with it; then for each
+//! restore key, in order, the entry of that very name, and the newest that begins with it. An exact hit costs two
+//! requests, which already bring the ends of the objects; each further prefix costs one listing.
+//!
+//! A lookup does not fail: what goes wrong is noted, and the next place is asked, so that a scope that we may not
+//! read does not hide a hit in the next. Only a store that is unavailable, after all retries, ends the lookup at once:
+//! asking on would multiply the wait.
+//!
+//! S3 answers 403 for a missing object to a role that may not list. So "denied" may mean "nothing there", and is
+//! reported as what it is: [`MissReason::Denied`].
+
+mod newest;
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::{Either, join_all, select};
+
+use crate::entry::{Entry, Kind};
+use crate::key::{Key, Keys, RestoreKey};
+use crate::naming;
+use crate::scope::{Scope, Scopes};
+use crate::store::{self, ByteRange, Error, ErrorKind, ObjectMeta, ObjectName, Store};
+
+use newest::Newest;
+
+/// The most candidates of one lookup, and of one listing. Each is a corrupt entry more that is passed over.
+const MAX_CANDIDATES: usize = 8;
+
+/// The most pages of a listing, of 1,000 names each: ten times the largest store that we have in mind.
+const MAX_PAGES: usize = 10_000;
+
+/// The end of an object; the whole object if that is short.
+#[derive(Clone)]
+pub struct Tail {
+    /// The bytes up to the object's end.
+    pub bytes: Bytes,
+    /// Where in the object they begin.
+    pub offset: u64,
+    /// Of the whole object.
+    pub meta: ObjectMeta,
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, offset, meta } = self;
+        let mut tail = f.debug_struct("Tail");
+        tail.field("bytes", &bytes.len()).field("offset", offset).field("meta", meta).finish()
+    }
+}
+
+/// How an entry was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// Its key is the primary key.
+    Exact,
+    /// Its key begins with a restore key, or with the primary key if there is none here.
+    Prefix {
+        /// The restore key.
+        restore_key: Option<RestoreKey>,
+    },
+}
+
+/// A candidate, not yet verified.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The entry.
+    pub entry: Entry,
+    /// How it was found.
+    pub matched: Match,
+    /// The end of its object.
+    pub tail: Tail,
+}
+
+/// Why nothing was restored. Of several reasons, the greater one is worth telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissReason {
+    /// The store was asked everywhere and has no such entry.
+    NothingThere,
+    /// Entries exist, but were saved from other paths. (Seen by who reads the candidates.)
+    OtherPaths,
+    /// Entries exist, but are damaged. (Seen by who reads the candidates.)
+    Corrupt,
+    /// We may not look, or only not list: then a missing entry looks the same.
+    Denied,
+    /// The store could not be asked.
+    Unreachable,
+}
+
+/// A lookup under way.
+#[derive(Debug)]
+pub struct Lookup {
+    store: Arc<dyn Store>,
+    tail_bytes: u64,
+    created: fn(&Tail) -> Option<i64>,
+    steps: VecDeque<Step>,
+    /// What the listing of the last step brought, best first.
+    listed: VecDeque<Entry>,
+    /// Candidates of one second, whose tails had to be fetched to order them.
+    ready: VecDeque<Found>,
+    /// How the candidates of the last step were found.
+    matched: Match,
+    primary: Key,
+    tried: HashSet<ObjectName>,
+    candidates: usize,
+    errors: Vec<Error>,
+}
+
+/// One question to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// The primary key's own entry.
+    Exact { scope: Option<Scope> },
+    /// The entries whose keys begin with the restore key, or with the primary key.
+    Prefix { scope: Option<Scope>, restore_key: Option<RestoreKey> },
+}
+
+impl Lookup {
+    /// Looks for `keys` in the scopes that may be read. `tail_bytes` of each candidate are fetched. `created` reads
+    /// the creation time from a tail; it settles the order of entries that the store published in the same second.
+    pub fn new(
+        store: Arc<dyn Store>,
+        scopes: &Scopes,
+        keys: &Keys,
+        tail_bytes: u64,
+        created: fn(&Tail) -> Option<i64>,
+    ) -> Self {
+        let mut steps = VecDeque::new();
+        for scope in &scopes.read {
+            steps.push_back(Step::Exact { scope: scope.clone() });
+            steps.push_back(Step::Prefix { scope: scope.clone(), restore_key: None });
+            for restore_key in keys.restore() {
+                let step = Step::Prefix { scope: scope.clone(), restore_key: Some(restore_key.clone()) };
+                if restore_key.as_str() != keys.primary().as_str() && !steps.contains(&step) {
+                    steps.push_back(step);
+                }
+            }
+        }
+        Self {
+            store,
+            tail_bytes,
+            created,
+            steps,
+            listed: VecDeque::new(),
+            ready: VecDeque::new(),
+            matched: Match::Exact,
+            primary: keys.primary().clone(),
+            tried: HashSet::new(),
+            candidates: 0,
+            errors: Vec::new(),
+        }
+    }
+
+    /// The next best candidate; none if there is no other, or eight were given already. No object comes twice.
+    ///
+    /// Cancelling loses the candidates that were being fetched.
+    pub async fn next(&mut self) -> Option<Found> {
+        if self.candidates == MAX_CANDIDATES {
+            return None;
+        }
+        let found = loop {
+            if let Some(found) = self.ready.pop_front() {
+                break found;
+            }
+            if !self.listed.is_empty() {
+                self.fetch_listed().await;
+                continue;
+            }
+            match self.steps.pop_front()? {
+                Step::Exact { scope } => self.fetch_exact(scope).await,
+                Step::Prefix { scope, restore_key } => self.list(scope, restore_key).await,
+            }
+        };
+        self.candidates += 1;
+        Some(found)
+    }
+
+    /// Why there is no other candidate, as far as the store told.
+    pub fn miss_reason(&self) -> MissReason {
+        self.errors.iter().map(|error| reason(error.kind())).max().unwrap_or(MissReason::NothingThere)
+    }
+
+    /// What went wrong on the way, in order.
+    pub fn errors(&self) -> &[Error] {
+        &self.errors
+    }
+
+    async fn fetch_exact(&mut self, scope: Option<Scope>) {
+        let names = match names(scope.as_ref(), &self.primary) {
+            Ok(names) => names,
+            Err(error) => return self.note(error),
+        };
+        let tail = |name| fetch_tail(self.store.as_ref(), name, self.tail_bytes);
+        match prefer_base(tail(&names[0]), tail(&names[1])).await {
+            Ok(Some((kind, tail))) => {
+                let [base, delta] = names;
+                let name = if kind == Kind::Base { base } else { delta };
+                self.tried.insert(name.clone());
+                let entry = Entry { scope, key: self.primary.clone(), kind, name, meta: tail.meta.clone() };
+                self.ready.push_back(Found { entry, matched: Match::Exact, tail });
+            }
+            Ok(None) => {}
+            Err(error) => self.note(error),
+        }
+    }
+
+    async fn list(&mut self, scope: Option<Scope>, restore_key: Option<RestoreKey>) {
+        let prefix = restore_key.as_ref().map_or(self.primary.as_str(), RestoreKey::as_str);
+        let mut newest = Newest::new(prefix);
+        let listing = naming::list_prefix(scope.as_ref(), prefix);
+        let outcome = for_each_entry(self.store.as_ref(), &listing, |entry| {
+            if entry.scope == scope && !self.tried.contains(&entry.name) {
+                newest.offer(entry);
+            }
+        });
+        let outcome = outcome.await;
+        self.listed = newest.into_sorted().into();
+        self.matched = Match::Prefix { restore_key };
+        if let Err(error) = outcome {
+            self.note(error);
+        }
+    }
+
+    /// Fetches the tail of the best listed entry, and of those that were published in the same second.
+    async fn fetch_listed(&mut self) {
+        let Some(first) = self.listed.pop_front() else { return };
+        let mut entries = vec![first];
+        if !self.is_exact(&entries[0]) {
+            while let Some(entry) = self.listed.pop_front_if(|entry| same_second(entry, &entries[0])) {
+                entries.push(entry);
+            }
+        }
+        self.tried.extend(entries.iter().map(|entry| entry.name.clone()));
+        let tails = entries.iter().map(|entry| fetch_tail(self.store.as_ref(), &entry.name, self.tail_bytes));
+        let tails = join_all(tails).await;
+        let mut found = Vec::with_capacity(entries.len());
+        for (entry, tail) in entries.into_iter().zip(tails) {
+            match tail {
+                Ok(tail) => {
+                    let matched = if entry.key == self.primary { Match::Exact } else { self.matched.clone() };
+                    let entry = Entry { meta: tail.meta.clone(), ..entry };
+                    found.push(Found { entry, matched, tail });
+                }
+                // Deleted since it was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => self.note(error),
+            }
+        }
+        found.sort_by_key(|found| std::cmp::Reverse((self.created)(&found.tail)));
+        self.ready.extend(found);
+    }
+
+    /// Whether this entry comes before newer ones of the same listing.
+    fn is_exact(&self, entry: &Entry) -> bool {
+        let restore_key = match &self.matched {
+            Match::Prefix { restore_key } => restore_key.as_ref(),
+            Match::Exact => None,
+        };
+        entry.key.as_str() == restore_key.map_or(self.primary.as_str(), RestoreKey::as_str)
+    }
+
+    fn note(&mut self, error: Error) {
+        if error.kind() == ErrorKind::Unavailable {
+            self.steps.clear();
+            self.listed.clear();
+        }
+        self.errors.push(error);
+    }
+}
+
+/// The entry of `key` in `scope`, if there is one: two HEADs at once. [`ErrorKind::Denied`] may mean that there is
+/// none, where the role may not list; a create-only write tells for sure.
+pub async fn exists(store: &dyn Store, scope: Option<&Scope>, key: &Key) -> store::Result<Option<Entry>> {
+    let [base, delta] = names(scope, key)?;
+    let found = prefer_base(store.head(&base), store.head(&delta)).await?;
+    Ok(found.map(|(kind, meta)| {
+        let name = if kind == Kind::Base { base } else { delta };
+        Entry { scope: scope.cloned(), key: key.clone(), kind, name, meta }
+    }))
+}
+
+impl fmt::Display for MissReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NothingThere => "nothing there",
+            Self::OtherPaths => "saved from other paths",
+            Self::Corrupt => "corrupt",
+            Self::Denied => "denied",
+            Self::Unreachable => "unreachable",
+        })
+    }
+}
+
+fn reason(kind: ErrorKind) -> MissReason {
+    match kind {
+        ErrorKind::Denied => MissReason::Denied,
+        ErrorKind::Corrupt => MissReason::Corrupt,
+        // A missing object is no error here, so "not found" is a missing bucket.
+        _ => MissReason::Unreachable,
+    }
+}
+
+/// The names that a key's entry may have, base first.
+fn names(scope: Option<&Scope>, key: &Key) -> store::Result<[ObjectName; 2]> {
+    let name = |kind| {
+        naming::object_name(scope, key, kind)
+            .map_err(|error| Error::new(ErrorKind::Invalid, "look up", key).detail(error.to_string()))
+    };
+    Ok([name(Kind::Base)?, name(Kind::Delta)?])
+}
+
+/// Asks for both at once. The base is the entry if both are there, so its answer is enough; an error counts only if
+/// neither is.
+async fn prefer_base<T>(
+    base: impl Future<Output = store::Result<T>>,
+    delta: impl Future<Output = store::Result<T>>,
+) -> store::Result<Option<(Kind, T)>> {
+    let (base, delta) = match select(pin!(base), pin!(delta)).await {
+        Either::Left((Ok(base), _)) => return Ok(Some((Kind::Base, base))),
+        Either::Left((Err(error), delta)) => (Err(error), delta.await),
+        Either::Right((delta, base)) => (base.await, delta),
+    };
+    match (base, delta) {
+        (Ok(base), _) => Ok(Some((Kind::Base, base))),
+        (_, Ok(delta)) => Ok(Some((Kind::Delta, delta))),
+        (Err(error), _) | (_, Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(None),
+    }
+}
+
+async fn fetch_tail(store: &dyn Store, name: &ObjectName, tail_bytes: u64) -> store::Result<Tail> {
+    let download = store.get(name, ByteRange::Last(tail_bytes), None).await?;
+    let (meta, offset) = (download.meta.clone(), download.offset);
+    let limit = usize::try_from(tail_bytes).unwrap_or(usize::MAX);
+    let bytes = store::collect(download, limit).await?;
+    if Some(meta.size) != u64::try_from(bytes.len()).ok().and_then(|len| offset.checked_add(len)) {
+        let detail = format!("{} bytes from {offset} are not the end of {}", bytes.len(), meta.size);
+        return Err(Error::new(ErrorKind::Corrupt, "download", name).detail(detail));
+    }
+    Ok(Tail { bytes, offset, meta })
+}
+
+async fn for_each_entry(store: &dyn Store, prefix: &str, mut visit: impl FnMut(Entry)) -> store::Result<()> {
+    let mut page: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let answer = store.list(prefix, page.as_deref()).await?;
+        answer.objects.into_iter().filter_map(Entry::from_listed).for_each(&mut visit);
+        match answer.next {
+            Some(next) if Some(&next) != page.as_ref() => page = Some(next),
+            Some(_) => break,
+            None => return Ok(()),
+        }
+    }
+    Err(Error::new(ErrorKind::Corrupt, "list", prefix).detail("the store does not come to an end"))
+}
+
+/// The resolution of S3; a store that knows more has no ties.
+fn same_second(a: &Entry, b: &Entry) -> bool {
+    a.meta.last_modified == b.meta.last_modified
+}
+
+#[cfg(test)]
+mod tests;

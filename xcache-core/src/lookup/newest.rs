@@ -1,0 +1,115 @@
+//! The best few of any number of listed entries, in memory for those few only.
+
+use std::cmp::Reverse;
+
+use chrono::{DateTime, Utc};
+
+use super::MAX_CANDIDATES;
+use crate::entry::{Entry, Kind};
+use crate::key::Key;
+
+/// Collects the best entries whose keys begin with a prefix: that very key first, then the newest.
+pub(super) struct Newest<'a> {
+    prefix: &'a str,
+    /// Best first, each key once.
+    kept: Vec<Entry>,
+}
+
+impl<'a> Newest<'a> {
+    pub(super) fn new(prefix: &'a str) -> Self {
+        Self { prefix, kept: Vec::with_capacity(MAX_CANDIDATES + 1) }
+    }
+
+    /// Of two entries of one key, which only a race can leave, the base is the one.
+    pub(super) fn offer(&mut self, entry: Entry) {
+        if !entry.key.as_str().starts_with(self.prefix) {
+            return;
+        }
+        if let Some(at) = self.kept.iter().position(|kept| kept.key == entry.key) {
+            if entry.kind == Kind::Delta {
+                return;
+            }
+            self.kept.remove(at);
+        }
+        let rank = self.rank(&entry);
+        let at = self.kept.partition_point(|kept| self.rank(kept) > rank);
+        if at < MAX_CANDIDATES {
+            self.kept.insert(at, entry);
+            self.kept.truncate(MAX_CANDIDATES);
+        }
+    }
+
+    pub(super) fn into_sorted(self) -> Vec<Entry> {
+        self.kept
+    }
+
+    /// The key comes last only to make the order the same whatever order the store lists in.
+    fn rank<'e>(&self, entry: &'e Entry) -> (bool, DateTime<Utc>, Reverse<&'e Key>) {
+        (entry.key.as_str() == self.prefix, entry.meta.last_modified, Reverse(&entry.key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::naming;
+    use crate::store::{ETag, ObjectMeta};
+
+    fn entry(key: &str, kind: Kind, second: i64) -> Entry {
+        let key: Key = key.parse().unwrap();
+        let name = naming::object_name(None, &key, kind).unwrap();
+        let last_modified = DateTime::from_timestamp(second, 0).unwrap();
+        Entry { scope: None, key, kind, name, meta: ObjectMeta { size: 1, etag: ETag("e".into()), last_modified } }
+    }
+
+    #[track_caller]
+    fn check(prefix: &str, offered: &[(&str, Kind, i64)], expected: &[&str]) {
+        let mut newest = Newest::new(prefix);
+        for &(key, kind, second) in offered {
+            newest.offer(entry(key, kind, second));
+        }
+        let kept: Vec<_> = newest.into_sorted().into_iter().map(|entry| entry.name.to_string()).collect();
+        let expected: Vec<_> = expected.iter().map(|name| format!("{name}.tar.zst")).collect();
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn newest_come_first() {
+        use Kind::{Base, Delta};
+        check("", &[], &[]);
+        check("a", &[("a1", Base, 1), ("a3", Delta, 3), ("a2", Base, 2)], &["a3-delta", "a2-base", "a1-base"]);
+        check("a", &[("a2", Base, 1), ("a1", Base, 1)], &["a1-base", "a2-base"]);
+    }
+
+    #[test]
+    fn the_very_key_comes_before_newer_ones() {
+        check("a", &[("ab", Kind::Base, 9), ("a", Kind::Base, 1)], &["a-base", "ab-base"]);
+    }
+
+    #[test]
+    fn a_listing_for_foo_b_does_not_find_foo() {
+        check("foo-b", &[("foo", Kind::Base, 9), ("foo-bar", Kind::Base, 1)], &["foo-bar-base"]);
+    }
+
+    #[test]
+    fn the_base_is_the_entry_if_both_are_there() {
+        use Kind::{Base, Delta};
+        check("a", &[("a1", Base, 1), ("a1", Delta, 2), ("a2", Base, 1)], &["a1-base", "a2-base"]);
+        check("a", &[("a1", Delta, 2), ("a2", Base, 2), ("a1", Base, 1)], &["a2-base", "a1-base"]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_the_listing_does_not_matter(seconds in prop::collection::vec(0..20_i64, 0..40)) {
+            let mut all: Vec<_> =
+                seconds.iter().enumerate().map(|(i, &s)| entry(&format!("k{i:02}"), Kind::Base, s)).collect();
+            let mut newest = Newest::new("k");
+            all.iter().cloned().for_each(|entry| newest.offer(entry));
+            all.sort_by_key(|entry| (Reverse(entry.meta.last_modified), entry.key.clone()));
+            all.truncate(MAX_CANDIDATES);
+            prop_assert_eq!(newest.into_sorted(), all);
+        }
+    }
+}

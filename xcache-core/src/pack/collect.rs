@@ -1,0 +1,178 @@
+//! Puts frames in order, hands them on, and notes what lies where.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use bytes::Bytes;
+use crossbeam_channel::Receiver;
+
+use super::file::Opened;
+use super::sequence::Sequence;
+use crate::archive::footer::Seek;
+use crate::archive::index::{Extent, Frame, Metadata, Xattrs};
+use crate::chunk::ChunkHash;
+use crate::scan::{Signature, SkipReason, Skipped, Tree};
+
+/// Everything that was packed.
+#[derive(Debug, Default)]
+pub struct Packed {
+    /// The frames, in order; all of the archive itself.
+    pub frames: Vec<Frame>,
+    /// What became of each file that was packed whole, by node.
+    pub files: HashMap<u32, (FileRecord, Vec<(u32, PackedChunk)>)>,
+    /// Where the single chunks are: frame and place in it.
+    pub loose: HashMap<ChunkHash, (u32, PackedChunk)>,
+    /// Files that had single chunks to store but changed after they were compared.
+    pub stale: Vec<u32>,
+    /// Nodes that could not be stored.
+    pub lost: Vec<u32>,
+    /// What is to be told about files that were left out or changed.
+    pub skipped: Vec<Skipped>,
+    /// Length of all frames.
+    pub stored_bytes: u64,
+}
+
+/// A file as it was when it was read.
+#[derive(Clone, Debug)]
+pub struct FileRecord {
+    /// Mode, times, owner.
+    pub meta: Metadata,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
+    /// Length with holes.
+    pub size: u64,
+    /// Where data lies, if it has holes.
+    pub extents: Option<Box<[Extent]>>,
+    /// What tells whether it changed since.
+    pub signature: Signature,
+}
+
+impl FileRecord {
+    /// What an open file is.
+    pub fn of(file: &Opened) -> Self {
+        Self {
+            meta: file.meta,
+            xattrs: file.xattrs.clone(),
+            size: file.signature.size,
+            extents: file.extents.clone(),
+            signature: file.signature,
+        }
+    }
+}
+
+/// A chunk and where it begins in its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedChunk {
+    /// Its hash.
+    pub hash: ChunkHash,
+    /// Its length.
+    pub length: u32,
+    /// Where it begins in the decompressed frame.
+    pub offset: u32,
+}
+
+/// A frame that a worker has made.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    pub(super) number: u64,
+    pub(super) stored: Bytes,
+    pub(super) raw_bytes: u32,
+    pub(super) files: Vec<PackedFile>,
+    pub(super) loose: Vec<PackedChunk>,
+    pub(super) stale: Vec<u32>,
+    pub(super) skipped: Vec<(u32, Skipped)>,
+}
+
+/// A file, or a piece of a large one.
+#[derive(Debug)]
+pub(super) struct PackedFile {
+    pub(super) node: u32,
+    /// With the first piece.
+    pub(super) record: Option<FileRecord>,
+    pub(super) chunks: Vec<PackedChunk>,
+}
+
+/// Receives frames in any order and hands them to `sink` in theirs.
+pub(super) fn collect(
+    tree: &Tree,
+    sequence: &Sequence<'_>,
+    finished: &Receiver<io::Result<Finished>>,
+    packed: &mut Packed,
+    sink: &mut dyn FnMut(Bytes) -> io::Result<()>,
+) -> io::Result<()> {
+    // Bounded by the window of the sequence.
+    let mut waiting = BTreeMap::new();
+    let mut next = 0;
+    for frame in finished {
+        let frame = frame?;
+        waiting.insert(frame.number, frame);
+        while let Some(frame) = waiting.remove(&next) {
+            next += 1;
+            packed.add(frame, sink)?;
+            sequence.written();
+        }
+    }
+    for (node, skipped) in sequence.take_skipped() {
+        packed.skip(node, skipped);
+    }
+    packed.stale.sort_unstable();
+    packed.stale.dedup();
+    packed.lose_links(tree);
+    Ok(())
+}
+
+impl Packed {
+    fn add(&mut self, frame: Finished, sink: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
+        let Finished { number: _, stored, raw_bytes, files, loose, stale, skipped } = frame;
+        let number = u32::try_from(self.frames.len()).map_err(io::Error::other)?;
+        for PackedFile { node, record, chunks } in files {
+            if let Some(record) = record {
+                self.files.insert(node, (record, Vec::new()));
+            }
+            if let Some((_, all)) = self.files.get_mut(&node) {
+                all.extend(chunks.into_iter().map(|chunk| (number, chunk)));
+            }
+        }
+        self.loose.extend(loose.into_iter().map(|chunk| (chunk.hash, (number, chunk))));
+        self.stale.extend(stale);
+        for (node, skipped) in skipped {
+            self.skip(node, skipped);
+        }
+        if stored.is_empty() {
+            return Ok(());
+        }
+        let stored_bytes = u32::try_from(stored.len()).map_err(io::Error::other)?;
+        self.frames.push(Frame { source: 0, offset: self.stored_bytes, stored_bytes, raw_bytes });
+        self.stored_bytes += u64::from(stored_bytes);
+        sink(stored)
+    }
+
+    fn skip(&mut self, node: u32, skipped: Skipped) {
+        if skipped.reason != SkipReason::Changing {
+            self.files.remove(&node);
+            self.lost.push(node);
+        }
+        self.skipped.push(skipped);
+    }
+
+    /// A link to a file that was left out is left out, too.
+    fn lose_links(&mut self, tree: &Tree) {
+        let lost: std::collections::HashSet<u32> = self.lost.iter().copied().collect();
+        if lost.is_empty() {
+            return;
+        }
+        for (number, node) in (0u32..).zip(&tree.nodes) {
+            if let crate::scan::NodeKind::HardLink(first) = node.kind
+                && lost.contains(&first)
+                && !lost.contains(&number)
+            {
+                self.lost.push(number);
+            }
+        }
+    }
+
+    /// The frames as the seek table lists them.
+    pub fn seeks(&self) -> Vec<Seek> {
+        self.frames.iter().map(|f| Seek { stored_bytes: f.stored_bytes, raw_bytes: f.raw_bytes }).collect()
+    }
+}

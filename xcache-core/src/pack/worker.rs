@@ -1,0 +1,220 @@
+//! One worker: makes frames, one after the other.
+
+use std::io;
+
+use crossbeam_channel::Sender;
+
+use super::collect::{FileRecord, Finished, PackedChunk, PackedFile};
+use super::file::{ATTEMPTS, Opened, open};
+use super::job::ChunkItem;
+use super::sequence::{Segment, Sequence, Work};
+use super::tar_name;
+use crate::archive::frame::{Encoder, MAX_RAW_BYTES};
+use crate::archive::header::{self, Entry};
+use crate::archive::index::Metadata;
+use crate::chunk::{ChunkHash, Cutter};
+use crate::scan::{NodeKind, SkipReason, Skipped, Tree};
+
+/// Where the chunks of otherwise known files stand in the tar stream of a delta.
+const CHUNK_DIRECTORY: &[u8] = b".xcache/chunks/";
+
+/// Makes frames until there are none left to make, or nobody wants them.
+pub(super) fn run(tree: &Tree, sequence: &Sequence<'_>, level: i32, out: &Sender<io::Result<Finished>>) {
+    let mut worker = match Encoder::new(level) {
+        Ok(encoder) => Worker { tree, encoder, raw: Vec::new() },
+        Err(error) => {
+            let _ = out.send(Err(error)); // nobody there any more: another worker failed first
+            return;
+        }
+    };
+    while let Some((number, work)) = sequence.next() {
+        if out.send(worker.make(number, work)).is_err() {
+            return;
+        }
+    }
+}
+
+struct Worker<'a> {
+    tree: &'a Tree,
+    encoder: Encoder,
+    /// The tar bytes of the frame in the making.
+    raw: Vec<u8>,
+}
+
+impl Worker<'_> {
+    fn make(&mut self, number: u64, work: Work) -> io::Result<Finished> {
+        self.raw.clear();
+        let mut finished = Finished { number, ..Finished::default() };
+        match work {
+            Work::Members(nodes) => nodes.iter().for_each(|&node| self.member(node, &mut finished)),
+            Work::Segment(segment) => self.segment(&segment, &mut finished),
+            Work::Chunks(chunks) => self.chunks(&chunks, &mut finished),
+            Work::End => self.raw.extend_from_slice(&header::END_OF_ARCHIVE),
+        }
+        finished.raw_bytes = u32::try_from(self.raw.len()).map_err(io::Error::other)?;
+        if !self.raw.is_empty() {
+            finished.stored = self.encoder.encode(&self.raw)?.into();
+        }
+        Ok(finished)
+    }
+
+    fn member(&mut self, number: u32, finished: &mut Finished) {
+        let node = &self.tree.nodes[number as usize];
+        let name = tar_name(self.tree, node.root, &node.path);
+        match &node.kind {
+            NodeKind::Directory(xattrs) => {
+                header::append(&mut self.raw, &name, &node.meta, xattrs, Entry::Directory);
+            }
+            NodeKind::Symlink(target) => {
+                header::append(&mut self.raw, &name, &node.meta, &[], Entry::Symlink(target));
+            }
+            NodeKind::HardLink(first) => {
+                // If the file cannot be read, its first name was left out, and no link may point there.
+                if let Err(error) = self.tree.open(node) {
+                    return self.skip(number, SkipReason::Unreadable(error.to_string()), finished);
+                }
+                let first = &self.tree.nodes[*first as usize];
+                let first = tar_name(self.tree, first.root, &first.path);
+                header::append(&mut self.raw, &name, &node.meta, &[], Entry::HardLink(&first));
+            }
+            NodeKind::File => match self.file(number, &name) {
+                Ok((file, is_steady)) => {
+                    finished.files.push(file);
+                    if !is_steady {
+                        self.skip(number, SkipReason::Changing, finished);
+                    }
+                }
+                Err(error) => self.skip(number, SkipReason::Unreadable(error.to_string()), finished),
+            },
+        }
+    }
+
+    fn skip(&self, number: u32, reason: SkipReason, finished: &mut Finished) {
+        let path = self.tree.path_of(&self.tree.nodes[number as usize]);
+        finished.skipped.push((number, Skipped { path, reason }));
+    }
+
+    /// Appends a file that fits into a frame. Also tells whether it held still.
+    fn file(&mut self, number: u32, name: &[u8]) -> io::Result<(PackedFile, bool)> {
+        let node = &self.tree.nodes[number as usize];
+        let start = self.raw.len();
+        let room = (u64::from(MAX_RAW_BYTES) / 4 * 3).saturating_sub(start as u64);
+        let mut attempt = 1;
+        loop {
+            self.raw.truncate(start);
+            let mut file = open(self.tree, node)?;
+            let data_bytes = file.data_bytes();
+            let is_too_large = data_bytes > room;
+            if is_too_large {
+                // It has grown a lot since it was scanned: what fits of it is one consistent beginning.
+                file.extents = None;
+                file.signature.size = file.signature.size.min(room);
+            }
+            let wanted = usize::try_from(file.data_bytes()).map_err(io::Error::other)?;
+            append_header(&mut self.raw, name, &file);
+            let data_start = self.raw.len();
+            let result = file.read(&mut file.start(), &mut self.raw, wanted);
+            let got = match result {
+                Ok(got) => got,
+                Err(error) => {
+                    self.raw.truncate(start);
+                    return Err(error);
+                }
+            };
+            let is_steady = got == wanted && !is_too_large && file.is_unchanged()?;
+            if !is_steady && attempt < ATTEMPTS {
+                attempt += 1;
+                continue;
+            }
+            // Shorter than its header says: zeros, as tar does.
+            self.raw.resize(data_start + wanted, 0);
+            let chunks = chunks_of(&self.raw[data_start..], data_start);
+            header::pad(&mut self.raw);
+            return Ok((PackedFile { node: number, record: Some(FileRecord::of(&file)), chunks }, is_steady));
+        }
+    }
+
+    fn segment(&mut self, segment: &Segment, finished: &mut Finished) {
+        let Segment { node, file, is_first, is_last, data, cuts } = segment;
+        if *is_first {
+            let of = &self.tree.nodes[*node as usize];
+            append_header(&mut self.raw, &tar_name(self.tree, of.root, &of.path), file);
+        }
+        let mut start = self.raw.len();
+        self.raw.extend_from_slice(data);
+        let mut chunks = Vec::with_capacity(cuts.len());
+        for &length in cuts {
+            chunks.push(packed_chunk(&self.raw[start..start + length], start));
+            start += length;
+        }
+        if *is_last {
+            // Frames of one member are not blocks long each: what counts is the whole.
+            let past = usize::try_from(file.data_bytes() % header::BLOCK as u64).unwrap_or(0);
+            let padding = (header::BLOCK - past) % header::BLOCK;
+            self.raw.resize(self.raw.len() + padding, 0);
+        }
+        let record = is_first.then(|| FileRecord::of(file));
+        finished.files.push(PackedFile { node: *node, record, chunks });
+    }
+
+    /// Chunks of files that have not changed since they were compared; the others are named.
+    fn chunks(&mut self, items: &[ChunkItem], finished: &mut Finished) {
+        let mut opened: Option<(u32, io::Result<Opened>)> = None;
+        for item in items {
+            if opened.as_ref().is_none_or(|(node, _)| *node != item.node) {
+                opened = Some((item.node, open(self.tree, &self.tree.nodes[item.node as usize])));
+            }
+            let start = self.raw.len();
+            let Some((_, Ok(file))) = &opened else {
+                finished.stale.push(item.node);
+                continue;
+            };
+            let meta = Metadata { mode: 0o644, ..Metadata::default() };
+            let name = [CHUNK_DIRECTORY, item.hash.to_string().as_bytes()].concat();
+            header::append(&mut self.raw, &name, &meta, &[], Entry::File { size: item.length.into() });
+            let data_start = self.raw.len();
+            let mut cursor = file.start();
+            cursor.skip(item.offset);
+            let read = file.read(&mut cursor, &mut self.raw, item.length as usize);
+            let is_same = read.is_ok() && ChunkHash::of(&self.raw[data_start..]) == item.hash;
+            if !is_same {
+                self.raw.truncate(start);
+                finished.stale.push(item.node);
+                continue;
+            }
+            let offset = u32::try_from(data_start).unwrap_or(u32::MAX);
+            finished.loose.push(PackedChunk { hash: item.hash, length: item.length, offset });
+            header::pad(&mut self.raw);
+        }
+    }
+}
+
+fn append_header(raw: &mut Vec<u8>, name: &[u8], file: &Opened) {
+    let size = file.signature.size;
+    let entry = match &file.extents {
+        Some(extents) => Entry::Sparse { size, extents },
+        None => Entry::File { size },
+    };
+    header::append(raw, name, &file.meta, &file.xattrs, entry);
+}
+
+fn chunks_of(data: &[u8], mut start: usize) -> Vec<PackedChunk> {
+    let mut rest = data;
+    let lengths = Cutter::FORMAT_1.cut_file(data);
+    lengths
+        .into_iter()
+        .map(|length| {
+            let (chunk, tail) = rest.split_at(length);
+            let packed = packed_chunk(chunk, start);
+            rest = tail;
+            start += length;
+            packed
+        })
+        .collect()
+}
+
+fn packed_chunk(chunk: &[u8], offset: usize) -> PackedChunk {
+    // A frame is far smaller than 4 GiB, which make() checks.
+    let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    PackedChunk { hash: ChunkHash::of(chunk), length: short(chunk.len()), offset: short(offset) }
+}

@@ -1,0 +1,272 @@
+//! Path lists: which files a save takes, and where a restore puts them.
+//!
+//! The syntax is that of `actions/cache` (`@actions/glob`): one path a line, `#` comments, `~`, the wildcards
+//! `* ? [] **` which match names with a leading dot too, `\` before a character that shall stand for itself (not on
+//! Windows, where it separates), a trailing slash for "directories only", and `!` before what shall not be taken.
+//! Relative paths begin at the working directory. There are two differences, both on purpose:
+//!
+//! - Excludes always win, whatever the order of the lines, and hold inside directories; there, `actions/cache` takes a
+//!   matched directory with all that is in it.
+//! - An exclude that begins with `**/` holds in every root, not only below the working directory.
+//!
+//! `.` and `..` are resolved as text, before any file is looked at; nothing here touches the file system.
+
+mod pattern;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Component, Path, PathBuf};
+
+use pattern::{Match, Segment, match_path};
+
+/// The roots and excludes of one cache, in the order in which they were given.
+#[derive(Clone, Debug)]
+pub struct PathList {
+    roots: Vec<Root>,
+}
+
+/// What one line of a path list asks for.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// The line as given, without the spaces around it.
+    pub given: String,
+    /// The path itself; for a line with wildcards, the directory before the first one. Absolute.
+    pub base: PathBuf,
+    names: Vec<OsString>,
+    wanted: Option<Pattern>,
+    excludes: Vec<Exclude>,
+}
+
+/// Whether a path belongs to a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It does.
+    Include,
+    /// It does not, nor does anything inside it.
+    Exclude,
+    /// This directory does not, but something inside it may.
+    DescendOnly,
+}
+
+/// Why lines are no path list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// No line asks for a path.
+    #[error("no path given")]
+    NoPath,
+    /// `~` without a home directory.
+    #[error("path `{0}` needs a home directory, but none is known")]
+    NoHome(String),
+    /// `..` that would have to take back a wildcard.
+    #[error("path `{0}` has `..` after a wildcard")]
+    ParentOfWildcard(String),
+}
+
+/// What must stand below some directory. The last segment is always `**`: what is matched is taken with all below it.
+#[derive(Clone, Debug)]
+struct Pattern {
+    segments: Vec<Segment>,
+    directories_only: bool,
+}
+
+/// An exclude that can hold inside a root.
+#[derive(Clone, Debug)]
+struct Exclude {
+    /// Matched against the names of the root's base from `from` on, and then those below it.
+    pattern: Pattern,
+    from: usize,
+}
+
+impl PathList {
+    /// Reads lines; each text may hold several. `cwd` and `home` are absolute.
+    pub fn parse<T: AsRef<str>>(lines: &[T], cwd: &Path, home: Option<&Path>) -> Result<Self, PathError> {
+        let (mut roots, mut excludes) = (Vec::new(), Vec::new());
+        for line in lines.iter().flat_map(|text| text.as_ref().lines()).map(str::trim) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let mut text = line;
+            let mut is_exclude = false;
+            while let Some(rest) = text.strip_prefix('!') {
+                is_exclude = !is_exclude;
+                text = rest.trim_start();
+            }
+            let everywhere = is_exclude && text.split(is_separator).next() == Some("**");
+            let place = Place { cwd: if everywhere { root_of(cwd) } else { cwd }, home };
+            let absolute = Absolute::parse(line, text, &place)?;
+            if is_exclude { excludes.push(absolute) } else { roots.push(Root::new(line, absolute)) }
+        }
+        if roots.is_empty() {
+            return Err(PathError::NoPath);
+        }
+        for root in &mut roots {
+            root.excludes = excludes.iter().filter_map(|exclude| Exclude::inside(root, exclude)).collect();
+        }
+        Ok(Self { roots })
+    }
+
+    /// One root for each line that is no exclude, in their order: a restore maps them by position.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
+    /// Whether the path `relative` to the base of root number `root` (names joined by `/`; empty for the base itself)
+    /// belongs to it. Takes no time for a root without wildcards and excludes. The answer does not depend on what was
+    /// said about the directories above.
+    ///
+    /// # Panics
+    /// If there is no such root.
+    pub fn decide(&self, root: usize, relative: &[u8], is_dir: bool) -> Decision {
+        self.roots[root].decide(relative, is_dir)
+    }
+
+    /// The pairs of roots of which the first lies inside the second, so that its files are stored twice.
+    pub fn overlaps(&self) -> Vec<(&Root, &Root)> {
+        let mut pairs = Vec::new();
+        for (i, inner) in self.roots.iter().enumerate() {
+            for (j, outer) in self.roots.iter().enumerate() {
+                // Of two equal roots, the later one is inside the earlier one.
+                if i != j && outer.contains(inner) && (j < i || !inner.contains(outer)) {
+                    pairs.push((inner, outer));
+                }
+            }
+        }
+        pairs
+    }
+}
+
+impl Root {
+    fn new(given: &str, absolute: Absolute) -> Self {
+        let Absolute { anchor, names, pattern } = absolute;
+        let base = names.iter().fold(anchor, |base, name| base.join(name));
+        // `dir/**` is `dir`, and so is `dir/`.
+        let wanted = (pattern.segments.len() > 1).then_some(pattern);
+        Self { given: given.to_owned(), base, names, wanted, excludes: Vec::new() }
+    }
+
+    fn decide(&self, relative: &[u8], is_dir: bool) -> Decision {
+        let excluded = |exclude: &Exclude| {
+            let base = self.names[exclude.from..].iter().map(|name| name.as_encoded_bytes());
+            exclude.pattern.test(base.chain(names_of(relative)), is_dir) == Match::Full
+        };
+        if self.excludes.iter().any(excluded) {
+            return Decision::Exclude;
+        }
+        match self.wanted.as_ref().map_or(Match::Full, |wanted| wanted.test(names_of(relative), is_dir)) {
+            Match::Full => Decision::Include,
+            Match::Partial if is_dir => Decision::DescendOnly,
+            Match::Partial | Match::No => Decision::Exclude,
+        }
+    }
+
+    /// Whether all files of `inner` are files of this root too, as far as one can tell from the lines.
+    fn contains(&self, inner: &Self) -> bool {
+        let Ok(below) = inner.base.strip_prefix(&self.base) else { return false };
+        let names = below.iter().map(OsStr::as_encoded_bytes);
+        self.wanted.as_ref().is_none_or(|wanted| wanted.test(names, true) == Match::Full)
+    }
+}
+
+impl Pattern {
+    fn new(mut segments: Vec<Segment>, directories_only: bool) -> Self {
+        while segments.pop_if(|last| matches!(last, Segment::AnyNames)).is_some() {}
+        segments.push(Segment::AnyNames);
+        Self { segments, directories_only }
+    }
+
+    fn test<'p>(&self, path: impl DoubleEndedIterator<Item = &'p [u8]> + Clone, is_dir: bool) -> Match {
+        let all = match_path(&self.segments, path.clone());
+        if all != Match::Full || is_dir || !self.directories_only {
+            return all;
+        }
+        // A file matches only by standing in a directory that does.
+        let mut above = path;
+        match above.next_back() {
+            Some(_) if match_path(&self.segments, above) == Match::Full => Match::Full,
+            _ => Match::No,
+        }
+    }
+}
+
+impl Exclude {
+    /// `exclude` as it applies to `root`; none if nothing at or below the root's base can match it.
+    fn inside(root: &Root, exclude: &Absolute) -> Option<Self> {
+        let Absolute { anchor, names, pattern } = exclude;
+        if !root.base.starts_with(anchor) {
+            return None;
+        }
+        let from = names.iter().zip(&root.names).take_while(|(a, b)| a == b).count();
+        let literal = names[from..].iter().cloned().map(Segment::Name);
+        let pattern = Pattern {
+            segments: literal.chain(pattern.segments.iter().cloned()).collect(),
+            directories_only: pattern.directories_only,
+        };
+        let base = root.names[from..].iter().map(|name| name.as_encoded_bytes());
+        (match_path(&pattern.segments, base) != Match::No).then_some(Self { pattern, from })
+    }
+}
+
+/// Where relative paths and `~` begin.
+struct Place<'a> {
+    cwd: &'a Path,
+    home: Option<&'a Path>,
+}
+
+/// A line made absolute: the anchor (`/`, or a drive), the names before the first wildcard, and what follows.
+struct Absolute {
+    anchor: PathBuf,
+    names: Vec<OsString>,
+    pattern: Pattern,
+}
+
+impl Absolute {
+    fn parse(line: &str, text: &str, place: &Place<'_>) -> Result<Self, PathError> {
+        let (start, rest) = match text.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with(is_separator) => {
+                (place.home.ok_or_else(|| PathError::NoHome(line.to_owned()))?, rest)
+            }
+            _ if Path::new(text).is_absolute() => {
+                let anchor = root_of(Path::new(text));
+                (anchor, &text[anchor.as_os_str().len()..])
+            }
+            _ => (place.cwd, text),
+        };
+        let mut names: Vec<OsString> = Vec::new();
+        for component in start.components() {
+            match component {
+                Component::Normal(name) => names.push(name.to_owned()),
+                Component::ParentDir => drop(names.pop()),
+                Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
+            }
+        }
+        let mut segments = Vec::new();
+        for segment in rest.split(is_separator) {
+            match segment {
+                "" | "." => {}
+                ".." if segments.is_empty() => drop(names.pop()),
+                ".." => return Err(PathError::ParentOfWildcard(line.to_owned())),
+                _ => match Segment::parse(segment) {
+                    Segment::Name(name) if segments.is_empty() => names.push(name),
+                    segment => segments.push(segment),
+                },
+            }
+        }
+        let pattern = Pattern::new(segments, rest.ends_with(is_separator));
+        Ok(Self { anchor: root_of(start).to_owned(), names, pattern })
+    }
+}
+
+/// The part of an absolute path that no `..` leaves: `/`, or a drive with its root.
+fn root_of(path: &Path) -> &Path {
+    path.ancestors().last().unwrap_or(path)
+}
+
+fn is_separator(c: char) -> bool {
+    c == '/' || cfg!(windows) && c == '\\'
+}
+
+fn names_of(relative: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
+    relative.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! An error with its causes, in one line, and the hint that one of them carries.
+
+use std::error::Error;
+
+use crate::cli::UsageError;
+use crate::store;
+
+/// The error and its causes, from the outermost to the root: `a: b: c`.
+pub fn text(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for cause in causes(error).map(ToString::to_string) {
+        // Some libraries repeat the cause in their own text; saying it once is enough.
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
+/// The next step for the user, from the first cause that knows one.
+pub fn hint<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    causes(error).find_map(|cause| {
+        let from_store = cause.downcast_ref::<store::Error>().and_then(store::Error::hint_text);
+        from_store.or_else(|| cause.downcast_ref::<UsageError>().and_then(UsageError::hint))
+    })
+}
+
+/// The error itself, then each cause.
+pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause| {
+        let cause: &'a (dyn Error + 'static) = *cause;
+        cause.source()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ErrorKind;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<dyn Error + Send + Sync>>);
+
+    #[test]
+    fn causes_are_said_once_each() {
+        let check = |texts: &[&'static str], expected: &str| {
+            let layer = |inner: Option<Layer>, text| Some(Layer(text, inner.map(Into::into)));
+            let error = texts.iter().rev().copied().fold(None, layer).unwrap();
+            assert_eq!(text(&error), expected);
+        };
+        check(&["a"], "a");
+        check(&["a", "b", "c"], "a: b: c");
+        check(&["cannot read: closed", "closed"], "cannot read: closed");
+    }
+
+    #[test]
+    fn the_first_hint_is_found_at_any_depth() {
+        let inner = store::Error::new(ErrorKind::Denied, "get", "x").hint("inner");
+        let outer = Layer("outer", Some(inner.into()));
+        assert_eq!(hint(&outer), Some("inner"));
+        assert_eq!(hint(&Layer("alone", None)), None);
+        let covering = store::Error::new(ErrorKind::Other, "get", "x").hint("first").source(outer);
+        assert_eq!(hint(&covering), Some("first"));
+        assert_eq!(hint(&UsageError::with_hint("m", "do this")), Some("do this"));
+    }
+}

@@ -1,0 +1,321 @@
+//! What a run tells its user.
+//!
+//! Human lines go to stderr. stdout is for data that someone pipes: the document of `--json`, and in GitHub Actions
+//! the workflow commands that become annotations (on stderr when `--json` has stdout; the runner reads both).
+//! A text in a line never becomes a command to the runner or to the terminal, whatever a file or key is called.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use indicatif::MultiProgress;
+use serde::Serialize;
+
+pub mod chain;
+pub mod human;
+mod log;
+mod progress;
+
+pub use log::init_log;
+pub use progress::Progress;
+
+use crate::cli::output_args::ProgressMode;
+use crate::github::annotation::{Level, annotation};
+
+/// How much to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Warnings and errors.
+    Quiet,
+    /// What was done.
+    Normal,
+    /// Each decision (`-v`, or a debug run of GitHub Actions).
+    Verbose,
+    /// Each step (`-vv`).
+    Trace,
+}
+
+/// The form of the output, decided once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How much.
+    pub verbosity: Verbosity,
+    /// Whether stdout is for one JSON document.
+    pub is_json: bool,
+    /// Whether stderr may have colours.
+    pub has_color: bool,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+    /// Whether warnings and errors become annotations.
+    pub is_actions: bool,
+}
+
+/// Prints lines, warnings, errors, progress and the final document. Clones print to the same place.
+#[derive(Clone)]
+pub struct Reporter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    bars: MultiProgress,
+    outputs: Mutex<Outputs>,
+}
+
+struct Outputs {
+    stdout: Box<dyn Write + Send>,
+    stderr: Box<dyn Write + Send>,
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reporter").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+impl Reporter {
+    /// Prints to the streams of the process.
+    pub fn new(settings: Settings) -> Self {
+        Self::to_writers(settings, Box::new(io::stdout()), Box::new(io::stderr()))
+    }
+
+    /// Prints to the given writers. Bars still go to the terminal.
+    pub fn to_writers(settings: Settings, stdout: Box<dyn Write + Send>, stderr: Box<dyn Write + Send>) -> Self {
+        let outputs = Mutex::new(Outputs { stdout, stderr });
+        Self { shared: Arc::new(Shared { settings, bars: MultiProgress::new(), outputs }) }
+    }
+
+    /// The form of the output.
+    pub fn settings(&self) -> Settings {
+        self.shared.settings
+    }
+
+    /// A line that says what was done.
+    pub fn line(&self, text: impl fmt::Display) {
+        if self.shared.settings.verbosity >= Verbosity::Normal {
+            self.print(None, &text.to_string());
+        }
+    }
+
+    /// Something worth knowing that is no trouble.
+    pub fn notice(&self, text: impl fmt::Display) {
+        if self.shared.settings.verbosity >= Verbosity::Normal {
+            self.print(Some(Label::Notice), &text.to_string());
+        }
+    }
+
+    /// A decision, for those who ask why.
+    pub fn debug(&self, text: impl fmt::Display) {
+        if self.shared.settings.verbosity >= Verbosity::Verbose {
+            self.print(Some(Label::Debug), &text.to_string());
+        }
+    }
+
+    /// Trouble that does not end the run.
+    pub fn warning(&self, text: impl fmt::Display, hint: Option<&str>) {
+        self.annotate(Level::Warning, Label::Warning, &text.to_string(), hint);
+    }
+
+    /// What ends the run.
+    pub fn error(&self, text: impl fmt::Display, hint: Option<&str>) {
+        self.annotate(Level::Error, Label::Error, &text.to_string(), hint);
+    }
+
+    /// [`Reporter::warning`] with an error's chain of causes and its hint.
+    pub fn warning_for(&self, error: &(dyn Error + 'static)) {
+        self.warning(chain::text(error), chain::hint(error));
+    }
+
+    /// [`Reporter::error`] with an error's chain of causes and its hint.
+    pub fn error_for(&self, error: &(dyn Error + 'static)) {
+        self.error(chain::text(error), chain::hint(error));
+    }
+
+    /// The document of `--json`; nothing without that.
+    pub fn document(&self, document: &impl Serialize) -> io::Result<()> {
+        if !self.shared.settings.is_json {
+            return Ok(());
+        }
+        let mut text = serde_json::to_vec_pretty(document)?;
+        text.push(b'\n');
+        let mut outputs = self.outputs();
+        outputs.stdout.write_all(&text)?;
+        outputs.stdout.flush()
+    }
+
+    /// Begins to show the progress of one stage, such as `downloading`. `total` is in bytes, if known.
+    pub fn progress(&self, stage: &'static str, total: Option<u64>) -> Progress {
+        Progress::new(self.clone(), &self.shared.bars, stage, total)
+    }
+
+    fn annotate(&self, level: Level, label: Label, text: &str, hint: Option<&str>) {
+        if self.shared.settings.is_actions {
+            let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            let line = format!("{}\n", annotation(level, None, &format!("{text}{hint}")));
+            let is_json = self.shared.settings.is_json;
+            self.write(|outputs| if is_json { &mut outputs.stderr } else { &mut outputs.stdout }, &line);
+        } else {
+            self.print(Some(label), text);
+            if let Some(hint) = hint {
+                self.print(Some(Label::Hint), hint);
+            }
+        }
+    }
+
+    fn print(&self, label: Option<Label>, text: &str) {
+        let Settings { has_color, is_actions, .. } = self.shared.settings;
+        let label = label.map(|label| label.styled(has_color)).unwrap_or_default();
+        self.write(|outputs| &mut outputs.stderr, &format!("{label}{}\n", one_line(text, is_actions)));
+    }
+
+    fn write(&self, stream: impl FnOnce(&mut Outputs) -> &mut Box<dyn Write + Send>, line: &str) {
+        self.shared.bars.suspend(|| {
+            let mut outputs = self.outputs();
+            let stream = stream(&mut outputs);
+            // Nobody is left to be told that nobody listens.
+            drop(stream.write_all(line.as_bytes()).and_then(|()| stream.flush()));
+        });
+    }
+
+    fn outputs(&self) -> MutexGuard<'_, Outputs> {
+        self.shared.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The word before a line.
+#[derive(Clone, Copy)]
+enum Label {
+    Debug,
+    Notice,
+    Warning,
+    Error,
+    Hint,
+}
+
+impl Label {
+    fn styled(self, has_color: bool) -> String {
+        let (word, color) = match self {
+            Self::Debug => ("debug", "2"),
+            Self::Notice => ("notice", "1;34"),
+            Self::Warning => ("warning", "1;33"),
+            Self::Error => ("error", "1;31"),
+            Self::Hint => ("hint", "1;36"),
+        };
+        if has_color { format!("\x1b[{color}m{word}:\x1b[0m ") } else { format!("{word}: ") }
+    }
+}
+
+/// Makes control characters visible, so that the name of a file cannot begin a line or move the cursor. The old form
+/// of workflow commands (`##[…]`) works anywhere in a line and is broken up.
+fn one_line(text: &str, is_actions: bool) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    if is_actions { line.replace("##[", "## [") } else { line }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::store::{self, ErrorKind};
+
+    /// A writer whose bytes can be read afterwards.
+    #[derive(Clone, Default)]
+    pub(crate) struct Capture(Arc<Mutex<Vec<u8>>>);
+
+    impl Capture {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Capture {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    pub(crate) const PLAIN: Settings = Settings {
+        verbosity: Verbosity::Normal,
+        is_json: false,
+        has_color: false,
+        progress: ProgressMode::None,
+        is_actions: false,
+    };
+
+    pub(crate) fn reporter(settings: Settings) -> (Reporter, Capture, Capture) {
+        let (stdout, stderr) = (Capture::default(), Capture::default());
+        (Reporter::to_writers(settings, Box::new(stdout.clone()), Box::new(stderr.clone())), stdout, stderr)
+    }
+
+    #[track_caller]
+    fn check(settings: Settings, act: impl FnOnce(&Reporter), expected_stdout: &str, expected_stderr: &str) {
+        let (reporter, stdout, stderr) = reporter(settings);
+        act(&reporter);
+        assert_eq!((stdout.text().as_str(), stderr.text().as_str()), (expected_stdout, expected_stderr));
+    }
+
+    #[test]
+    fn lines_depend_on_the_verbosity() {
+        let all = |reporter: &Reporter| {
+            reporter.debug("d");
+            reporter.line("l");
+            reporter.notice("n");
+            reporter.warning("w", None);
+            reporter.error("e", Some("h"));
+        };
+        let at = |verbosity| Settings { verbosity, ..PLAIN };
+        check(at(Verbosity::Quiet), all, "", "warning: w\nerror: e\nhint: h\n");
+        check(PLAIN, all, "", "l\nnotice: n\nwarning: w\nerror: e\nhint: h\n");
+        check(at(Verbosity::Verbose), all, "", "debug: d\nl\nnotice: n\nwarning: w\nerror: e\nhint: h\n");
+    }
+
+    #[test]
+    fn warnings_become_annotations_in_actions() {
+        let act = |reporter: &Reporter| {
+            reporter.line("l");
+            reporter.warning("50%\nx", Some("h"));
+        };
+        let actions = Settings { is_actions: true, ..PLAIN };
+        check(actions, act, "::warning::50%25%0Ax%0Ahint: h\n", "l\n");
+        check(Settings { is_json: true, ..actions }, act, "", "l\n::warning::50%25%0Ax%0Ahint: h\n");
+    }
+
+    #[test]
+    fn names_do_not_become_commands() {
+        let act = |reporter: &Reporter| reporter.line("skipped `a\n::error::x\x1b[2J##[error]`");
+        check(PLAIN, act, "", "skipped `a\\n::error::x\\u{1b}[2J##[error]`\n");
+        check(Settings { is_actions: true, ..PLAIN }, act, "", "skipped `a\\n::error::x\\u{1b}[2J## [error]`\n");
+    }
+
+    #[test]
+    fn colour_is_on_the_label_only() {
+        let act = |reporter: &Reporter| reporter.error("e", None);
+        check(Settings { has_color: true, ..PLAIN }, act, "", "\x1b[1;31merror:\x1b[0m e\n");
+    }
+
+    #[test]
+    fn errors_are_printed_with_causes_and_hint() {
+        let error = store::Error::new(ErrorKind::Denied, "list", "s3://b").hint("set credentials").source("403");
+        check(
+            PLAIN,
+            |reporter| reporter.warning_for(&error),
+            "",
+            "warning: cannot list `s3://b`: denied: 403\nhint: set credentials\n",
+        );
+    }
+
+    #[test]
+    fn the_document_is_printed_only_when_asked_for() {
+        let act = |reporter: &Reporter| reporter.document(&serde_json::json!({"format": 1})).unwrap();
+        check(PLAIN, act, "", "");
+        check(Settings { is_json: true, ..PLAIN }, act, "{\n  \"format\": 1\n}\n", "");
+    }
+}

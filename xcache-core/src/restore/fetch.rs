@@ -1,0 +1,186 @@
+//! Which bytes are fetched for the frames that are needed, and in which requests.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::Error;
+use crate::archive::footer::Ref;
+use crate::archive::index::Index;
+use crate::store::{ETag, ObjectName, Store};
+use crate::transfer::download::{DownloadLimits, PartRequest, download_parts};
+
+/// Parts are filled up to this. Smaller ones cost requests and round trips, larger ones memory for each request
+/// under way.
+pub const PART_BYTES: u64 = 8 << 20;
+/// Bytes nobody needs between two frames are fetched along if they are no more: less than a request costs.
+const GAP_BYTES: u64 = 128 << 10;
+
+/// Where the frames of an entry can be had.
+#[derive(Debug)]
+pub struct Frames<'a> {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The object of the entry itself.
+    pub own: (ObjectName, ETag),
+    /// The objects it refers to.
+    pub refs: &'a [Ref],
+    /// The end of the entry's object, as the lookup brought it, and where it begins.
+    pub tail: (Bytes, u64),
+    /// Bounds of the transfer.
+    pub limits: &'a DownloadLimits,
+    /// Bytes that have come so far, for progress.
+    pub progress: &'a AtomicU64,
+}
+
+/// What was fetched.
+#[derive(Debug, Default)]
+pub(super) struct Fetched {
+    pub(super) bytes: u64,
+    pub(super) parts: u64,
+}
+
+/// One request.
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    source: u16,
+    /// The pieces it is cut into: where each ends, and the frame that it is, unless nobody needs it.
+    pieces: Vec<(u64, Option<u32>)>,
+    start: u64,
+}
+
+impl Part {
+    fn end(&self) -> u64 {
+        self.pieces.last().map_or(self.start, |(end, _)| *end)
+    }
+}
+
+/// Merges the frames `needed` into parts. Neighbours in their objects are fetched together.
+fn parts(index: &Index, needed: &[u32]) -> Vec<Part> {
+    let mut frames: Vec<(u16, Range<u64>, u32)> = needed
+        .iter()
+        .map(|&number| {
+            let frame = &index.frames[number as usize];
+            (frame.source, frame.range(), number)
+        })
+        .collect();
+    frames.sort_unstable_by_key(|(source, range, _)| (*source, range.start));
+    let mut parts: Vec<Part> = Vec::new();
+    for (source, range, number) in frames {
+        let fitting = parts.last_mut().filter(|part| {
+            let gap = range.start.checked_sub(part.end());
+            part.source == source && gap.is_some_and(|gap| gap <= GAP_BYTES) && part.end() - part.start < PART_BYTES
+        });
+        match fitting {
+            Some(part) => {
+                if range.start > part.end() {
+                    part.pieces.push((range.start, None));
+                }
+                part.pieces.push((range.end, Some(number)));
+            }
+            None => parts.push(Part { source, start: range.start, pieces: vec![(range.end, Some(number))] }),
+        }
+    }
+    parts
+}
+
+/// Fetches the frames `needed` and sends each as soon as it is complete, in any order. With `is_second` nothing is
+/// taken from the tail that was fetched before.
+pub(super) async fn fetch(
+    index: &Index,
+    frames: &Frames<'_>,
+    needed: &[u32],
+    is_second: bool,
+    sender: mpsc::Sender<(u32, Bytes)>,
+) -> Result<Fetched, Error> {
+    let (tail, tail_start) = &frames.tail;
+    let in_tail = |frame: u32| {
+        let frame = &index.frames[frame as usize];
+        !is_second && frame.source == 0 && frame.offset >= *tail_start
+    };
+    let (near, far): (Vec<u32>, Vec<u32>) = needed.iter().partition(|&&frame| in_tail(frame));
+    let parts = parts(index, &far);
+    let mut requests = Vec::with_capacity(parts.len());
+    for part in &parts {
+        let (name, etag) = source(frames, part.source)?;
+        let cuts = part.pieces.iter().map(|(end, _)| *end).collect();
+        requests.push(PartRequest { name, etag, range: part.start..part.end(), cuts });
+    }
+    let mut fetched = Fetched { bytes: 0, parts: requests.len() as u64 };
+    fetched.bytes = parts.iter().map(|part| part.end() - part.start).sum();
+
+    let send_near = async {
+        for number in near {
+            let range = index.frames[number as usize].range();
+            let place = |at: u64| usize::try_from(at - tail_start).unwrap_or(usize::MAX);
+            // The index was checked against the object, and the tail reaches to the object's end.
+            let bytes = tail.slice(place(range.start)..place(range.end).min(tail.len()));
+            if sender.send((number, bytes)).await.is_err() {
+                break; // the workers have stopped and say why
+            }
+        }
+        Ok(())
+    };
+    let send_far = download_parts(frames.store.clone(), requests, frames.limits, |part, piece, bytes: Bytes| {
+        frames.progress.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let frame = parts[part].pieces[piece].1;
+        let sender = sender.clone();
+        async move {
+            if let Some(frame) = frame {
+                let _ = sender.send((frame, bytes)).await; // as above
+            }
+        }
+    });
+    tokio::try_join!(send_near, send_far)?;
+    Ok(fetched)
+}
+
+/// The object that frames of `source` lie in.
+fn source(frames: &Frames<'_>, source: u16) -> Result<(ObjectName, ETag), Error> {
+    let Some(number) = usize::from(source).checked_sub(1) else { return Ok(frames.own.clone()) };
+    let bad = || crate::archive::Error::damaged("index", "a frame of an object that is not named");
+    let r = frames.refs.get(number).ok_or_else(bad)?;
+    let name = ObjectName::new(r.name.clone());
+    let name = name.map_err(|e| crate::archive::Error::damaged("footer", format!("a ref without a usable name: {e}")))?;
+    Ok((name, ETag(r.etag.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::index::Frame;
+    use crate::chunk::Cutter;
+
+    fn index(frames: &[(u16, u64, u32)]) -> Index {
+        let frame = |&(source, offset, stored_bytes)| Frame { source, offset, stored_bytes, raw_bytes: 1 };
+        Index {
+            writer: String::new(),
+            cutter: Cutter::FORMAT_1,
+            roots: Vec::new(),
+            frames: frames.iter().map(frame).collect(),
+            members: Vec::new(),
+            chunks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn neighbours_are_fetched_together_up_to_a_part() {
+        let mib = 1u32 << 20;
+        let frames: Vec<_> = (0..20).map(|n| (0, n * u64::from(mib), mib)).collect();
+        let parts = parts(&index(&frames), &(0..20).collect::<Vec<_>>());
+        let sizes: Vec<u64> = parts.iter().map(|part| (part.end() - part.start) >> 20).collect();
+        assert_eq!(sizes, [8, 8, 4]);
+    }
+
+    #[test]
+    fn small_gaps_are_fetched_along_and_large_ones_are_not() {
+        let index = index(&[(0, 0, 100), (0, 200, 100), (0, 10 << 20, 100), (1, 10 << 20, 100)]);
+        let parts = parts(&index, &[3, 2, 1, 0]);
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts[0].pieces, [(100, Some(0)), (200, None), (300, Some(1))]);
+        assert_eq!((parts[1].source, parts[2].source), (0, 1));
+    }
+}

@@ -1,0 +1,239 @@
+//! What comes before and after the files: directories first; then links; the times and modes of directories last.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+
+use super::compare::Have;
+use super::run::Done;
+use super::walker::{Walker, open_directory};
+use super::write::{Shared, Writer, set_attributes, times};
+use super::{Error, Roots};
+use crate::archive::index::{Content, Index, Member, RootKind, file_name, parent};
+use crate::scan::{Signature, metadata};
+
+/// Makes all directories that are missing, open enough to write into them.
+pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
+    each(shared, |content| matches!(content, Content::Directory), |number, path, walker| {
+        if path.is_empty() {
+            return Ok(()); // the root itself: it is there
+        }
+        let (at, name) = (walker.enter(parent(path))?, file_name(path));
+        let mode = shared.index.members[number as usize].meta.mode & 0o777 | 0o700;
+        match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into())) {
+            Ok(()) => shared.journal.created(number),
+            Err(rustix::io::Errno::EXIST) => {
+                let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+                    shared.journal.set_aside(at, number, name)?;
+                    rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into()))?;
+                    shared.journal.created(number);
+                } else if stat.st_mode & 0o300 != 0o300 {
+                    // Ours to write into; its mode is set at the end.
+                    rustix::fs::chmodat(at, name, Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700), AtFlags::empty())?;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    })
+}
+
+/// Makes the files that needed nothing fetched, then links, then sets right what was kept with other attributes.
+pub(super) fn make_rest(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
+    let mut writer = Writer::new(shared).map_err(|source| Error::Write { path: "the decompressor".into(), source })?;
+    for &number in shared.plan.empty() {
+        writer.whole(number, &[], &[]).map_err(|source| writer.error(number, source))?;
+    }
+    for &number in shared.plan.taken() {
+        let completed = writer.reopen(number).and_then(|open| writer.complete(number, &open));
+        completed.map_err(|source| writer.error(number, source))?;
+    }
+    done.signatures.append(&mut writer.signatures);
+    done.imperfections.append(&mut writer.imperfections);
+
+    each(shared, |content| matches!(content, Content::File(_)), |number, path, walker| {
+        let Have::Same { is_exact, .. } = shared.plan.have(number) else { return Ok(()) };
+        let member = &shared.index.members[number as usize];
+        if *is_exact && member.xattrs.is_empty() && !shared.options.same_owner {
+            return Ok(());
+        }
+        let (at, name) = (walker.enter(parent(path))?, file_name(path));
+        set_right(at, name, member, shared, done).map(|signature| done.signatures.push((number, signature)))
+    })?;
+    each(shared, |content| matches!(content, Content::Symlink(_)), |number, path, walker| {
+        let (at, name) = (walker.enter(parent(path))?, file_name(path));
+        symlink(shared, at, name, number)
+    })?;
+    hard_links(shared, done)
+}
+
+/// Sets mode, time and attributes of a kept file that has not quite those of the entry.
+fn set_right(at: BorrowedFd<'_>, name: &[u8], member: &Member, shared: &Shared<'_>, done: &mut Done) -> io::Result<Signature> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = match rustix::fs::openat(at, name, flags, Mode::empty()) {
+        Ok(open) => open,
+        Err(rustix::io::Errno::ACCESS) => {
+            rustix::fs::chmodat(at, name, Mode::from_raw_mode(u32::from(member.meta.mode) | 0o400), AtFlags::empty())?;
+            rustix::fs::openat(at, name, flags, Mode::empty())?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    set_attributes(&open, member, shared.options, false, &mut done.imperfections)?;
+    Ok(Signature::of(&rustix::fs::fstat(&open)?))
+}
+
+fn symlink(shared: &Shared<'_>, at: BorrowedFd<'_>, name: &[u8], number: u32) -> io::Result<()> {
+    let member = &shared.index.members[number as usize];
+    let Content::Symlink(target) = &member.content else { return Ok(()) };
+    match rustix::fs::symlinkat(&target[..], at, name) {
+        Ok(()) => shared.journal.created(number),
+        Err(rustix::io::Errno::EXIST) => {
+            let is_same = rustix::fs::readlinkat(at, name, Vec::new()).is_ok_and(|found| found.as_bytes() == &target[..]);
+            if !is_same {
+                shared.journal.set_aside(at, number, name)?;
+                rustix::fs::symlinkat(&target[..], at, name)?;
+                shared.journal.created(number);
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if shared.options.same_owner {
+        let (uid, gid) = (Uid::from_raw(member.meta.uid), Gid::from_raw(member.meta.gid));
+        // Where it is not permitted, files have said so already.
+        let _ = rustix::fs::chownat(at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
+    }
+    Ok(rustix::fs::utimensat(at, name, &times(&member.meta), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn hard_links(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
+    let Shared { index, roots, journal, .. } = *shared;
+    let mut firsts: Vec<u32> = Vec::new();
+    let mut first_walker: Option<(usize, Walker)> = None;
+    each(shared, |content| matches!(content, Content::HardLink(_)), |number, path, walker| {
+        let Content::HardLink(first) = index.members[number as usize].content else { return Ok(()) };
+        let (first_path, first_root) = roots.place(index, first).ok_or(io::ErrorKind::NotFound)?;
+        let from = enter(&mut first_walker, roots, first_root, parent(&first_path))?;
+        let first_name = file_name(&first_path);
+        let (at, name) = (walker.enter(parent(path))?, file_name(path));
+        match rustix::fs::linkat(from, first_name, at, name, AtFlags::empty()) {
+            Ok(()) => journal.created(number),
+            Err(rustix::io::Errno::EXIST) => {
+                let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+                let there = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                let wanted = rustix::fs::statat(from, first_name, AtFlags::SYMLINK_NOFOLLOW)?;
+                if identity(there) == identity(wanted) {
+                    return Ok(());
+                }
+                journal.set_aside(at, number, name)?;
+                rustix::fs::linkat(from, first_name, at, name, AtFlags::empty())?;
+                journal.created(number);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        firsts.push(first);
+        Ok(())
+    })?;
+    // A new name changes the ctime of the file.
+    firsts.sort_unstable();
+    firsts.dedup();
+    for first in firsts {
+        let Some((path, root)) = roots.place(index, first) else { continue };
+        let stat = enter(&mut first_walker, roots, root, parent(&path))
+            .and_then(|at| Ok(rustix::fs::statat(at, file_name(&path), AtFlags::SYMLINK_NOFOLLOW)?));
+        if let Ok(stat) = stat {
+            done.signatures.push((first, Signature::of(&stat)));
+        }
+    }
+    Ok(())
+}
+
+/// Sets modes and times of directories, the deepest first.
+pub(super) fn finish_directories(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
+    let Shared { index, roots, options, .. } = *shared;
+    for (root, range) in roots.members() {
+        let Some(directory) = roots.directory(root) else { continue };
+        let is_whole = index.roots[root].kind == RootKind::Directory;
+        let mut walker = Walker::new(directory.clone());
+        for number in range.rev() {
+            let member = &index.members[number];
+            if !matches!(member.content, Content::Directory) {
+                continue;
+            }
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            // On the way to what a pattern matched, directories that were there before are not ours.
+            if !is_whole && !shared.journal.is_created(number) {
+                continue;
+            }
+            finish_directory(&mut walker, &directory, member, options, done).map_err(|source| Error::Write {
+                path: roots.full_path(index, number),
+                source,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn finish_directory(
+    walker: &mut Walker,
+    root: &OwnedFd,
+    member: &Member,
+    options: &super::Options,
+    done: &mut Done,
+) -> io::Result<()> {
+    let wanted = &member.meta;
+    if member.path.is_empty() {
+        return set_attributes(root, member, options, false, &mut done.imperfections);
+    }
+    let (at, name) = (walker.enter(parent(&member.path))?, file_name(&member.path));
+    if !member.xattrs.is_empty() || options.same_owner {
+        return set_attributes(&open_directory(at, name)?, member, options, false, &mut done.imperfections);
+    }
+    let found = metadata(&rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?);
+    if found.mode != wanted.mode {
+        rustix::fs::chmodat(at, name, Mode::from_raw_mode(wanted.mode.into()), AtFlags::empty())?;
+    }
+    if (found.mtime_seconds, found.mtime_nanos) != (wanted.mtime_seconds, wanted.mtime_nanos) {
+        rustix::fs::utimensat(at, name, &times(wanted), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+fn enter<'a>(
+    walker: &'a mut Option<(usize, Walker)>,
+    roots: &Roots,
+    root: usize,
+    path: Option<&[u8]>,
+) -> io::Result<BorrowedFd<'a>> {
+    if walker.as_ref().is_none_or(|(of, _)| *of != root) {
+        *walker = Some((root, Walker::new(roots.directory(root).ok_or(io::ErrorKind::NotFound)?)));
+    }
+    match walker {
+        Some((_, walker)) => walker.enter(path),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// Calls `act` with number, path here, and a walker of its root, for each member of the kind asked for.
+fn each(
+    shared: &Shared<'_>,
+    is_wanted: impl Fn(&Content) -> bool,
+    mut act: impl FnMut(u32, &[u8], &mut Walker) -> io::Result<()>,
+) -> Result<(), Error> {
+    let Shared { index, roots, .. } = *shared;
+    let index: &Index = index;
+    for (root, range) in roots.members() {
+        let Some(directory) = roots.directory(root) else { continue };
+        let mut walker = Walker::new(directory);
+        for number in range {
+            if !is_wanted(&index.members[number].content) {
+                continue;
+            }
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let Some((path, _)) = roots.place(index, number) else { continue };
+            act(number, &path, &mut walker).map_err(|source| Error::Write { path: roots.full_path(index, number), source })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! Object files: their identity, their tags, and putting them in place.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, Utc};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::super::unique::unique_name;
+use super::super::{ETag, ObjectMeta, ObjectName, PutMode, Tags};
+use super::path::{Missing, ObjectPath, open_chain, private_directories, remove_empty};
+
+/// How often directories are made anew when somebody else removes them as empty at the same time.
+const DIRECTORY_ATTEMPTS: u32 = 100;
+
+/// What stands in the way of an act on an object, where it is not the file system.
+#[derive(Debug)]
+pub(super) enum Refused {
+    Exists,
+    Changed,
+    /// The path is taken by something that is not a regular file.
+    NotAFile,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for Refused {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// Size, identity and age from a file's status.
+pub(super) fn meta(stat: &Stat) -> ObjectMeta {
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    ObjectMeta {
+        size,
+        etag: ETag(format!("{size:x}-{:x}{nanos:08x}", stat.st_mtime)),
+        last_modified: DateTime::from_timestamp(stat.st_mtime, nanos).unwrap_or(DateTime::<Utc>::UNIX_EPOCH),
+    }
+}
+
+/// A new file in the private folder that becomes an object, or vanishes when dropped.
+#[derive(Debug)]
+pub(super) struct Draft {
+    directory: OwnedFd,
+    name: String,
+    pub(super) file: File,
+}
+
+impl Draft {
+    /// Makes an empty one in `folder` of the private folder.
+    pub(super) fn create(root: &Path, folder: &str) -> io::Result<Self> {
+        let name = unique_name();
+        let directory = open_last(root, &private_directories(folder))?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = fs::openat(&directory, name.as_str(), flags, Mode::from_raw_mode(0o666))?;
+        Ok(Self { directory, name, file: File::from(file) })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Puts the file in place under `name`, with its tags.
+    pub(super) fn publish(&self, root: &Path, name: &ObjectName, mode: &PutMode, tags: &Tags) -> Result<ETag, Refused> {
+        let path = match ObjectPath::new("upload", name) {
+            Ok(path) => path,
+            Err(_) => return Err(Refused::NotAFile),
+        };
+        stamp(&self.file)?;
+        let etag = meta(&fs::fstat(&self.file)?).etag;
+        if !tags.is_empty() {
+            write_tags(root, name, &etag, tags)?;
+        }
+        let placed = self.place(root, &path, mode);
+        match &placed {
+            Ok(replaced) => {
+                if let Some(old) = replaced {
+                    remove_tags(root, name, old);
+                }
+                Ok(etag)
+            }
+            Err(_) => {
+                remove_tags(root, name, &etag);
+                placed.map(|_| etag)
+            }
+        }
+    }
+
+    /// Links or renames; gives back the identity of the object that had the name before.
+    fn place(&self, root: &Path, path: &ObjectPath, mode: &PutMode) -> Result<Option<ETag>, Refused> {
+        let mut attempt = 1;
+        loop {
+            let chain = open_chain(root, &path.directories, Missing::Create)?;
+            let parent = &chain[chain.len() - 1];
+            let placed = match mode {
+                PutMode::Create => self.create_only(root, parent, &path.file).map(|()| None),
+                PutMode::Overwrite => self.replace(root, parent, &path.file, None),
+                PutMode::Replace(etag) => self.replace(root, parent, &path.file, Some(etag)),
+            };
+            match placed {
+                Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound && attempt < DIRECTORY_ATTEMPTS => {
+                    // The parent was removed as empty between opening and linking.
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn create_only(&self, root: &Path, parent: &OwnedFd, file: &str) -> Result<(), Refused> {
+        match fs::linkat(&self.directory, self.name.as_str(), parent, file, AtFlags::empty()) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EXIST) => {
+                // Over NFS the answer of a link that was made may be lost, and the second try then says "exists".
+                let is_ours = fs::fstat(&self.file)?.st_nlink > 1;
+                return if is_ours { Ok(()) } else { Err(exists(parent, file)) };
+            }
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // A file system without hard links.
+        match fs::renameat_with(&self.directory, self.name.as_str(), parent, file, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EXIST) => return Err(exists(parent, file)),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let _lock = lock(root)?;
+        match status(parent, file) {
+            Ok(_) => Err(exists(parent, file)),
+            Err(Errno::NOENT) => Ok(fs::renameat(&self.directory, self.name.as_str(), parent, file)?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn replace(
+        &self,
+        root: &Path,
+        parent: &OwnedFd,
+        file: &str,
+        expected: Option<&ETag>,
+    ) -> Result<Option<ETag>, Refused> {
+        let _lock = lock(root)?;
+        let old = match status(parent, file) {
+            Ok(stat) if is_regular(&stat) => Some(meta(&stat).etag),
+            Ok(_) => return Err(Refused::NotAFile),
+            Err(Errno::NOENT) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if expected.is_some() && expected != old.as_ref() {
+            return Err(Refused::Changed);
+        }
+        fs::renameat(&self.directory, self.name.as_str(), parent, file)?;
+        Ok(old)
+    }
+}
+
+impl Drop for Draft {
+    /// After a rename the name is gone already; after a link this leaves the object its only name.
+    fn drop(&mut self) {
+        let _ = fs::unlinkat(&self.directory, self.name.as_str(), AtFlags::empty());
+    }
+}
+
+fn exists(parent: &OwnedFd, file: &str) -> Refused {
+    match status(parent, file) {
+        Ok(stat) if !is_regular(&stat) => Refused::NotAFile,
+        _ => Refused::Exists,
+    }
+}
+
+/// Gives the file a time of its own, which is what tells two objects of one size apart.
+fn stamp(file: &File) -> io::Result<()> {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    let before = LAST.fetch_max(now, Ordering::Relaxed);
+    let nanos = if before < now { now } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 };
+    let time = Timespec {
+        tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or(0),
+    };
+    Ok(fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
+}
+
+pub(super) fn status(parent: &OwnedFd, file: &str) -> rustix::io::Result<Stat> {
+    fs::statat(parent, file, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+pub(super) fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// Opens an object for reading. A link, a directory or anything else in its place is "not a file".
+pub(super) fn open(root: &Path, path: &ObjectPath) -> Result<(File, ObjectMeta), Refused> {
+    let chain = open_chain(root, &path.directories, Missing::Fail)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match fs::openat(&chain[chain.len() - 1], path.file.as_str(), flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::LOOP | Errno::NXIO) => return Err(Refused::NotAFile),
+        Err(error) => return Err(error.into()),
+    };
+    let stat = fs::fstat(&file)?;
+    if is_regular(&stat) { Ok((File::from(file), meta(&stat))) } else { Err(Refused::NotAFile) }
+}
+
+/// Deletes an object, if it is the expected one. A missing one is an error of the file system.
+pub(super) fn delete(
+    root: &Path,
+    name: &ObjectName,
+    path: &ObjectPath,
+    expected: Option<&ETag>,
+) -> Result<(), Refused> {
+    // Opened first: deleting from a store that is not there must not make it.
+    let chain = open_chain(root, &path.directories, Missing::Fail)?;
+    let parent = &chain[chain.len() - 1];
+    let _lock = lock(root)?;
+    let stat = status(parent, &path.file)?;
+    if !is_regular(&stat) {
+        return Err(Refused::NotAFile);
+    }
+    let etag = meta(&stat).etag;
+    if expected.is_some_and(|expected| *expected != etag) {
+        return Err(Refused::Changed);
+    }
+    fs::unlinkat(parent, path.file.as_str(), AtFlags::empty())?;
+    remove_tags(root, name, &etag);
+    remove_empty(&chain, &path.directories);
+    Ok(())
+}
+
+/// Holds off other replacers and deleters, in this and other processes, until dropped.
+fn lock(root: &Path) -> io::Result<OwnedFd> {
+    let private = private_directories("lock");
+    let (file, directories) = private.split_last().ok_or(io::ErrorKind::InvalidInput)?;
+    let directory = open_last(root, directories)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let lock = fs::openat(&directory, file.as_str(), flags, Mode::from_raw_mode(0o666))?;
+    rustix::io::retry_on_intr(|| fs::flock(lock.as_fd(), FlockOperation::LockExclusive))?;
+    Ok(lock)
+}
+
+/// Opens a private folder, made if need be.
+pub(super) fn open_last(root: &Path, directories: &[String]) -> io::Result<OwnedFd> {
+    let mut chain = open_chain(root, directories, Missing::Create)?;
+    chain.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Where the tags of one object lie: below a folder of 256, since a million files in one are slow to walk.
+fn tags_path(name: &ObjectName, etag: &ETag) -> (Vec<String>, String) {
+    let hash = blake3::hash(name.as_str().as_bytes()).to_hex();
+    let mut directories = private_directories("tags");
+    directories.push(hash[..2].to_owned());
+    (directories, format!("{}-{etag}", &hash[2..34]))
+}
+
+fn write_tags(root: &Path, name: &ObjectName, etag: &ETag, tags: &Tags) -> io::Result<()> {
+    use io::Write as _;
+    let mut draft = Draft::create(root, "tmp")?;
+    draft.file.write_all(&serde_json::to_vec(tags)?)?;
+    let (directories, file) = tags_path(name, etag);
+    let directory = open_last(root, &directories)?;
+    Ok(fs::renameat(&draft.directory, draft.name.as_str(), &directory, file.as_str())?)
+}
+
+/// The tags of an object; empty if it has none.
+pub(super) fn read_tags(root: &Path, name: &ObjectName, etag: &ETag) -> io::Result<Tags> {
+    let (directories, file) = tags_path(name, etag);
+    let chain = match open_chain(root, &directories, Missing::Fail) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tags::new()),
+        chain => chain?,
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    match fs::openat(&chain[chain.len() - 1], file.as_str(), flags, Mode::empty()) {
+        Err(Errno::NOENT) => Ok(Tags::new()),
+        Err(error) => Err(error.into()),
+        Ok(file) => Ok(serde_json::from_reader(io::BufReader::new(File::from(file)))?),
+    }
+}
+
+/// Tags without an object are litter, no harm: a failure is not worth failing for.
+fn remove_tags(root: &Path, name: &ObjectName, etag: &ETag) {
+    let (directories, file) = tags_path(name, etag);
+    if let Ok(chain) = open_chain(root, &directories, Missing::Fail) {
+        let _ = fs::unlinkat(&chain[chain.len() - 1], file.as_str(), AtFlags::empty());
+    }
+}

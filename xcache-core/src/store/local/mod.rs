@@ -1,0 +1,322 @@
+//! The store in a directory: the embedded default, and a shared folder for machines that have one.
+//!
+//! Objects are plain files at `DIR/<name>`, so that one can `tar xf` them. What is no object lies in
+//! `DIR/.xcache/local/`: drafts in `tmp` and `uploads`, tags in `tags`, and one lock file.
+//!
+//! - A write makes a draft, gives it a modification time that no other object has, and puts it in place with one link
+//!   (create-only) or one rename. Nobody ever sees half an object, and readers keep the one that they opened.
+//! - The ETag is size and modification time, so a copy of the directory that keeps times keeps ETags.
+//! - Whoever takes an object away (overwrite, replace, delete) holds the lock, so that its check and its act are one.
+//!   Creating needs no lock.
+//! - Nothing is flushed to disk: after a power cut an entry may be damaged, which restoring notices.
+//!
+//! An object and a directory cannot have the same name: of `a` and `a/b` only one can be there.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use rustix::io::Errno;
+
+use super::{
+    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ObjectMeta, ObjectName, PutMode, Result, Store,
+    Tags, Upload,
+};
+
+mod file;
+mod list;
+mod path;
+mod upload;
+
+use file::{Draft, Refused};
+use list::Walk;
+use path::ObjectPath;
+use upload::LocalUpload;
+
+/// How much of a file one read brings: large enough that handing the work to another thread costs under 2 %.
+const READ_BYTES: u64 = 1024 * 1024;
+
+/// Drafts and uploads that nobody has written to for so long are left over from killed writers.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Listings whose place is remembered between pages. More at once only cost time.
+const REMEMBERED_WALKS: usize = 4;
+
+/// Objects in a directory. Clones share what they remember.
+#[derive(Clone)]
+pub struct LocalStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    walks: Mutex<VecDeque<(String, Walk)>>,
+}
+
+impl LocalStore {
+    /// Opens the store in `root`, which need not be there: the first write makes it. Leftovers of killed writers are
+    /// removed.
+    pub async fn open(root: PathBuf) -> Result<Self> {
+        let store = Self { inner: Arc::new(Inner { root, walks: Mutex::default() }) };
+        store
+            .blocking("open", store.to_string(), |inner| match path::open_root(&inner.root) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error.into()),
+                Ok(_) => {
+                    inner.remove_leftovers();
+                    Ok(())
+                }
+            })
+            .await?;
+        Ok(store)
+    }
+
+    /// Runs file work on a thread where it may wait.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        object: impl fmt::Display,
+        work: impl FnOnce(&Inner) -> std::result::Result<T, Refused> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(refused)) => Err(self.inner.error(action, object, refused)),
+            Err(panic) => Err(Error::new(ErrorKind::Other, action, object).source(panic)),
+        }
+    }
+}
+
+impl Inner {
+    /// Says what the file system said, with the next step.
+    fn error(&self, action: &'static str, object: impl fmt::Display, refused: Refused) -> Error {
+        let root = self.root.display();
+        let new = |kind| Error::new(kind, action, &object);
+        let error = match refused {
+            Refused::Exists => return new(ErrorKind::AlreadyExists),
+            Refused::Changed => return new(ErrorKind::Changed),
+            Refused::NotAFile => {
+                return new(ErrorKind::Invalid).detail("something that is not a plain file has its name").hint(
+                    format!(
+                        "look at it in `{root}`; in a directory no object can have the name of another one's folder"
+                    ),
+                );
+            }
+            Refused::Io(error) => error,
+        };
+        match error.kind() {
+            io::ErrorKind::NotFound => new(ErrorKind::NotFound),
+            io::ErrorKind::PermissionDenied => new(ErrorKind::Denied)
+                .detail(format!("no permission in `{root}`"))
+                .hint("check owner and mode of the directory and what is in it"),
+            io::ErrorKind::ReadOnlyFilesystem => new(ErrorKind::Denied)
+                .detail(format!("`{root}` is on a read-only file system"))
+                .hint("name another directory, or mount it writable"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => new(ErrorKind::Unavailable)
+                .detail(format!("no space left for `{root}`"))
+                .hint("free some space, or delete old entries with xcache-gc"),
+            io::ErrorKind::NotADirectory => new(ErrorKind::Invalid)
+                .detail(format!("`{root}`, or a part of the object's path below it, is not a directory"))
+                .hint("name a directory as the store"),
+            _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => new(ErrorKind::Invalid)
+                .detail(format!("a symbolic link stands in its path below `{root}`"))
+                .hint("the store follows no links; replace it by what it points to"),
+            io::ErrorKind::InvalidFilename => {
+                new(ErrorKind::Invalid).detail("the file system takes no such name").source(error)
+            }
+            io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::TimedOut => {
+                new(ErrorKind::Unavailable).detail(error.to_string())
+            }
+            _ => new(ErrorKind::Other).detail(error.to_string()),
+        }
+    }
+
+    fn remove_leftovers(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let before = i64::try_from(now.saturating_sub(STALE).as_secs()).unwrap_or(0);
+        for folder in ["tmp", upload::FOLDER] {
+            // Nothing there, or not ours to remove: somebody else's turn.
+            let chain = path::open_chain(&self.root, &path::private_directories(folder), path::Missing::Fail);
+            if let Some(directory) = chain.ok().and_then(|mut chain| chain.pop())
+                && let Err(error) = list::remove_stale(&directory, before)
+            {
+                tracing::debug!(%error, folder, "cannot remove leftovers");
+            }
+        }
+    }
+
+    fn list(&self, prefix: &str, page: Option<&str>) -> std::result::Result<ListPage, Refused> {
+        let mut walks = self.walks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let key = |token: &str| format!("{prefix}\0{token}");
+        let place = page.and_then(|token| walks.iter().position(|(at, _)| *at == key(token)));
+        let remembered = place.and_then(|place| walks.remove(place)).map(|(_, walk)| walk);
+        drop(walks);
+        let walk = match remembered {
+            Some(walk) => Some(walk),
+            None => {
+                let token: Option<Vec<String>> = page.map(|token| token.split('/').map(str::to_owned).collect());
+                if token.iter().flatten().any(|piece| matches!(piece.as_str(), "" | "." | "..")) {
+                    return Err(Refused::Io(io::ErrorKind::InvalidInput.into()));
+                }
+                Walk::begin(&self.root, prefix, token.as_deref())?
+            }
+        };
+        let Some(mut walk) = walk else { return Ok(ListPage::default()) };
+        let page = walk.page()?;
+        if let Some(next) = &page.next {
+            let mut walks = self.walks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            walks.truncate(REMEMBERED_WALKS - 1);
+            walks.push_front((key(next), walk));
+        }
+        Ok(page)
+    }
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    async fn get(&self, name: &ObjectName, range: ByteRange, pin: Option<&ETag>) -> Result<Download> {
+        let path = ObjectPath::new("download", name)?;
+        let (file, meta) = self.blocking("download", name, move |inner| file::open(&inner.root, &path)).await?;
+        if pin.is_some_and(|pin| *pin != meta.etag) {
+            return Err(Error::new(ErrorKind::Changed, "download", name));
+        }
+        let span = match range {
+            ByteRange::Full => 0..meta.size,
+            ByteRange::Last(bytes) => meta.size.saturating_sub(bytes.max(1))..meta.size,
+            ByteRange::Span(span) if span.is_empty() => {
+                return Err(Error::new(ErrorKind::Invalid, "download", name).detail("the range is empty"));
+            }
+            ByteRange::Span(span) if span.start >= meta.size => {
+                return Err(Error::new(ErrorKind::Invalid, "download", name)
+                    .detail(format!("the range begins past the end of its {} bytes", meta.size)));
+            }
+            ByteRange::Span(span) => span.start..span.end.min(meta.size),
+        };
+        let offset = span.start;
+        Ok(Download { meta, offset, body: self.read(file, span, name.clone()) })
+    }
+
+    async fn head(&self, name: &ObjectName) -> Result<ObjectMeta> {
+        let path = ObjectPath::new("look at", name)?;
+        self.blocking("look at", name, move |inner| Ok(file::open(&inner.root, &path)?.1)).await
+    }
+
+    async fn put(&self, name: &ObjectName, body: Bytes, mode: PutMode, tags: &Tags) -> Result<ETag> {
+        ObjectPath::new("upload", name)?;
+        let (target, tags) = (name.clone(), tags.clone());
+        self.blocking("upload", name, move |inner| {
+            let mut draft = Draft::create(&inner.root, "tmp")?;
+            draft.file.write_all(&body)?;
+            draft.publish(&inner.root, &target, &mode, &tags)
+        })
+        .await
+    }
+
+    async fn upload(&self, name: &ObjectName, tags: &Tags) -> Result<Box<dyn Upload>> {
+        ObjectPath::new("upload", name)?;
+        let (target, tags, store) = (name.clone(), tags.clone(), self.clone());
+        let upload = self.blocking("upload", name, move |_| Ok(LocalUpload::begin(store, target, tags)?)).await?;
+        Ok(Box::new(upload))
+    }
+
+    async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
+        let (prefix, page) = (prefix.to_owned(), page.map(str::to_owned));
+        let shown = format!("{self}/{prefix}");
+        self.blocking("list", shown, move |inner| inner.list(&prefix, page.as_deref())).await
+    }
+
+    async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
+        let mut answers = Vec::with_capacity(deletions.len());
+        for deletion in deletions {
+            let Deletion { name, if_match } = deletion.clone();
+            let deleted = match ObjectPath::new("delete", &name) {
+                Err(error) => Err(error),
+                Ok(path) => {
+                    let target = name.clone();
+                    let expected = if_match.clone();
+                    self.blocking("delete", &name, move |inner| {
+                        file::delete(&inner.root, &target, &path, expected.as_ref())
+                    })
+                    .await
+                }
+            };
+            answers.push(match deleted {
+                Err(error) if error.kind() == ErrorKind::NotFound && if_match.is_none() => Ok(()),
+                other => other,
+            });
+        }
+        answers
+    }
+
+    async fn tags(&self, name: &ObjectName) -> Result<Tags> {
+        let path = ObjectPath::new("read tags of", name)?;
+        let target = name.clone();
+        self.blocking("read tags of", name, move |inner| {
+            let (_, meta) = file::open(&inner.root, &path)?;
+            Ok(file::read_tags(&inner.root, &target, &meta.etag)?)
+        })
+        .await
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
+        let (prefix, store) = (prefix.to_owned(), self.clone());
+        let shown = format!("{self}/{prefix}");
+        let uploads =
+            self.blocking("list uploads of", shown, move |_| Ok(LocalUpload::under_way(&store, &prefix)?)).await?;
+        Ok(uploads.into_iter().map(|upload| Box::new(upload) as Box<dyn Upload>).collect())
+    }
+}
+
+impl LocalStore {
+    /// The bytes of an open file, a piece at a time, each read on a thread where it may wait.
+    fn read(
+        &self,
+        file: std::fs::File,
+        span: std::ops::Range<u64>,
+        name: ObjectName,
+    ) -> BoxStream<'static, Result<Bytes>> {
+        let store = self.clone();
+        stream::try_unfold((store, Some(file), span), move |(store, file, span)| {
+            let name = name.clone();
+            async move {
+                let Some(mut file) = file.filter(|_| !span.is_empty()) else { return Ok(None) };
+                let wanted = (span.end - span.start).min(READ_BYTES);
+                let start = span.start;
+                let (file, piece) = store
+                    .blocking("download", &name, move |_| {
+                        let mut piece = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+                        file.seek(io::SeekFrom::Start(start))?;
+                        (&mut file).take(wanted).read_to_end(&mut piece)?;
+                        Ok((file, piece))
+                    })
+                    .await?;
+                let read = u64::try_from(piece.len()).unwrap_or(0);
+                if read < wanted {
+                    return Err(Error::new(ErrorKind::Corrupt, "download", &name)
+                        .detail(format!("the file was cut off at {} bytes while it was read", start + read)));
+                }
+                Ok(Some((Bytes::from(piece), (store, Some(file), start + read..span.end))))
+            }
+        })
+        .boxed()
+    }
+}
+
+impl fmt::Display for LocalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file://{}", self.inner.root.display())
+    }
+}
+
+impl fmt::Debug for LocalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LocalStore({self})")
+    }
+}

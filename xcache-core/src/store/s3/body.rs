@@ -1,0 +1,122 @@
+//! Request bodies that show how far they have been sent, so that a stalled upload is told from a slow one.
+//!
+//! The SDK takes a body in memory in one bite and then waits for the answer without a limit, or with one for the whole
+//! request, which is wrong for 16 MiB on a slow line. Here the connection takes small slices (not copies) one after the
+//! other, and a request is given up when nothing has been taken and no answer has come for a while.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+/// How much the connection takes at a time: a few TLS records, and little enough to see progress at 10 KB/s.
+const SLICE_BYTES: usize = 64 * 1024;
+
+/// When a request last made progress.
+#[derive(Debug)]
+pub(super) struct Progress {
+    began: Instant,
+    last_millis: AtomicU64,
+}
+
+/// A request that has not moved for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("no progress for {} s", .0.as_secs())]
+pub(super) struct Stalled(Duration);
+
+impl Progress {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), last_millis: AtomicU64::new(0) })
+    }
+
+    fn note(&self) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_millis.store(millis, Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.last_millis.load(Ordering::Relaxed))
+    }
+
+    /// Waits for `request`, as long as its body goes on being taken.
+    pub(super) async fn guard<T>(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = T>,
+    ) -> std::result::Result<T, Stalled> {
+        let mut request = std::pin::pin!(request);
+        loop {
+            match tokio::time::timeout_at(self.last() + limit, &mut request).await {
+                Ok(answer) => return Ok(answer),
+                Err(_) if self.last().elapsed() >= limit => return Err(Stalled(limit)),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// `bytes` as a body that can be sent again and notes its progress.
+pub(super) fn watched(bytes: Bytes, progress: Arc<Progress>) -> ByteStream {
+    ByteStream::new(SdkBody::retryable(move || {
+        SdkBody::from_body_1_x(Sliced { rest: bytes.clone(), progress: Arc::clone(&progress) })
+    }))
+}
+
+struct Sliced {
+    rest: Bytes,
+    progress: Arc<Progress>,
+}
+
+impl http_body::Body for Sliced {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
+        self.progress.note();
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.rest.len().min(SLICE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_request_is_waited_for_and_a_silent_one_is_not() {
+        let progress = Progress::new();
+        let limit = Duration::from_secs(10);
+        let slow = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+                progress.note();
+            }
+        };
+        progress.guard(limit, slow).await.unwrap();
+
+        let began = Instant::now();
+        progress.guard(limit, std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(began.elapsed(), limit);
+    }
+}

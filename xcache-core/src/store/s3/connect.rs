@@ -1,0 +1,221 @@
+//! Makes the S3 client: credentials, region, endpoint, TLS, proxies, timeouts and retries.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::imds;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient};
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
+
+use super::super::open::S3Options;
+use super::super::{Error, ErrorKind, Result};
+
+/// The defaults of the SDK, pinned: changing this is a commit of its own that says what changed.
+fn behavior_version() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
+}
+
+/// A TCP and TLS handshake takes at most a few round trips; beyond this the host is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The instance metadata service answers in about a millisecond, or, elsewhere than on EC2, never.
+const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// For the first byte of an answer to a request without a body, and for small answers as a whole.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Four tries with full jitter take about four seconds when nothing is there, and outlast a short throttling.
+const MAX_ATTEMPTS: u32 = 4;
+const MAX_BACKOFF: Duration = Duration::from_secs(3);
+
+/// A bucket's region where nobody tells it: right for AWS's oldest region and for nearly every other store.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// What [`connect`] found out.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// For requests whose attempts are timed as a whole.
+    pub(super) client: Client,
+    /// The same for requests with bodies or slow answers, which the caller watches.
+    pub(super) patient: Client,
+    /// The endpoint, where one was given or configured.
+    pub(super) endpoint: Option<String>,
+    /// Whether AWS itself answers there.
+    pub(super) is_aws: bool,
+    /// The region that requests are signed for.
+    pub(super) region: String,
+}
+
+/// Makes the clients. No request to the store; at most one short one to the metadata service of EC2, and only where
+/// no region is given.
+pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
+    let https = http_client(trust_store(options)?, ProxyConfig::from_env());
+    let mut endpoint = options.endpoint.clone().or_else(|| options.configured_endpoint.clone());
+    let imds = metadata_client();
+    let region = region(options, endpoint.is_some(), &imds).await;
+
+    let mut loader = aws_config::defaults(behavior_version())
+        .region(region.clone())
+        .http_client(https.clone())
+        .timeout_config(timeouts().operation_attempt_timeout(ATTEMPT_TIMEOUT).build())
+        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_max_backoff(MAX_BACKOFF))
+        // The SDK measures whole bodies by throughput, and counts time in which nobody asks for data. We watch both
+        // directions ourselves: uploads in `body`, downloads where they are read.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Some(profile) = &options.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(endpoint) = &endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    loader = match &options.keys {
+        Some(keys) => loader.credentials_provider(Credentials::new(
+            &keys.access_key_id,
+            keys.secret_access_key.expose(),
+            keys.session_token.as_ref().map(|token| token.expose().to_owned()),
+            None,
+            "xcache options",
+        )),
+        None => {
+            let provider = ProviderConfig::without_region().with_http_client(https.clone());
+            let mut chain =
+                DefaultCredentialsChain::builder().configure(provider).region(region.clone()).imds_client(imds);
+            if let Some(profile) = &options.profile {
+                chain = chain.profile_name(profile);
+            }
+            loader.credentials_provider(chain.build().await)
+        }
+    };
+    let shared = loader.load().await;
+    if endpoint.is_none() {
+        endpoint = shared.endpoint_url().map(str::to_owned);
+    }
+    let is_aws = endpoint.as_deref().is_none_or(is_aws_endpoint);
+
+    let mut config = aws_sdk_s3::config::Builder::from(&shared)
+        .force_path_style(options.path_style.unwrap_or(!is_aws))
+        // Every chunk is verified by its own hash when it is restored; the SDK need not hash answers as well.
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if !is_aws {
+        // Several stores refuse the trailing checksums that the SDK sends by default.
+        config = config.request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+    }
+    if endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        // Reading the system's certificates takes 20 ms and fails where there are none.
+        config = config.http_client(http_client(TrustStore::empty(), ProxyConfig::from_env()));
+    }
+    let patient = config.clone().timeout_config(timeouts().disable_operation_attempt_timeout().build());
+    Ok(Connection {
+        client: Client::from_conf(config.build()),
+        patient: Client::from_conf(patient.build()),
+        endpoint,
+        is_aws,
+        region: region.to_string(),
+    })
+}
+
+fn timeouts() -> aws_config::timeout::TimeoutConfigBuilder {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).disable_read_timeout()
+}
+
+/// Told, then environment, then profile; then what the instance says, but only for AWS itself.
+async fn region(options: &S3Options, has_endpoint: bool, imds: &imds::Client) -> Region {
+    if let Some(region) = &options.region {
+        return Region::new(region.clone());
+    }
+    let mut profile = ProfileFileRegionProvider::builder();
+    if let Some(name) = &options.profile {
+        profile = profile.profile_name(name);
+    }
+    let mut chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(profile.build());
+    if !has_endpoint {
+        chain = chain.or_else(imds::region::ImdsRegionProvider::builder().imds_client(imds.clone()).build());
+    }
+    chain.region().await.unwrap_or_else(|| Region::from_static(DEFAULT_REGION))
+}
+
+/// A client for the metadata service that does not wait long for one that is not there. Never through a proxy.
+fn metadata_client() -> imds::Client {
+    let http = http_client(TrustStore::empty(), ProxyConfig::disabled());
+    imds::Client::builder()
+        .configure(&ProviderConfig::without_region().with_http_client(http))
+        .max_attempts(1)
+        .connect_timeout(METADATA_TIMEOUT)
+        .read_timeout(METADATA_TIMEOUT * 2)
+        .build()
+}
+
+fn trust_store(options: &S3Options) -> Result<TrustStore> {
+    let Some(path) = &options.ca_bundle else { return Ok(TrustStore::default()) };
+    let invalid = |detail: String| {
+        Error::new(ErrorKind::Invalid, "read", path.display())
+            .detail(detail)
+            .hint("AWS_CA_BUNDLE must name a file of PEM certificates")
+    };
+    let pem = std::fs::read(path).map_err(|error| invalid(error.to_string()))?;
+    if !pem.windows(PEM_START.len()).any(|window| window == PEM_START) {
+        return Err(invalid("holds no PEM certificate".to_owned()));
+    }
+    Ok(TrustStore::default().with_pem_certificate(pem))
+}
+
+const PEM_START: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+/// An HTTP client made when it is first used, one pool of connections for all who share it.
+fn http_client(trust: TrustStore, proxies: ProxyConfig) -> SharedHttpClient {
+    let made: Arc<OnceLock<SharedHttpConnector>> = Arc::default();
+    http_client_fn(move |settings: &HttpConnectorSettings, components| {
+        let connector = made.get_or_init(|| {
+            let context = TlsContext::builder().with_trust_store(trust.clone()).build();
+            let mut builder = Connector::builder()
+                .connector_settings(settings.clone())
+                .proxy_config(proxies.clone())
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .tls_context(context.expect("a context has no way to fail before it is used"));
+            builder.set_sleep_impl(components.sleep_impl());
+            SharedHttpConnector::new(builder.build())
+        });
+        connector.clone()
+    })
+}
+
+/// Whether an endpoint is one of AWS's own (VPC endpoints, dual stack, FIPS, China).
+fn is_aws_endpoint(endpoint: &str) -> bool {
+    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let host = rest.split(['/', ':']).next().unwrap_or_default();
+    [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|suffix| host.ends_with(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_of_aws_are_told_from_others() {
+        for (endpoint, expected) in [
+            ("https://s3.eu-west-1.amazonaws.com", true),
+            ("https://bucket.vpce-1a2b.s3.us-east-1.vpce.amazonaws.com", true),
+            ("https://s3.cn-north-1.amazonaws.com.cn/", true),
+            ("s3.amazonaws.com:443", true),
+            ("http://127.0.0.1:9000", false),
+            ("https://s3.amazonaws.com.evil.example", false),
+            ("https://evil.example/s3.amazonaws.com", false),
+        ] {
+            assert_eq!(is_aws_endpoint(endpoint), expected, "{endpoint}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The one place where failures of the SDK become [`Error`]s: by S3 error code and HTTP status, never by text.
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::super::{Error, ErrorKind};
+
+/// What a request was about, for the message of its failure.
+#[derive(Clone, Debug)]
+pub(super) struct Request<'a> {
+    /// "download", "list", …
+    pub(super) action: &'static str,
+    /// The object, or the store itself for a listing.
+    pub(super) object: &'a str,
+    /// The bucket that it went to.
+    pub(super) bucket: &'a str,
+    /// Where it was sent, as far as it was told to us.
+    pub(super) endpoint: Option<&'a str>,
+    /// The region that it was signed for.
+    pub(super) region: &'a str,
+    /// What a failed precondition means here.
+    pub(super) precondition: ErrorKind,
+}
+
+impl Request<'_> {
+    /// Translates a failure.
+    pub(super) fn failed<E>(&self, failure: SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        match &failure {
+            SdkError::ServiceError(answer) => {
+                let code = answer.err().code();
+                let message = answer.err().message();
+                self.refused(answer.raw(), code, message)
+            }
+            SdkError::ResponseError(answer) => {
+                let status = answer.raw().status().as_u16();
+                let kind = if status >= 500 { ErrorKind::Unavailable } else { ErrorKind::Corrupt };
+                self.error(kind, format!("the answer makes no sense (HTTP {status})"))
+                    .hint(self.check_endpoint())
+                    .source(failure)
+            }
+            _ => self.not_sent(failure),
+        }
+    }
+
+    fn error(&self, kind: ErrorKind, detail: impl Into<String>) -> Error {
+        Error::new(kind, self.action, self.object).detail(detail)
+    }
+
+    /// The server answered with an error.
+    fn refused(&self, raw: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Error {
+        let status = raw.status().as_u16();
+        let code = code.unwrap_or("");
+        let label = if code.is_empty() { format!("HTTP {status}") } else { format!("{code}, HTTP {status}") };
+        let bucket = self.bucket;
+        let says = match message {
+            Some(message) if !message.is_empty() => format!("{} ({label})", message.trim_end_matches('.')),
+            _ => label.clone(),
+        };
+        match (code, status) {
+            ("NoSuchBucket", _) => self
+                .error(ErrorKind::Invalid, format!("there is no bucket `{bucket}` ({label})"))
+                .hint("check the bucket's name, or create it"),
+            ("InvalidBucketName", _) => self
+                .error(ErrorKind::Invalid, format!("`{bucket}` is no bucket name ({label})"))
+                .hint("bucket names have 3 to 63 lower-case letters, digits, dots and hyphens"),
+            ("InvalidAccessKeyId" | "UnrecognizedClientException", _) => self
+                .error(ErrorKind::Denied, format!("the store does not know the access key ({label})"))
+                .hint("check the access key id, and that it belongs to this endpoint"),
+            ("SignatureDoesNotMatch", _) => self
+                .error(ErrorKind::Denied, format!("the secret access key does not fit the access key ({label})"))
+                .hint("check the secret access key for missing or added characters"),
+            ("ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException", _) => self
+                .error(ErrorKind::Denied, format!("the credentials have expired ({label})"))
+                .hint("get fresh credentials; in a long job, assume the role again right before this step"),
+            ("InvalidToken", _) => self
+                .error(ErrorKind::Denied, format!("the session token is not valid ({label})"))
+                .hint("access key, secret and session token must come from the same source"),
+            ("RequestTimeTooSkewed" | "RequestExpired", _) => self
+                .error(ErrorKind::Denied, format!("this machine's clock differs too much from the store's ({label})"))
+                .hint("set the clock, for example by NTP"),
+            (
+                "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed"
+                | "IllegalLocationConstraintException",
+                _,
+            )
+            | (_, 301 | 307 | 308) => self.wrong_region(raw, &label),
+            ("NotImplemented", _) | (_, 405 | 501) => self.error(ErrorKind::Unsupported, says),
+            ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, 401 | 403) => self
+                .error(ErrorKind::Denied, format!("access denied to bucket `{bucket}` ({label})"))
+                .hint("check the permissions of the role or key for this bucket and prefix; the README lists those needed"),
+            ("PreconditionFailed", _) | (_, 412) => {
+                let error = Error::new(self.precondition, self.action, self.object);
+                match self.precondition {
+                    ErrorKind::AlreadyExists | ErrorKind::Changed => error,
+                    _ => error.detail(says),
+                }
+            }
+            ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, 404) => {
+                self.error(ErrorKind::NotFound, format!("not found ({label})"))
+            }
+            ("ConditionalRequestConflict" | "OperationAborted", _) | (_, 409) => self.error(ErrorKind::Conflict, says),
+            (
+                "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable" | "Throttling"
+                | "ThrottlingException" | "RequestLimitExceeded" | "BandwidthLimitExceeded",
+                _,
+            )
+            | (_, 408 | 425 | 429 | 500..=599) => {
+                self.error(ErrorKind::Unavailable, says).hint("the store is overloaded or failing; try again later")
+            }
+            (_, 400..=499) => self.error(ErrorKind::Invalid, says),
+            _ => self.error(ErrorKind::Other, says),
+        }
+    }
+
+    fn wrong_region(&self, raw: &HttpResponse, label: &str) -> Error {
+        let region = self.region;
+        match raw.headers().get("x-amz-bucket-region") {
+            Some(right) => self
+                .error(ErrorKind::Invalid, format!("the bucket is in region `{right}`, not in `{region}` ({label})"))
+                .hint(format!("use region `{right}`")),
+            None => self
+                .error(ErrorKind::Invalid, format!("the bucket is not in region `{region}` ({label})"))
+                .hint("give the region of the bucket"),
+        }
+    }
+
+    /// No answer: credentials, connection, or time.
+    fn not_sent<E>(&self, failure: SdkError<E, HttpResponse>) -> Error
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let place = self.endpoint.unwrap_or("AWS");
+        let is_timeout = match &failure {
+            SdkError::TimeoutError(_) => true,
+            SdkError::DispatchFailure(dispatch) => dispatch.is_timeout(),
+            _ => false,
+        };
+        let (mut credentials, mut refused, mut innermost) = (None, false, String::new());
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&failure);
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref::<CredentialsError>() {
+                // The first one is the chain's own verdict; those below are about single providers.
+                credentials.get_or_insert(matches!(found, CredentialsError::CredentialsNotLoaded(_)));
+            }
+            if let Some(io) = error.downcast_ref::<std::io::Error>() {
+                refused |= io.kind() == std::io::ErrorKind::ConnectionRefused;
+            }
+            innermost = error.to_string();
+            cause = error.source();
+        }
+        match credentials {
+            Some(true) => self.error(ErrorKind::Denied, "no credentials found").hint(NO_CREDENTIALS),
+            Some(false) => self
+                .error(ErrorKind::Denied, format!("cannot get credentials: {innermost}"))
+                .hint("check the profile, the role and the identity provider that the credentials come from"),
+            None if refused => self
+                .error(ErrorKind::Unavailable, format!("nothing listens at {place} (connection refused)"))
+                .hint(self.check_endpoint()),
+            None if is_timeout => self
+                .error(ErrorKind::Unavailable, format!("no answer from {place} in time"))
+                .hint(self.check_endpoint()),
+            None if matches!(failure, SdkError::ConstructionFailure(_)) => {
+                self.error(ErrorKind::Invalid, format!("cannot make the request: {innermost}"))
+            }
+            None => self
+                .error(ErrorKind::Unavailable, format!("cannot reach {place}: {innermost}"))
+                .hint(self.check_endpoint()),
+        }
+    }
+
+    fn check_endpoint(&self) -> String {
+        match self.endpoint {
+            Some(endpoint) => format!(
+                "check scheme, host name and port of the endpoint {endpoint}, and the proxy settings; \
+                 for a private certificate authority set AWS_CA_BUNDLE"
+            ),
+            None => "check the network and the proxy settings (HTTPS_PROXY, NO_PROXY)".to_owned(),
+        }
+    }
+}
+
+const NO_CREDENTIALS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or give the job a role \
+                              (on GitHub: aws-actions/configure-aws-credentials with OIDC)";

@@ -1,0 +1,546 @@
+//! The store on S3 and on what speaks its language.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, DateTime as SdkDateTime};
+use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier, RequestPayer, ServerSideEncryption, StorageClass};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+
+use super::open::{Encryption, S3Options, full_name_bytes};
+use super::{
+    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, PutMode,
+    Result, Store, Tags, Upload,
+};
+
+mod body;
+mod connect;
+mod failure;
+mod names;
+mod upload;
+
+use connect::Connection;
+use failure::Request;
+use upload::S3Upload;
+
+/// How long a body may stand still in either direction. Longer than a retransmission or a store's hiccup, shorter than
+/// the patience of a job.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a request whose body stalled is sent. The SDK's own retries come on top for failures that it sees.
+const STALL_ATTEMPTS: u32 = 3;
+
+/// The most names in one DeleteObjects request and in one page of a listing, by the API.
+const PAGE_NAMES: usize = 1000;
+
+/// Conditional deletions under way at a time.
+const PARALLEL_DELETES: usize = 16;
+
+/// Objects below a prefix of a bucket.
+#[derive(Clone)]
+pub struct S3Store {
+    client: Client,
+    patient: Client,
+    place: Place,
+    encryption: Option<Encryption>,
+    storage_class: Option<StorageClass>,
+    payer: Option<RequestPayer>,
+    is_aws: bool,
+}
+
+/// Where requests go and what their failures are to name.
+#[derive(Clone)]
+struct Place {
+    bucket: String,
+    /// Empty, or ends in a slash.
+    prefix: String,
+    endpoint: Option<String>,
+    region: String,
+}
+
+impl Place {
+    fn request<'a>(&'a self, action: &'static str, object: &'a str, precondition: ErrorKind) -> Request<'a> {
+        Request {
+            action,
+            object,
+            bucket: &self.bucket,
+            endpoint: self.endpoint.as_deref(),
+            region: &self.region,
+            precondition,
+        }
+    }
+
+    fn full(&self, action: &'static str, name: &ObjectName) -> Result<String> {
+        let bytes = full_name_bytes(self.prefix.trim_end_matches('/'), name);
+        if bytes > ObjectName::MAX_BYTES {
+            let limit = ObjectName::MAX_BYTES;
+            return Err(Error::new(ErrorKind::Invalid, action, name)
+                .detail(format!("the name has {bytes} bytes with the prefix; S3 allows {limit}"))
+                .hint("use a shorter key or prefix"));
+        }
+        Ok(format!("{}{name}", self.prefix))
+    }
+}
+
+impl S3Store {
+    /// Prepares the client for a bucket. Sends nothing to the store.
+    pub async fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self> {
+        let Connection { client, patient, endpoint, is_aws, region } = connect::connect(options).await?;
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Ok(Self {
+            client,
+            patient,
+            place: Place { bucket: bucket.to_owned(), prefix, endpoint, region },
+            encryption: options.encryption.clone(),
+            storage_class: options.storage_class.as_deref().map(StorageClass::from),
+            payer: options.requester_pays.then_some(RequestPayer::Requester),
+            is_aws,
+        })
+    }
+
+    /// Whether the endpoint is AWS's own.
+    pub fn is_aws(&self) -> bool {
+        self.is_aws
+    }
+
+    fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+        match &self.encryption {
+            None => (None, None),
+            Some(Encryption::S3) => (Some(ServerSideEncryption::Aes256), None),
+            Some(Encryption::Kms(key)) => (Some(ServerSideEncryption::AwsKms), key.clone()),
+        }
+    }
+
+    async fn delete_page(&self, page: &[&Deletion]) -> Vec<Result<()>> {
+        let mut keys = Vec::with_capacity(page.len());
+        let mut answers: Vec<Result<()>> = Vec::with_capacity(page.len());
+        let mut identifiers = Vec::with_capacity(page.len());
+        for deletion in page {
+            let key = self.place.full("delete", &deletion.name);
+            let identifier = key.as_ref().ok().and_then(|key| ObjectIdentifier::builder().key(key).build().ok());
+            identifiers.extend(identifier);
+            keys.push(key.as_ref().ok().cloned());
+            answers.push(key.map(|_| ()));
+        }
+        if identifiers.is_empty() {
+            return answers;
+        }
+        let request = self.place.request("delete", page[0].name.as_str(), ErrorKind::Changed);
+        let delete = match Delete::builder().set_objects(Some(identifiers)).quiet(true).build() {
+            Ok(delete) => delete,
+            Err(error) => return spread(page, &Error::new(ErrorKind::Invalid, "delete", self).source(error)),
+        };
+        let sent = self
+            .client
+            .delete_objects()
+            .bucket(&self.place.bucket)
+            .delete(delete)
+            .set_request_payer(self.payer.clone());
+        match sent.send().await {
+            Ok(answer) => {
+                for failed in answer.errors() {
+                    let wrong = |key: &Option<String>| key.is_some() && key.as_deref() == failed.key();
+                    let Some(at) = keys.iter().position(wrong) else { continue };
+                    let kind = match failed.code() {
+                        Some("NoSuchKey") => continue,
+                        Some("AccessDenied") => ErrorKind::Denied,
+                        Some("SlowDown" | "InternalError" | "ServiceUnavailable") => ErrorKind::Unavailable,
+                        _ => ErrorKind::Other,
+                    };
+                    let code = failed.code().unwrap_or("no code");
+                    let message = failed.message().unwrap_or("refused");
+                    answers[at] = Err(Error::new(kind, "delete", &page[at].name).detail(format!("{message} ({code})")));
+                }
+                answers
+            }
+            Err(failure) => {
+                let error = request.failed(failure);
+                match error.kind() {
+                    // Some stores want an MD5 that the SDK does not send any more, or have no batches at all.
+                    ErrorKind::Invalid | ErrorKind::Unsupported if !self.is_aws => self.delete_singly(page).await,
+                    _ => spread(page, &error),
+                }
+            }
+        }
+    }
+
+    async fn delete_singly(&self, deletions: &[&Deletion]) -> Vec<Result<()>> {
+        let owned: Vec<Deletion> = deletions.iter().map(|deletion| (*deletion).clone()).collect();
+        let requests = owned.into_iter().map(|deletion| self.delete_one(deletion));
+        stream::iter(requests).buffered(PARALLEL_DELETES).collect().await
+    }
+
+    async fn delete_one(&self, deletion: Deletion) -> Result<()> {
+        let key = self.place.full("delete", &deletion.name)?;
+        let sent = self
+            .client
+            .delete_object()
+            .bucket(&self.place.bucket)
+            .key(key)
+            .set_if_match(deletion.if_match.as_ref().map(quoted))
+            .set_request_payer(self.payer.clone())
+            .send()
+            .await;
+        let request = self.place.request("delete", deletion.name.as_str(), ErrorKind::Changed);
+        match sent.map_err(|failure| request.failed(failure)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound && deletion.if_match.is_none() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The same failure for each of them.
+fn spread(page: &[&Deletion], error: &Error) -> Vec<Result<()>> {
+    page.iter().map(|deletion| Err(error.about(&deletion.name))).collect()
+}
+
+fn quoted(etag: &ETag) -> String {
+    format!("\"{etag}\"")
+}
+
+fn unquoted(etag: &str) -> ETag {
+    ETag(etag.trim_matches('"').to_owned())
+}
+
+/// A field that every answer must have.
+fn required<T>(value: Option<T>, field: &str, action: &'static str, object: impl fmt::Display) -> Result<T> {
+    value.ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, action, object).detail(format!("the store's answer has no {field}"))
+    })
+}
+
+fn time(value: &SdkDateTime) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(value.secs(), value.subsec_nanos())
+}
+
+#[async_trait]
+impl Store for S3Store {
+    async fn get(&self, name: &ObjectName, range: ByteRange, pin: Option<&ETag>) -> Result<Download> {
+        let header = match &range {
+            ByteRange::Full => None,
+            ByteRange::Span(span) if span.is_empty() => {
+                return Err(Error::new(ErrorKind::Invalid, "download", name).detail("the range is empty"));
+            }
+            ByteRange::Span(span) => Some(format!("bytes={}-{}", span.start, span.end - 1)),
+            ByteRange::Last(bytes) => Some(format!("bytes=-{}", (*bytes).max(1))),
+        };
+        let sent = self
+            .client
+            .get_object()
+            .bucket(&self.place.bucket)
+            .key(self.place.full("download", name)?)
+            .set_range(header)
+            .set_if_match(pin.map(quoted))
+            .set_request_payer(self.payer.clone())
+            .send()
+            .await;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(failure) if status(&failure) == Some(416) => {
+                let meta = self.head(name).await?;
+                if matches!(range, ByteRange::Last(_)) && meta.size == 0 {
+                    return Ok(Download { meta, offset: 0, body: stream::empty().boxed() });
+                }
+                return Err(Error::new(ErrorKind::Invalid, "download", name)
+                    .detail(format!("the range begins past the end of its {} bytes", meta.size)));
+            }
+            Err(failure) => {
+                return Err(self.place.request("download", name.as_str(), ErrorKind::Changed).failed(failure));
+            }
+        };
+        let length = required(answer.content_length(), "length", "download", name)?;
+        let length = required(u64::try_from(length).ok(), "valid length", "download", name)?;
+        let (offset, size) = match answer.content_range() {
+            None => (0, length),
+            Some(text) => required(names::content_range(text), "valid Content-Range", "download", name)?,
+        };
+        let meta = ObjectMeta {
+            size,
+            etag: unquoted(required(answer.e_tag(), "ETag", "download", name)?),
+            last_modified: required(answer.last_modified().and_then(time), "date", "download", name)?,
+        };
+        if pin.is_some_and(|pin| *pin != meta.etag) {
+            // A store that ignores the condition.
+            return Err(Error::new(ErrorKind::Changed, "download", name));
+        }
+        Ok(Download { meta, offset, body: watch(answer.body, length, name.clone()) })
+    }
+
+    async fn head(&self, name: &ObjectName) -> Result<ObjectMeta> {
+        let answer = self
+            .client
+            .head_object()
+            .bucket(&self.place.bucket)
+            .key(self.place.full("look at", name)?)
+            .set_request_payer(self.payer.clone())
+            .send()
+            .await
+            .map_err(|failure| self.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure))?;
+        let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
+        Ok(ObjectMeta {
+            size: required(size, "length", "look at", name)?,
+            etag: unquoted(required(answer.e_tag(), "ETag", "look at", name)?),
+            last_modified: required(answer.last_modified().and_then(time), "date", "look at", name)?,
+        })
+    }
+
+    async fn put(&self, name: &ObjectName, body: Bytes, mode: PutMode, tags: &Tags) -> Result<ETag> {
+        let key = self.place.full("upload", name)?;
+        let (encryption, kms_key) = self.encryption();
+        let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
+        let send = |body| {
+            let (if_none_match, if_match) = conditions(&mode);
+            self.patient
+                .put_object()
+                .bucket(&self.place.bucket)
+                .key(&key)
+                .content_length(length)
+                .body(body)
+                .set_if_none_match(if_none_match)
+                .set_if_match(if_match)
+                .set_tagging(tagging(tags))
+                .set_server_side_encryption(encryption.clone())
+                .set_ssekms_key_id(kms_key.clone())
+                .set_storage_class(self.storage_class.clone())
+                .set_request_payer(self.payer.clone())
+                .send()
+        };
+        let about = self.place.request("upload", name.as_str(), precondition(&mode));
+        let answer = send_watched(&about, body, send).await;
+        let answer = answer.map_err(|error| as_replace(error, &mode, name))?;
+        Ok(unquoted(required(answer.e_tag(), "ETag", "upload", name)?))
+    }
+
+    async fn upload(&self, name: &ObjectName, tags: &Tags) -> Result<Box<dyn Upload>> {
+        let key = self.place.full("upload", name)?;
+        let (encryption, kms_key) = self.encryption();
+        let answer = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.place.bucket)
+            .key(&key)
+            .set_tagging(tagging(tags))
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(kms_key)
+            .set_storage_class(self.storage_class.clone())
+            .set_request_payer(self.payer.clone())
+            .send()
+            .await
+            .map_err(|failure| self.place.request("upload", name.as_str(), ErrorKind::Changed).failed(failure))?;
+        let id = required(answer.upload_id, "upload id", "upload", name)?;
+        Ok(Box::new(S3Upload::new(self.clone(), name.clone(), key, id, Utc::now())))
+    }
+
+    async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
+        let shown = format!("{self}/{prefix}");
+        let answer = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.place.bucket)
+            .prefix(format!("{}{prefix}", self.place.prefix))
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(page.map(str::to_owned))
+            .set_request_payer(self.payer.clone())
+            .send()
+            .await
+            .map_err(|failure| self.place.request("list", &shown, ErrorKind::Changed).failed(failure))?;
+        let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
+        let mut objects = Vec::with_capacity(answer.contents().len());
+        for object in answer.contents() {
+            let key = names::decode(required(object.key(), "key", "list", &shown)?, is_encoded);
+            let key = required(key, "valid key", "list", &shown)?;
+            let Some(name) = key.strip_prefix(&self.place.prefix) else {
+                return Err(Error::new(ErrorKind::Corrupt, "list", &shown)
+                    .detail(format!("the store sent `{key}`, which was not asked for")));
+            };
+            // Place holders of folders and names with control characters are none of ours.
+            let Ok(name) = ObjectName::new(name) else { continue };
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            let meta = ObjectMeta {
+                size: required(size, "size", "list", &shown)?,
+                etag: unquoted(required(object.e_tag(), "ETag", "list", &shown)?),
+                last_modified: required(object.last_modified().and_then(time), "date", "list", &shown)?,
+            };
+            objects.push(ListedObject { name, meta });
+        }
+        let next = match answer.is_truncated() {
+            Some(true) => Some(required(answer.next_continuation_token, "continuation token", "list", &shown)?),
+            _ => None,
+        };
+        Ok(ListPage { objects, next })
+    }
+
+    async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
+        let (bound, free): (Vec<(usize, &Deletion)>, Vec<_>) =
+            deletions.iter().enumerate().partition(|(_, deletion)| deletion.if_match.is_some());
+        let mut answers: Vec<(usize, Result<()>)> = Vec::with_capacity(deletions.len());
+        for page in free.chunks(PAGE_NAMES) {
+            let (places, page): (Vec<usize>, Vec<&Deletion>) = page.iter().copied().unzip();
+            let deleted = match page.as_slice() {
+                [one] => vec![self.delete_one((*one).clone()).await],
+                _ => self.delete_page(&page).await,
+            };
+            answers.extend(places.into_iter().zip(deleted));
+        }
+        let (places, bound): (Vec<usize>, Vec<&Deletion>) = bound.into_iter().unzip();
+        answers.extend(places.into_iter().zip(self.delete_singly(&bound).await));
+        answers.sort_by_key(|(place, _)| *place);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    async fn tags(&self, name: &ObjectName) -> Result<Tags> {
+        let sent = self
+            .client
+            .get_object_tagging()
+            .bucket(&self.place.bucket)
+            .key(self.place.full("read tags of", name)?)
+            .set_request_payer(self.payer.clone())
+            .send()
+            .await;
+        match sent {
+            Ok(answer) => {
+                Ok(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
+            }
+            Err(failure) if failure.code() == Some("NoSuchTagSet") => Ok(Tags::new()),
+            Err(failure) => Err(self.place.request("read tags of", name.as_str(), ErrorKind::Changed).failed(failure)),
+        }
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
+        let shown = format!("{self}/{prefix}");
+        let mut uploads: Vec<Box<dyn Upload>> = Vec::new();
+        let mut marker: (Option<String>, Option<String>) = (None, None);
+        loop {
+            let answer = self
+                .client
+                .list_multipart_uploads()
+                .bucket(&self.place.bucket)
+                .prefix(format!("{}{prefix}", self.place.prefix))
+                .encoding_type(EncodingType::Url)
+                .set_key_marker(marker.0.clone())
+                .set_upload_id_marker(marker.1.clone())
+                .set_request_payer(self.payer.clone())
+                .send()
+                .await
+                .map_err(|failure| self.place.request("list uploads of", &shown, ErrorKind::Changed).failed(failure))?;
+            let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
+            for upload in answer.uploads() {
+                let key = names::decode(required(upload.key(), "key", "list uploads of", &shown)?, is_encoded);
+                let key = required(key, "valid key", "list uploads of", &shown)?;
+                let name = key.strip_prefix(&self.place.prefix).filter(|name| name.starts_with(prefix));
+                let Some(Ok(name)) = name.map(ObjectName::new) else { continue };
+                let id = required(upload.upload_id(), "upload id", "list uploads of", &shown)?.to_owned();
+                let began = required(upload.initiated().and_then(time), "date", "list uploads of", &shown)?;
+                uploads.push(Box::new(S3Upload::new(self.clone(), name, key, id, began)));
+            }
+            if answer.is_truncated() != Some(true) {
+                return Ok(uploads);
+            }
+            let next_key = answer.next_key_marker().and_then(|key| names::decode(key, is_encoded));
+            let next = (next_key, answer.next_upload_id_marker().map(str::to_owned));
+            if next == marker || next.0.is_none() {
+                return Err(Error::new(ErrorKind::Corrupt, "list uploads of", &shown)
+                    .detail("the store sent the same page twice"));
+            }
+            marker = next;
+        }
+    }
+}
+
+/// Sends a request with a body, again if it stalls.
+async fn send_watched<T, E, F>(about: &Request<'_>, body: Bytes, send: impl Fn(ByteStream) -> F) -> Result<T>
+where
+    F: Future<Output = std::result::Result<T, SdkError<E, aws_sdk_s3::config::http::HttpResponse>>>,
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let mut attempt = 1;
+    loop {
+        let progress = body::Progress::new();
+        let request = send(body::watched(body.clone(), progress.clone()));
+        match progress.guard(STALL_TIMEOUT, request).await {
+            Ok(answer) => return answer.map_err(|failure| about.failed(failure)),
+            Err(_) if attempt < STALL_ATTEMPTS => attempt += 1,
+            Err(stalled) => {
+                return Err(Error::new(ErrorKind::Unavailable, about.action, about.object)
+                    .detail(format!("{stalled}, tried {attempt} times"))
+                    .hint("the connection or the store has stopped moving data; try again later"));
+            }
+        }
+    }
+}
+
+fn conditions(mode: &PutMode) -> (Option<String>, Option<String>) {
+    match mode {
+        PutMode::Create => (Some("*".to_owned()), None),
+        PutMode::Overwrite => (None, None),
+        PutMode::Replace(etag) => (None, Some(quoted(etag))),
+    }
+}
+
+fn precondition(mode: &PutMode) -> ErrorKind {
+    match mode {
+        PutMode::Create => ErrorKind::AlreadyExists,
+        PutMode::Overwrite | PutMode::Replace(_) => ErrorKind::Changed,
+    }
+}
+
+/// An object that is not there any more is not the one to replace: 404 on AWS, 412 elsewhere.
+fn as_replace(error: Error, mode: &PutMode, name: &ObjectName) -> Error {
+    match mode {
+        PutMode::Replace(_) if error.kind() == ErrorKind::NotFound => {
+            Error::new(ErrorKind::Changed, "replace", name).source(error)
+        }
+        _ => error,
+    }
+}
+
+fn tagging(tags: &Tags) -> Option<String> {
+    let pairs: Vec<String> =
+        tags.iter().map(|(key, value)| format!("{}={}", names::encode(key), names::encode(value))).collect();
+    (!pairs.is_empty()).then(|| pairs.join("&"))
+}
+
+fn status<E>(failure: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> Option<u16> {
+    failure.raw_response().map(|raw| raw.status().as_u16())
+}
+
+/// A body that fails when it stands still and when it ends early.
+fn watch(body: ByteStream, length: u64, name: ObjectName) -> BoxStream<'static, Result<Bytes>> {
+    let broken = move |detail: String| Error::new(ErrorKind::Unavailable, "download", &name).detail(detail);
+    stream::try_unfold((body, 0_u64, broken), move |(mut body, mut done, broken)| async move {
+        match tokio::time::timeout(STALL_TIMEOUT, body.next()).await {
+            Err(_) => Err(broken(format!("no data for {} s", STALL_TIMEOUT.as_secs()))),
+            Ok(Some(Err(error))) => Err(broken("the connection broke".to_owned()).source(error)),
+            Ok(Some(Ok(piece))) => {
+                done += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                Ok(Some((piece, (body, done, broken))))
+            }
+            Ok(None) if done != length => Err(broken(format!("the answer ended after {done} of {length} bytes"))),
+            Ok(None) => Ok(None),
+        }
+    })
+    .boxed()
+}
+
+impl fmt::Display for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.place.bucket, self.place.prefix.trim_end_matches('/'))?;
+        match &self.place.endpoint {
+            Some(endpoint) => write!(f, " at {endpoint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Without the client, whose `Debug` is long and none of our business.
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "S3Store({self})")
+    }
+}

@@ -1,0 +1,82 @@
+//! The command line of `xcache-restore`.
+
+use clap::Parser;
+use xcache_core::cli::cache_args::CacheArgs;
+use xcache_core::cli::compat_args::CompatArgs;
+use xcache_core::cli::env_vars as var;
+use xcache_core::cli::other_args::OtherArgs;
+use xcache_core::cli::output_args::OutputArgs;
+use xcache_core::cli::scope_args::ScopeArgs;
+use xcache_core::cli::store_args::StoreArgs;
+use xcache_core::cli::transfer_args::TransferArgs;
+use xcache_core::cli::values::parse_switch;
+
+/// Restore the best matching entry of a cache
+///
+/// Looks for the key itself, then for the newest entry that begins with it, then for each of the restore keys. Files
+/// that are the same already are kept and not fetched.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "xcache-restore", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Args {
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+
+    /// Prefixes of keys to restore if there is no exact match, best first, one to a line
+    #[arg(long, env = var::RESTORE_KEYS, value_name = "KEYS")]
+    pub(crate) restore_keys: Vec<String>,
+
+    /// Only look whether there is an entry
+    #[arg(long, env = var::LOOKUP_ONLY, value_parser = parse_switch)]
+    pub(crate) lookup_only: bool,
+
+    /// End with exit code 1 if there is no entry
+    #[arg(long, env = var::FAIL_ON_CACHE_MISS, value_parser = parse_switch)]
+    pub(crate) fail_on_cache_miss: bool,
+
+    /// Remove what is there and not in the entry
+    #[arg(long, env = var::CLEAN, value_parser = parse_switch)]
+    pub(crate) clean: bool,
+
+    /// Restore owners and groups too, as far as permitted
+    #[arg(long, env = var::SAME_OWNER, value_parser = parse_switch)]
+    pub(crate) same_owner: bool,
+
+    /// Text in the message of the pushed commit that deletes the entry of the key instead; `none` for no such text
+    #[arg(long, env = var::CLEAR_TOKEN, value_name = "TEXT", default_value = "[ci-clear-cache]")]
+    pub(crate) clear_token: String,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(crate) compat: CompatArgs,
+
+    #[command(flatten)]
+    pub(crate) other: OtherArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Restore a directory, or else the newest entry that begins with `deps-`:
+    xcache-restore --store s3://my-bucket/ci --key deps-1 --restore-keys deps- target
+
+  Only look:
+    xcache-restore --store s3://my-bucket/ci --key deps-1 --lookup-only --json target
+
+  Restore into another directory than the one that was saved (paths are matched by position):
+    xcache-restore --store file:///var/cache/xcache --key deps-1 ./elsewhere
+
+Exit codes:
+  0  done; also if there is no entry, or the cache cannot be used
+  1  no entry with --fail-on-cache-miss, trouble with --fail-on-error, or a restore that changed
+     files and could not finish
+  2  wrong usage";

@@ -1,0 +1,126 @@
+//! What a restore shall do, checked once.
+
+use std::path::PathBuf;
+
+use xcache_core::cli::cache_args::OnTrouble;
+use xcache_core::cli::store_args::StoreSelection;
+use xcache_core::cli::transfer_args::Limits;
+use xcache_core::cli::{RunContext, UsageError};
+use xcache_core::github::event::Event;
+use xcache_core::key::Keys;
+use xcache_core::paths::PathList;
+use xcache_core::scope::Scopes;
+
+use crate::args::Args;
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where from.
+    pub store: StoreSelection,
+    /// Whose entries are read, and cleared.
+    pub scopes: Scopes,
+    /// Where to.
+    pub paths: PathList,
+    /// What.
+    pub keys: Keys,
+    /// What to do with the entry.
+    pub action: Action,
+    /// Whether a miss is a failure.
+    pub on_miss: OnMiss,
+    /// What becomes of files that are not in the entry.
+    pub others: Others,
+    /// Whose the files will be.
+    pub owners: Owners,
+    /// Where state is left for the next save.
+    pub state_dir: Option<PathBuf>,
+    /// How much at once.
+    pub limits: Limits,
+    /// What trouble does.
+    pub on_trouble: OnTrouble,
+}
+
+/// What to do with the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Restore it.
+    Restore,
+    /// Only find it.
+    Lookup,
+    /// Delete it, and those that build on it: the message of the pushed commit asks for that.
+    Clear,
+}
+
+/// What a miss does to the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMiss {
+    /// Nothing.
+    GoOn,
+    /// Ends with exit code 1.
+    Fail,
+}
+
+/// What becomes of files that are there and not in the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// They stay.
+    Keep,
+    /// They are removed.
+    Remove,
+}
+
+/// Whose the restored files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// Of who runs this.
+    Current,
+    /// Of who owned them when they were saved, as far as permitted.
+    Saved,
+}
+
+impl Config {
+    /// Checks the arguments.
+    pub fn new(args: &Args, context: &RunContext, event: &Event) -> Result<Self, UsageError> {
+        let Args {
+            cache,
+            restore_keys,
+            lookup_only,
+            fail_on_cache_miss,
+            clean,
+            same_owner,
+            clear_token,
+            store,
+            scope,
+            transfer,
+            output: _,
+            compat: _,
+            other: _,
+        } = args;
+        Ok(Self {
+            keys: cache.keys(restore_keys)?,
+            paths: cache.path_list(context)?,
+            action: match (event.has_token(token(clear_token)), lookup_only) {
+                // Who only looks does not delete.
+                (_, true) => Action::Lookup,
+                (true, false) => Action::Clear,
+                (false, false) => Action::Restore,
+            },
+            on_miss: if *fail_on_cache_miss { OnMiss::Fail } else { OnMiss::GoOn },
+            others: if *clean { Others::Remove } else { Others::Keep },
+            owners: if *same_owner { Owners::Saved } else { Owners::Current },
+            store: store.resolve(context)?,
+            scopes: scope.resolve(context, event)?,
+            state_dir: cache.state_dir(context),
+            limits: transfer.resolve(context),
+            on_trouble: cache.on_trouble(),
+        })
+    }
+}
+
+/// The token as text that can be looked for; an empty one is never found.
+fn token(given: &str) -> &str {
+    match given.trim() {
+        "none" => "",
+        token => token,
+    }
+}

@@ -1,0 +1,164 @@
+//! How a restore ended. Log lines, outputs, summary, document and exit code are all computed from this one value.
+
+use xcache_core::cli::cache_args::OnTrouble;
+use xcache_core::cli::{Exit, store_error_kind};
+use xcache_core::entry::Entry;
+use xcache_core::store::ErrorKind;
+
+use crate::config::{Config, OnMiss};
+
+/// How a restore ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An entry was found.
+    Hit(Hit),
+    /// None can be used.
+    Miss(MissReason),
+}
+
+/// A found entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The entry.
+    pub entry: Entry,
+    /// How it matches.
+    pub matched: Match,
+    /// What was done; `None` if we only looked.
+    pub restored: Option<Restored>,
+}
+
+/// How the key of an entry matches what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// It is the primary key.
+    Exact,
+    /// It begins with the primary key, or is or begins with a restore key.
+    Prefix,
+}
+
+/// What a restore did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Files in the entry.
+    pub files: u64,
+    /// Bytes of those files.
+    pub tree_bytes: u64,
+    /// Files that were there already.
+    pub kept_files: u64,
+    /// Files removed because they are not in the entry.
+    pub removed_files: u64,
+    /// Bytes fetched from the store.
+    pub received_bytes: u64,
+}
+
+/// Why there is a miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissReason {
+    /// No entry matches.
+    NothingThere,
+    /// The entry was saved for another number of paths.
+    OtherPaths,
+    /// The entry was written in a format that this version does not know.
+    NewerFormat,
+    /// The message of the pushed commit asked to delete the entry.
+    Cleared,
+    /// The store does not let us read.
+    Denied,
+    /// The store cannot be reached, or fails.
+    Unreachable,
+    /// The entry is damaged.
+    Corrupt,
+    /// Anything else; it was reported.
+    Failed,
+}
+
+impl MissReason {
+    /// The reason that an error gives.
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        match store_error_kind(error) {
+            Some(ErrorKind::Denied) => Self::Denied,
+            Some(ErrorKind::Unavailable) => Self::Unreachable,
+            Some(ErrorKind::Corrupt) => Self::Corrupt,
+            _ => Self::Failed,
+        }
+    }
+
+    /// Whether something is wrong, as opposed to merely absent.
+    pub fn is_trouble(self) -> bool {
+        match self {
+            Self::NothingThere | Self::OtherPaths | Self::NewerFormat | Self::Cleared => false,
+            Self::Denied | Self::Unreachable | Self::Corrupt | Self::Failed => true,
+        }
+    }
+
+    /// One word for outputs, summary and document.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NothingThere => "nothing-there",
+            Self::OtherPaths => "other-paths",
+            Self::NewerFormat => "newer-format",
+            Self::Cleared => "cleared",
+            Self::Denied => "denied",
+            Self::Unreachable => "unreachable",
+            Self::Corrupt => "corrupt",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The reason in words.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::NothingThere => "nothing there: no entry has or begins with one of the keys",
+            Self::OtherPaths => "other paths: the entry was saved for another number of paths",
+            Self::NewerFormat => "newer format: the entry was written by a newer version of xcache",
+            Self::Cleared => "cleared: the message of the commit asked for it",
+            Self::Denied => "denied: the store does not let us read",
+            Self::Unreachable => "unreachable: the store cannot be reached or fails",
+            Self::Corrupt => "corrupt: the entry is damaged",
+            Self::Failed => "failed: see the warning above",
+        }
+    }
+}
+
+impl Outcome {
+    /// One word for outputs, summary and document.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Hit(Hit { matched: Match::Exact, .. }) => "exact",
+            Self::Hit(Hit { matched: Match::Prefix, .. }) => "prefix",
+            Self::Miss(_) => "miss",
+        }
+    }
+
+    /// How the process ends.
+    pub fn exit(&self, config: &Config) -> Exit {
+        let is_failure = match self {
+            Self::Hit(_) => false,
+            Self::Miss(reason) => {
+                config.on_miss == OnMiss::Fail || (reason.is_trouble() && config.on_trouble == OnTrouble::Fail)
+            }
+        };
+        if is_failure { Exit::Failed } else { Exit::Done }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xcache_core::store;
+
+    use super::*;
+
+    #[test]
+    fn store_errors_give_reasons() {
+        let check = |kind, expected: MissReason| {
+            let error = anyhow::Error::new(store::Error::new(kind, "list", "x")).context("cannot look up");
+            assert_eq!(MissReason::of(error.as_ref()), expected);
+            assert!(expected.is_trouble());
+        };
+        check(ErrorKind::Denied, MissReason::Denied);
+        check(ErrorKind::Unavailable, MissReason::Unreachable);
+        check(ErrorKind::Corrupt, MissReason::Corrupt);
+        check(ErrorKind::NotFound, MissReason::Failed);
+        assert_eq!(MissReason::of(anyhow::anyhow!("x").as_ref()), MissReason::Failed);
+    }
+}

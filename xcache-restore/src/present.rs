@@ -1,0 +1,196 @@
+//! An outcome in all the forms in which it is told: log lines, outputs, step summary, document.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use xcache_core::github::summary::Table;
+use xcache_core::report::Reporter;
+use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
+
+use crate::config::{Action, Config, OnMiss};
+use crate::outcome::{Hit, Match, MissReason, Outcome, Restored};
+
+/// The output that is written before anything is looked up, also on a miss.
+pub const PRIMARY_KEY_OUTPUT: &str = "cache-primary-key";
+
+/// An outcome with what is told beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    /// What was to be done.
+    pub config: &'a Config,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// When the run began.
+    pub started: DateTime<Utc>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// The document of `--json`. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    format: u32,
+    command: &'static str,
+    outcome: &'static str,
+    reason: Option<&'static str>,
+    lookup_only: bool,
+    key: &'a str,
+    matched_key: Option<&'a str>,
+    store: String,
+    scope: Option<&'a str>,
+    kind: Option<String>,
+    object: Option<&'a str>,
+    stored_bytes: Option<u64>,
+    saved_at: Option<String>,
+    files: u64,
+    kept_files: u64,
+    removed_files: u64,
+    tree_bytes: u64,
+    received_bytes: u64,
+    started: String,
+    seconds: f64,
+}
+
+impl Presented<'_> {
+    /// The version of the document.
+    const FORMAT: u32 = 1;
+
+    /// Prints the lines that say how it ended. Some of them are word for word those of `actions/cache`, because
+    /// scripts look for them.
+    pub fn print(&self, reporter: &Reporter) {
+        match self.outcome {
+            Outcome::Hit(Hit { entry, restored: Some(restored), .. }) => {
+                reporter.line(format_args!("Cache restored from key: {}", entry.key));
+                reporter.line(self.closing_line(restored));
+            }
+            Outcome::Hit(Hit { entry, restored: None, .. }) => {
+                reporter.line(format_args!("Cache found and can be restored from key: {}", entry.key));
+            }
+            Outcome::Miss(reason) => self.print_miss(*reason, reporter),
+        }
+    }
+
+    fn print_miss(&self, reason: MissReason, reporter: &Reporter) {
+        let keys = &self.config.keys;
+        if self.config.on_miss == OnMiss::Fail {
+            reporter.line(reason.sentence());
+            let text = "Failed to restore cache entry. Exiting as fail-on-cache-miss is set. Input key:";
+            reporter.error(format_args!("{text} {}", keys.primary()), None);
+            return;
+        }
+        let mut names = vec![keys.primary().as_str()];
+        names.extend(keys.restore().iter().map(|key| key.as_str()));
+        reporter.line(format_args!("Cache not found for input keys: {}", names.join(", ")));
+        reporter.line(reason.sentence());
+    }
+
+    fn closing_line(&self, restored: &Restored) -> String {
+        let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = restored;
+        let key = self.config.keys.primary();
+        let from = match self.outcome {
+            Outcome::Hit(Hit { entry, matched: Match::Prefix, .. }) => format!(" from `{}`", entry.key),
+            _ => String::new(),
+        };
+        let some = |number: u64, what: &str| if number > 0 { format!(", {number} {what}") } else { String::new() };
+        format!(
+            "restored `{key}`{from}: {}{}{}, {}, received {} in {} ({})",
+            Count(*files, "file"),
+            some(*kept_files, "unchanged"),
+            some(*removed_files, "removed"),
+            Bytes(*tree_bytes),
+            Bytes(*received_bytes),
+            Elapsed(self.elapsed),
+            Rate { bytes: *received_bytes, elapsed: self.elapsed },
+        )
+    }
+
+    /// The outputs of the step but for [`PRIMARY_KEY_OUTPUT`]. As in `actions/cache`, `cache-hit` is `true` for the
+    /// key itself, `false` for another one, and not written at all on a miss.
+    pub fn outputs(&self) -> Vec<(&'static str, String)> {
+        let mut outputs = Vec::new();
+        let mut reason = "";
+        match self.outcome {
+            Outcome::Hit(Hit { entry, matched, .. }) => {
+                outputs.push(("cache-hit", (*matched == Match::Exact).to_string()));
+                outputs.push(("cache-matched-key", entry.key.to_string()));
+            }
+            Outcome::Miss(why) => reason = why.word(),
+        }
+        let Restored { files, tree_bytes, received_bytes, .. } = self.restored();
+        outputs.extend([
+            ("outcome", self.outcome.word().to_owned()),
+            ("miss-reason", reason.to_owned()),
+            ("files", files.to_string()),
+            ("tree-bytes", tree_bytes.to_string()),
+            ("received-bytes", received_bytes.to_string()),
+            ("seconds", seconds(self.elapsed).to_string()),
+        ]);
+        outputs
+    }
+
+    /// The Markdown for the page of the run.
+    pub fn summary(&self) -> String {
+        let Restored { files, tree_bytes, kept_files, received_bytes, .. } = self.restored();
+        let outcome = match self.outcome {
+            Outcome::Hit(_) => self.outcome.word().to_owned(),
+            Outcome::Miss(reason) => format!("miss ({})", reason.word()),
+        };
+        Table::new(&["Key", "Matched key", "Outcome", "Files", "Unchanged", "Size", "Received", "Time"])
+            .row([
+                self.config.keys.primary().to_string(),
+                self.hit().map(|hit| hit.entry.key.to_string()).unwrap_or_default(),
+                outcome,
+                files.to_string(),
+                kept_files.to_string(),
+                Bytes(tree_bytes).to_string(),
+                Bytes(received_bytes).to_string(),
+                Elapsed(self.elapsed).to_string(),
+            ])
+            .titled("Cache restore")
+    }
+
+    /// The document of `--json`.
+    pub fn document(&self) -> impl Serialize {
+        let Self { config, outcome, started, elapsed } = self;
+        let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = self.restored();
+        let entry = self.hit().map(|hit| &hit.entry);
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+        Document {
+            format: Self::FORMAT,
+            command: "restore",
+            outcome: outcome.word(),
+            reason: match outcome {
+                Outcome::Hit(_) => None,
+                Outcome::Miss(reason) => Some(reason.word()),
+            },
+            lookup_only: config.action == Action::Lookup,
+            key: config.keys.primary().as_str(),
+            matched_key: entry.map(|entry| entry.key.as_str()),
+            store: config.store.url.to_string(),
+            scope: entry.and_then(|entry| entry.scope.as_ref()).map(|scope| scope.as_str()),
+            kind: entry.map(|entry| entry.kind.to_string()),
+            object: entry.map(|entry| entry.name.as_str()),
+            stored_bytes: entry.map(|entry| entry.meta.size),
+            saved_at: entry.map(|entry| time(entry.meta.last_modified)),
+            files,
+            kept_files,
+            removed_files,
+            tree_bytes,
+            received_bytes,
+            started: time(*started),
+            seconds: seconds(*elapsed),
+        }
+    }
+
+    fn hit(&self) -> Option<&Hit> {
+        match self.outcome {
+            Outcome::Hit(hit) => Some(hit),
+            Outcome::Miss(_) => None,
+        }
+    }
+
+    fn restored(&self) -> Restored {
+        self.hit().and_then(|hit| hit.restored).unwrap_or_default()
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line of `xcache-save`.
+
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum, value_parser};
+use xcache_core::cli::cache_args::CacheArgs;
+use xcache_core::cli::compat_args::CompatArgs;
+use xcache_core::cli::env_vars as var;
+use xcache_core::cli::other_args::OtherArgs;
+use xcache_core::cli::output_args::OutputArgs;
+use xcache_core::cli::scope_args::ScopeArgs;
+use xcache_core::cli::store_args::StoreArgs;
+use xcache_core::cli::transfer_args::TransferArgs;
+use xcache_core::cli::values::{parse_duration, parse_switch};
+
+/// Save paths as one immutable entry of a cache
+///
+/// Does nothing if the key exists already. What the entry restored before, or the entry found by --base-key or
+/// --restore-keys, already holds is not sent again.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "xcache-save", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Args {
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+
+    /// Entry to build on if this job restored none
+    #[arg(long, env = var::BASE_KEY, value_name = "KEY")]
+    pub(crate) base_key: Option<String>,
+
+    /// Prefixes of entries to build on, best first, one to a line
+    #[arg(long, env = var::RESTORE_KEYS, value_name = "KEYS")]
+    pub(crate) restore_keys: Vec<String>,
+
+    /// Write a complete entry, whatever is in the store
+    #[arg(long, env = var::FULL, value_parser = parse_switch)]
+    pub(crate) full: bool,
+
+    /// Write a complete entry when the one it would build on is older than this
+    #[arg(long, env = var::REBASE_AFTER, value_name = "DURATION", default_value = "7d", value_parser = parse_duration)]
+    pub(crate) rebase_after: Duration,
+
+    /// What to do if the key exists
+    #[arg(long, env = var::IF_EXISTS, value_name = "ACTION", value_enum, default_value_t = IfExists::Skip)]
+    pub(crate) if_exists: IfExists,
+
+    /// Compression level of zstd
+    #[arg(long, env = var::LEVEL, value_name = "1-19", default_value_t = 3, value_parser = value_parser!(i32).range(1..=19))]
+    pub(crate) level: i32,
+
+    /// Tag of the entry; `keep=true` protects it from clean-up. May be repeated, or one to a line
+    #[arg(long = "tag", env = var::TAG, value_name = "NAME=VALUE", help_heading = "Tags")]
+    pub(crate) tags: Vec<String>,
+
+    /// Branch that the entry is tagged with [default: from GITHUB_REF]
+    #[arg(long, env = var::BRANCH, value_name = "NAME", help_heading = "Tags")]
+    pub(crate) branch: Option<String>,
+
+    /// Commit that the entry is tagged with [default: GITHUB_SHA]
+    #[arg(long, env = var::COMMIT, value_name = "SHA", help_heading = "Tags")]
+    pub(crate) commit: Option<String>,
+
+    /// Repository that the entry is tagged with [default: GITHUB_REPOSITORY]
+    #[arg(long, env = var::REPO, value_name = "OWNER/NAME", help_heading = "Tags")]
+    pub(crate) repo: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(crate) compat: CompatArgs,
+
+    #[command(flatten)]
+    pub(crate) other: OtherArgs,
+}
+
+/// What to do if the key exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IfExists {
+    /// Say so and end with exit code 0.
+    Skip,
+    /// End with exit code 1.
+    Fail,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Save two directories to a bucket:
+    xcache-save --store s3://my-bucket/ci --key deps-1 ~/.cargo/registry target
+
+  The same without what need not be kept:
+    xcache-save --store s3://my-bucket/ci --key deps-1 target '!target/**/incremental'
+
+  Keep entries in a directory of this machine:
+    xcache-save --store file:///var/cache/xcache --key deps-1 node_modules
+
+Exit codes:
+  0  done; also if the key exists already or there is nothing to save
+  1  failed, and --fail-on-error or --if-exists=fail asks to say so
+  2  wrong usage";

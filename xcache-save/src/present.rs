@@ -1,0 +1,186 @@
+//! An outcome in all the forms in which it is told: log lines, outputs, step summary, document.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use xcache_core::github::summary::Table;
+use xcache_core::report::Reporter;
+use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
+
+use crate::args::IfExists;
+use crate::config::Config;
+use crate::outcome::{Existed, Outcome, Saved};
+
+/// An outcome with what is told beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    /// What was to be done.
+    pub config: &'a Config,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// When the run began.
+    pub started: DateTime<Utc>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// The document of `--json`. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    format: u32,
+    command: &'static str,
+    outcome: &'static str,
+    key: &'a str,
+    store: String,
+    scope: Option<&'a str>,
+    branch: Option<&'a str>,
+    kind: Option<String>,
+    object: Option<&'a str>,
+    built_on: Option<&'a str>,
+    files: u64,
+    skipped: u64,
+    tree_bytes: u64,
+    stored_bytes: u64,
+    sent_bytes: u64,
+    started: String,
+    seconds: f64,
+}
+
+/// The numbers of an outcome, zero where nothing was saved.
+#[derive(Clone, Copy, Default)]
+struct Numbers {
+    files: u64,
+    skipped: u64,
+    tree_bytes: u64,
+    stored_bytes: u64,
+    sent_bytes: u64,
+}
+
+impl Presented<'_> {
+    /// The version of the document.
+    const FORMAT: u32 = 1;
+
+    /// Prints the lines that say how it ended. Some of them are word for word those of `actions/cache`, because
+    /// scripts look for them.
+    pub fn print(&self, reporter: &Reporter) {
+        let key = self.config.keys.primary();
+        match self.outcome {
+            Outcome::Saved(saved) => {
+                reporter.line(format_args!("Cache saved with key: {key}"));
+                reporter.line(self.closing_line(saved));
+            }
+            Outcome::AlreadyExists { when: Existed::Before, .. } => {
+                reporter.line(format_args!("Cache hit occurred on the primary key {key}, not saving cache."));
+            }
+            Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes } => {
+                reporter.line(format_args!(
+                    "another run saved key `{key}` first, not saving cache ({} sent)",
+                    Bytes(*sent_bytes)
+                ));
+            }
+            Outcome::NothingToSave => reporter.notice("none of the paths exists, nothing saved"),
+            Outcome::NotSaved { .. } => reporter.line(format_args!("Cache not saved with key: {key}")),
+        }
+        if matches!(self.outcome, Outcome::AlreadyExists { .. }) && self.config.if_exists == IfExists::Fail {
+            reporter.error(format_args!("key `{key}` already exists"), None);
+        }
+    }
+
+    fn closing_line(&self, saved: &Saved) -> String {
+        let Saved { kind, object: _, built_on, files, tree_bytes, stored_bytes, sent_bytes, skipped } = saved;
+        let built_on = built_on.as_ref().map(|key| format!(" on `{key}`")).unwrap_or_default();
+        let skipped = if *skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+        format!(
+            "saved `{}` as {kind}{built_on}: {}{skipped}, {} in {}, sent {} in {} ({})",
+            self.config.keys.primary(),
+            Count(*files, "file"),
+            Bytes(*tree_bytes),
+            Bytes(*stored_bytes),
+            Bytes(*sent_bytes),
+            Elapsed(self.elapsed),
+            Rate { bytes: *sent_bytes, elapsed: self.elapsed },
+        )
+    }
+
+    /// The outputs of the step.
+    pub fn outputs(&self) -> Vec<(&'static str, String)> {
+        let Numbers { files, tree_bytes, stored_bytes, sent_bytes, .. } = self.numbers();
+        vec![
+            ("outcome", self.outcome.word().to_owned()),
+            ("kind", self.saved().map(|saved| saved.kind.to_string()).unwrap_or_default()),
+            ("files", files.to_string()),
+            ("tree-bytes", tree_bytes.to_string()),
+            ("stored-bytes", stored_bytes.to_string()),
+            ("sent-bytes", sent_bytes.to_string()),
+            ("seconds", seconds(self.elapsed).to_string()),
+        ]
+    }
+
+    /// The Markdown for the page of the run.
+    pub fn summary(&self) -> String {
+        let Numbers { files, tree_bytes, stored_bytes, sent_bytes, .. } = self.numbers();
+        let kind = self.saved().map(|saved| saved.kind.to_string()).unwrap_or_default();
+        Table::new(&["Key", "Outcome", "Kind", "Files", "Size", "Stored", "Sent", "Time"])
+            .row([
+                self.config.keys.primary().to_string(),
+                self.outcome.word().to_owned(),
+                kind,
+                files.to_string(),
+                Bytes(tree_bytes).to_string(),
+                Bytes(stored_bytes).to_string(),
+                Bytes(sent_bytes).to_string(),
+                Elapsed(self.elapsed).to_string(),
+            ])
+            .titled("Cache save")
+    }
+
+    /// The document of `--json`.
+    pub fn document(&self) -> impl Serialize {
+        let Self { config, outcome, started, elapsed } = self;
+        let Numbers { files, skipped, tree_bytes, stored_bytes, sent_bytes } = self.numbers();
+        let saved = self.saved();
+        Document {
+            format: Self::FORMAT,
+            command: "save",
+            outcome: outcome.word(),
+            key: config.keys.primary().as_str(),
+            store: config.store.url.to_string(),
+            scope: config.scopes.write.as_ref().map(|scope| scope.as_str()),
+            branch: config.tags.branch(),
+            kind: saved.map(|saved| saved.kind.to_string()),
+            object: saved.map(|saved| saved.object.as_str()),
+            built_on: saved.and_then(|saved| saved.built_on.as_ref()).map(|key| key.as_str()),
+            files,
+            skipped,
+            tree_bytes,
+            stored_bytes,
+            sent_bytes,
+            started: started.to_rfc3339_opts(SecondsFormat::Millis, true),
+            seconds: seconds(*elapsed),
+        }
+    }
+
+    fn saved(&self) -> Option<&Saved> {
+        match self.outcome {
+            Outcome::Saved(saved) => Some(saved),
+            Outcome::AlreadyExists { .. } | Outcome::NothingToSave | Outcome::NotSaved { .. } => None,
+        }
+    }
+
+    fn numbers(&self) -> Numbers {
+        match self.outcome {
+            Outcome::Saved(saved) => Numbers {
+                files: saved.files,
+                skipped: saved.skipped,
+                tree_bytes: saved.tree_bytes,
+                stored_bytes: saved.stored_bytes,
+                sent_bytes: saved.sent_bytes,
+            },
+            Outcome::AlreadyExists { sent_bytes, .. } | Outcome::NotSaved { sent_bytes } => {
+                Numbers { sent_bytes: *sent_bytes, ..Numbers::default() }
+            }
+            Outcome::NothingToSave => Numbers::default(),
+        }
+    }
+}

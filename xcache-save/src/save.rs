@@ -1,0 +1,13 @@
+//! The save itself.
+
+use xcache_core::cli::RunContext;
+use xcache_core::report::Reporter;
+
+use crate::config::Config;
+use crate::outcome::Outcome;
+
+/// Saves what `config` says.
+pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
+    let _ = (config, context, reporter);
+    Ok(Outcome::NothingToSave)
+}
