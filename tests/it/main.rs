@@ -2,6 +2,6 @@
 
 #![cfg(test)]
 
-mod support;
-
+mod conformance;
 mod model;
+mod support;
