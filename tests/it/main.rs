@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+mod command_line;
 mod conformance;
+mod help;
 mod model;
 mod support;

@@ -124,3 +124,36 @@ fn token(given: &str) -> &str {
         token => token,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{config, config_for};
+
+    const HOME: [(&str, &str); 1] = [("HOME", "/h")];
+
+    #[test]
+    fn the_action_depends_on_flags_and_the_commit_message() {
+        let check = |argv: &[&str], message: &str, expected| {
+            let event = Event { head_commit_message: Some(message.to_owned()), ..Event::default() };
+            assert_eq!(config_for(argv, &HOME, &event).unwrap().action, expected, "{argv:?} {message}");
+        };
+        check(&[], "Fix", Action::Restore);
+        check(&[], "Fix [ci-clear-cache]", Action::Clear);
+        check(&["--lookup-only"], "Fix [ci-clear-cache]", Action::Lookup);
+        check(&["--clear-token", "[x]"], "Fix [ci-clear-cache]", Action::Restore);
+        check(&["--clear-token", "[x]"], "Fix [x]", Action::Clear);
+        check(&["--clear-token", "none"], "none", Action::Restore);
+        check(&["--clear-token", ""], "", Action::Restore);
+    }
+
+    #[test]
+    fn defaults_are_as_documented() {
+        let found = config(&[], &HOME).unwrap();
+        assert_eq!((found.action, found.on_miss, found.on_trouble), (Action::Restore, OnMiss::GoOn, OnTrouble::GoOn));
+        assert_eq!((found.others, found.owners, found.scopes), (Others::Keep, Owners::Current, Scopes::none()));
+        let asked = config(&["--clean", "--same-owner", "--fail-on-cache-miss", "--fail-on-error"], &HOME).unwrap();
+        assert_eq!((asked.others, asked.owners), (Others::Remove, Owners::Saved));
+        assert_eq!((asked.on_miss, asked.on_trouble), (OnMiss::Fail, OnTrouble::Fail));
+    }
+}

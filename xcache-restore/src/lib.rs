@@ -15,6 +15,8 @@ pub mod config;
 pub mod outcome;
 pub mod present;
 pub mod restore;
+#[cfg(test)]
+mod test_support;
 
 use args::Args;
 use config::Config;
@@ -61,33 +63,26 @@ fn refuse(error: &UsageError, context: &RunContext, reporter: &Reporter) -> Exit
 
 fn restore_and_report(config: &Config, context: &RunContext, reporter: &Reporter) -> Exit {
     if config.store.is_default {
-        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.url));
+        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.config.url));
     }
     let begin = Instant::now();
-    let (outcome, exit) = match cli::block_on(restore::run(config, context, reporter)) {
-        Ok(outcome) => {
-            let exit = outcome.exit(config);
-            (outcome, exit)
-        }
-        Err(error) => {
-            let outcome = Outcome::Miss(MissReason::of(error.as_ref()));
-            let exit = match cli::classify(error.as_ref()) {
-                Class::Trouble => outcome.exit(config),
-                Class::Unsafe => Exit::Failed,
-                Class::Usage => Exit::Usage,
-            };
-            if exit == Exit::Done {
+    let outcome = match cli::block_on(restore::run(config, context, reporter)) {
+        Ok(outcome) => outcome,
+        Err(error) => match cli::classify(error.as_ref()) {
+            Class::Trouble => {
                 reporter.warning_for(error.as_ref());
-            } else {
-                reporter.error_for(error.as_ref());
+                Outcome::Miss(MissReason::of(error.as_ref()))
             }
-            (outcome, exit)
-        }
+            class @ (Class::Unsafe | Class::Usage) => {
+                reporter.error_for(error.as_ref());
+                return class.exit();
+            }
+        },
     };
     let presented = Presented { config, outcome: &outcome, started: context.now, elapsed: begin.elapsed() };
     presented.print(reporter);
     cli::write_outputs(context, reporter, &presented.outputs());
     cli::write_summary(context, reporter, &presented.summary());
     cli::print_document(reporter, &presented.document());
-    exit
+    outcome.exit(config)
 }

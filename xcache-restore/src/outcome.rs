@@ -3,6 +3,7 @@
 use xcache_core::cli::cache_args::OnTrouble;
 use xcache_core::cli::{Exit, store_error_kind};
 use xcache_core::entry::Entry;
+use xcache_core::lookup::{self, Match};
 use xcache_core::store::ErrorKind;
 
 use crate::config::{Config, OnMiss};
@@ -25,15 +26,6 @@ pub struct Hit {
     pub matched: Match,
     /// What was done; `None` if we only looked.
     pub restored: Option<Restored>,
-}
-
-/// How the key of an entry matches what was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Match {
-    /// It is the primary key.
-    Exact,
-    /// It begins with the primary key, or is or begins with a restore key.
-    Prefix,
 }
 
 /// What a restore did.
@@ -70,6 +62,18 @@ pub enum MissReason {
     Corrupt,
     /// Anything else; it was reported.
     Failed,
+}
+
+impl From<lookup::MissReason> for MissReason {
+    fn from(reason: lookup::MissReason) -> Self {
+        match reason {
+            lookup::MissReason::NothingThere => Self::NothingThere,
+            lookup::MissReason::OtherPaths => Self::OtherPaths,
+            lookup::MissReason::Corrupt => Self::Corrupt,
+            lookup::MissReason::Denied => Self::Denied,
+            lookup::MissReason::Unreachable => Self::Unreachable,
+        }
+    }
 }
 
 impl MissReason {
@@ -125,7 +129,7 @@ impl Outcome {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Hit(Hit { matched: Match::Exact, .. }) => "exact",
-            Self::Hit(Hit { matched: Match::Prefix, .. }) => "prefix",
+            Self::Hit(Hit { matched: Match::Prefix { .. }, .. }) => "prefix",
             Self::Miss(_) => "miss",
         }
     }

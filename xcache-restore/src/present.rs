@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use xcache_core::cli::cache_args::OnTrouble;
 use xcache_core::github::summary::Table;
+use xcache_core::lookup::Match;
 use xcache_core::report::Reporter;
 use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
 
 use crate::config::{Action, Config, OnMiss};
-use crate::outcome::{Hit, Match, MissReason, Outcome, Restored};
+use crate::outcome::{Hit, MissReason, Outcome, Restored};
 
 /// The output that is written before anything is looked up, also on a miss.
 pub const PRIMARY_KEY_OUTPUT: &str = "cache-primary-key";
@@ -72,15 +74,22 @@ impl Presented<'_> {
     }
 
     fn print_miss(&self, reason: MissReason, reporter: &Reporter) {
-        let keys = &self.config.keys;
-        if self.config.on_miss == OnMiss::Fail {
+        let Config { keys, on_miss, on_trouble, .. } = self.config;
+        // On failure `actions/cache` says only that.
+        let flag = match (on_miss, on_trouble) {
+            (OnMiss::Fail, _) => Some("fail-on-cache-miss"),
+            (OnMiss::GoOn, OnTrouble::Fail) if reason.is_trouble() => Some("fail-on-error"),
+            (OnMiss::GoOn, OnTrouble::Fail | OnTrouble::GoOn) => None,
+        };
+        if let Some(flag) = flag {
             reporter.line(reason.sentence());
-            let text = "Failed to restore cache entry. Exiting as fail-on-cache-miss is set. Input key:";
-            reporter.error(format_args!("{text} {}", keys.primary()), None);
+            let text =
+                format!("Failed to restore cache entry. Exiting as {flag} is set. Input key: {}", keys.primary());
+            reporter.error(text, None);
             return;
         }
-        let mut names = vec![keys.primary().as_str()];
-        names.extend(keys.restore().iter().map(|key| key.as_str()));
+        let restore_keys = keys.restore().iter().map(|key| key.as_str());
+        let names: Vec<_> = std::iter::once(keys.primary().as_str()).chain(restore_keys).collect();
         reporter.line(format_args!("Cache not found for input keys: {}", names.join(", ")));
         reporter.line(reason.sentence());
     }
@@ -89,7 +98,7 @@ impl Presented<'_> {
         let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = restored;
         let key = self.config.keys.primary();
         let from = match self.outcome {
-            Outcome::Hit(Hit { entry, matched: Match::Prefix, .. }) => format!(" from `{}`", entry.key),
+            Outcome::Hit(Hit { entry, matched: Match::Prefix { .. }, .. }) => format!(" from `{}`", entry.key),
             _ => String::new(),
         };
         let some = |number: u64, what: &str| if number > 0 { format!(", {number} {what}") } else { String::new() };
@@ -167,7 +176,7 @@ impl Presented<'_> {
             lookup_only: config.action == Action::Lookup,
             key: config.keys.primary().as_str(),
             matched_key: entry.map(|entry| entry.key.as_str()),
-            store: config.store.url.to_string(),
+            store: config.store.config.url.to_string(),
             scope: entry.and_then(|entry| entry.scope.as_ref()).map(|scope| scope.as_str()),
             kind: entry.map(|entry| entry.kind.to_string()),
             object: entry.map(|entry| entry.name.as_str()),
@@ -194,3 +203,6 @@ impl Presented<'_> {
         self.hit().and_then(|hit| hit.restored).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

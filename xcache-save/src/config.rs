@@ -11,7 +11,7 @@ use xcache_core::cli::{RunContext, UsageError};
 use xcache_core::entry::Kind;
 use xcache_core::github::event::Event;
 use xcache_core::key::{Key, Keys};
-use xcache_core::naming::{TagError, TagInput, tags};
+use xcache_core::naming::{self, TagInput};
 use xcache_core::paths::PathList;
 use xcache_core::scope::Scopes;
 use xcache_core::store::Tags;
@@ -40,7 +40,7 @@ pub struct Config {
     /// Compression level of zstd, 1 to 19.
     pub level: i32,
     /// What the entry is tagged with.
-    pub tags: TagTexts,
+    pub tags: EntryTags,
     /// Where restore may have left its state.
     pub state_dir: Option<PathBuf>,
     /// How much at once.
@@ -58,13 +58,12 @@ pub enum Form {
     Smallest,
 }
 
-/// What an entry is tagged with, besides its kind. Known to make valid tags.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TagTexts {
+/// What an entry is tagged with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryTags {
     branch: Option<String>,
-    commit: Option<String>,
-    repo: Option<String>,
-    extra: Vec<(String, String)>,
+    /// Those of a base.
+    base: Tags,
 }
 
 impl Config {
@@ -93,13 +92,17 @@ impl Config {
         let keys = cache.keys(restore_keys)?;
         let base_key = base_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
         let given = |value: &Option<String>, default: Option<&str>| value.as_deref().or(default).map(str::to_owned);
-        let tags = TagTexts {
-            branch: given(branch, github.branch(event)),
-            commit: given(commit, github.sha.as_deref()),
-            repo: given(repo, github.repository.as_deref()),
-            extra: parse_tags(tags)?,
+        let branch = given(branch, github.branch(event));
+        let commit = given(commit, github.sha.as_deref());
+        let repo = given(repo, github.repository.as_deref());
+        let tags = TagInput {
+            kind: Kind::Base,
+            branch: branch.as_deref(),
+            commit: commit.as_deref(),
+            repo: repo.as_deref(),
+            extra: &parse_tags(tags)?,
         };
-        tags.check().map_err(UsageError::options)?;
+        let tags = naming::tags(tags).map_err(UsageError::options)?;
         Ok(Self {
             paths: cache.path_list(context)?,
             keys,
@@ -108,7 +111,7 @@ impl Config {
             rebase_after: *rebase_after,
             if_exists: *if_exists,
             level: *level,
-            tags,
+            tags: EntryTags { branch, base: tags },
             store: store.resolve(context)?,
             scopes: scope.resolve(context, event)?,
             state_dir: cache.state_dir(context),
@@ -118,24 +121,17 @@ impl Config {
     }
 }
 
-impl TagTexts {
+impl EntryTags {
     /// The tags of an entry of this kind, ready for the store.
-    pub fn tags(&self, kind: Kind) -> Tags {
-        self.make(kind).expect("they were checked when the configuration was made, and the kind changes no rule")
+    pub fn of(&self, kind: Kind) -> Tags {
+        let mut tags = self.base.clone();
+        tags.insert("type".to_owned(), kind.to_string());
+        tags
     }
 
     /// The branch, for reports.
     pub fn branch(&self) -> Option<&str> {
         self.branch.as_deref()
-    }
-
-    fn check(&self) -> Result<(), TagError> {
-        self.make(Kind::Base).map(drop)
-    }
-
-    fn make(&self, kind: Kind) -> Result<Tags, TagError> {
-        let Self { branch, commit, repo, extra } = self;
-        tags(TagInput { kind, branch: branch.as_deref(), commit: commit.as_deref(), repo: repo.as_deref(), extra })
     }
 }
 
@@ -145,4 +141,51 @@ fn parse_tags(values: &[String]) -> Result<Vec<(String, String)>, UsageError> {
         None => Err(UsageError::with_hint(format!("tag `{line}` has no value"), format!("write `{line}=true`"))),
     };
     lines(values).into_iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::config;
+
+    #[test]
+    fn tags_come_from_the_job_and_the_arguments() {
+        let tags = |argv: &[&str], variables: &[(&str, &str)]| {
+            let tags = config(argv, variables).unwrap().tags.of(Kind::Delta);
+            tags.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let job =
+            [("GITHUB_REF", "refs/heads/fix/7"), ("GITHUB_SHA", "abc"), ("GITHUB_REPOSITORY", "o/r"), ("HOME", "/h")];
+        assert_eq!(tags(&[], &job[3..]), "type=delta");
+        assert_eq!(tags(&[], &job), "branch=fix/7 commit=abc repo=o/r type=delta");
+        assert_eq!(
+            tags(&["--branch", "x", "--tag", "keep=true\n a = b \n"], &job[2..]),
+            "a=b branch=x keep=true repo=o/r type=delta"
+        );
+    }
+
+    #[test]
+    fn wrong_arguments_are_told_apart() {
+        let check = |argv: &[&str], is_input: bool, part: &str| {
+            let error = config(argv, &[("HOME", "/h")]).unwrap_err();
+            assert_eq!(matches!(error, UsageError::Input { .. }), is_input, "{error:?}");
+            assert!(error.to_string().contains(part), "{error}");
+        };
+        check(&["--key", "a,b"], true, "comma");
+        check(&["--base-key", "a,b"], true, "comma");
+        check(&["--tag", "keep"], false, "no value");
+        check(&["--tag", "type=x"], false, "type");
+        check(&["--scope", "ref"], false, "GITHUB_REF");
+        check(&["--store", "/x"], false, "/x");
+    }
+
+    #[test]
+    fn defaults_are_as_documented() {
+        let found = config(&[], &[("HOME", "/h")]).unwrap();
+        assert_eq!((found.form, found.if_exists, found.level), (Form::Smallest, IfExists::Skip, 3));
+        assert_eq!((found.rebase_after.as_secs(), found.on_trouble), (7 * 86_400, OnTrouble::GoOn));
+        assert_eq!((found.base_key, found.scopes), (None, Scopes::none()));
+        assert_eq!(found.state_dir, Some("/h/.local/state/xcache".into()));
+        assert_eq!(found.limits, Limits { concurrency: 8, workers: 2 });
+    }
 }

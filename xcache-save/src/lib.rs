@@ -15,6 +15,8 @@ pub mod config;
 pub mod outcome;
 pub mod present;
 pub mod save;
+#[cfg(test)]
+mod test_support;
 
 use args::Args;
 use config::Config;
@@ -67,34 +69,26 @@ fn refuse(error: &UsageError, args: &Args, context: &RunContext, reporter: &Repo
 
 fn save_and_report(config: &Config, context: &RunContext, reporter: &Reporter) -> Exit {
     if config.store.is_default {
-        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.url));
+        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.config.url));
     }
     let begin = Instant::now();
-    let result = cli::block_on(save::run(config, context, reporter));
-    let (outcome, exit) = match result {
-        Ok(outcome) => {
-            let exit = outcome.exit(config);
-            (outcome, exit)
-        }
-        Err(error) => {
-            let outcome = Outcome::NotSaved { sent_bytes: 0 };
-            let exit = match cli::classify(error.as_ref()) {
-                Class::Trouble => outcome.exit(config),
-                Class::Unsafe => Exit::Failed,
-                Class::Usage => Exit::Usage,
-            };
-            if exit == Exit::Done {
+    let outcome = match cli::block_on(save::run(config, context, reporter)) {
+        Ok(outcome) => outcome,
+        Err(error) => match cli::classify(error.as_ref()) {
+            Class::Trouble => {
                 reporter.warning_for(error.as_ref());
-            } else {
-                reporter.error_for(error.as_ref());
+                Outcome::NotSaved { sent_bytes: 0 }
             }
-            (outcome, exit)
-        }
+            class @ (Class::Unsafe | Class::Usage) => {
+                reporter.error_for(error.as_ref());
+                return class.exit();
+            }
+        },
     };
     let presented = Presented { config, outcome: &outcome, started: context.now, elapsed: begin.elapsed() };
     presented.print(reporter);
     cli::write_outputs(context, reporter, &presented.outputs());
     cli::write_summary(context, reporter, &presented.summary());
     cli::print_document(reporter, &presented.document());
-    exit
+    outcome.exit(config)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use xcache_core::cli::cache_args::OnTrouble;
 use xcache_core::github::summary::Table;
 use xcache_core::report::Reporter;
 use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
@@ -82,9 +83,12 @@ impl Presented<'_> {
             Outcome::NothingToSave => reporter.notice("none of the paths exists, nothing saved"),
             Outcome::NotSaved { .. } => reporter.line(format_args!("Cache not saved with key: {key}")),
         }
-        if matches!(self.outcome, Outcome::AlreadyExists { .. }) && self.config.if_exists == IfExists::Fail {
-            reporter.error(format_args!("key `{key}` already exists"), None);
-        }
+        let flag = match (self.outcome, self.config.if_exists, self.config.on_trouble) {
+            (Outcome::AlreadyExists { .. }, IfExists::Fail, _) => "if-exists",
+            (Outcome::NotSaved { .. }, _, OnTrouble::Fail) => "fail-on-error",
+            _ => return,
+        };
+        reporter.error(format_args!("Failed to save cache entry. Exiting as {flag} is set. Input key: {key}"), None);
     }
 
     fn closing_line(&self, saved: &Saved) -> String {
@@ -145,7 +149,7 @@ impl Presented<'_> {
             command: "save",
             outcome: outcome.word(),
             key: config.keys.primary().as_str(),
-            store: config.store.url.to_string(),
+            store: config.store.config.url.to_string(),
             scope: config.scopes.write.as_ref().map(|scope| scope.as_str()),
             branch: config.tags.branch(),
             kind: saved.map(|saved| saved.kind.to_string()),
@@ -184,3 +188,6 @@ impl Presented<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,15 +14,18 @@ pub struct CompatArgs {
     pub upload_chunk_size: Option<String>,
 
     /// Every archive can be restored on every system
-    #[arg(long, env = var::ENABLE_CROSS_OS_ARCHIVE, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = var::ENABLE_CROSS_OS_ARCHIVE, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     pub enable_cross_os_archive: Option<String>,
 
     /// Whether a delta is worth it is decided by its size
-    #[arg(long, env = var::USE_DELTAS, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = var::USE_DELTAS, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     pub use_deltas: Option<String>,
 
     /// Use `if: always()` on the save step
-    #[arg(long, env = var::SAVE_ALWAYS, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = var::SAVE_ALWAYS, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     pub save_always: Option<String>,
 }
 

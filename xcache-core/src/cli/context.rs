@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::env_vars as var;
 use crate::github::env::GithubEnv;
+use crate::store::open::S3Options;
 
 /// The surroundings of a run: environment, clock and machine. Nothing behind `main` asks for these again.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct RunContext {
     pub now: DateTime<Utc>,
     /// What GitHub Actions says of the job.
     pub github: GithubEnv,
+    /// What the AWS tools take from the environment.
+    pub aws: S3Options,
     /// The user's home, for `~`.
     pub home: Option<PathBuf>,
     /// Where relative paths start: the workspace in GitHub Actions, else the working directory.
@@ -61,6 +64,7 @@ impl RunContext {
         let workspace = if github.is_actions { github.workspace.clone() } else { None };
         Self {
             now,
+            aws: S3Options::from_environment(|name| lookup(name)?.into_string().ok()),
             base_dir: workspace.unwrap_or(working_dir),
             cache_dir: cache_home.map(|dir| dir.join("xcache")),
             state_dir: state_home.map(|dir| dir.join("xcache")),

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use super::Exit;
 use crate::report::chain::causes;
 use crate::store::{self, ErrorKind};
 
@@ -16,6 +17,17 @@ pub enum Class {
     Trouble,
     /// Going on could do harm: an error, exit 1.
     Unsafe,
+}
+
+impl Class {
+    /// How the process ends after an error of this class, if the user did not ask for anything else.
+    pub fn exit(self) -> Exit {
+        match self {
+            Self::Usage => Exit::Usage,
+            Self::Trouble => Exit::Done,
+            Self::Unsafe => Exit::Failed,
+        }
+    }
 }
 
 /// Sorts an error by what is found in its chain.

@@ -1,10 +1,11 @@
 //! Which store to use: the `--store` and `--s3-…` arguments.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::env_vars as var;
-use super::values::{Secret, parse_switch};
+use super::values::{parse_secret, parse_switch};
 use super::{RunContext, UsageError};
+use crate::store::open::{Encryption, Keys, S3Options, Secret, StoreConfig, StoreUrl};
 
 /// Where entries are kept.
 #[derive(Args, Clone, Debug, Default)]
@@ -31,19 +32,20 @@ pub struct StoreArgs {
     #[arg(long, env = var::S3_ENDPOINT, value_name = "URL")]
     pub s3_endpoint: Option<String>,
 
-    /// Put the bucket into the path of the URL rather than into the host name
-    #[arg(long, env = var::S3_PATH_STYLE, value_parser = parse_switch)]
-    pub s3_path_style: bool,
+    /// Put the bucket into the path of the URL rather than into the host name [default: `true` unless it is AWS]
+    #[arg(long, env = var::S3_PATH_STYLE, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = parse_switch)]
+    pub s3_path_style: Option<bool>,
 
     /// Profile of the AWS configuration
     #[arg(long, env = var::S3_PROFILE, value_name = "NAME")]
     pub s3_profile: Option<String>,
 
-    /// Server-side encryption: `AES256`, `aws:kms` or `aws:kms:dsse` [default: the bucket's]
-    #[arg(long, env = var::S3_SSE, value_name = "ALGORITHM")]
-    pub s3_sse: Option<String>,
+    /// Server-side encryption [default: the bucket's]
+    #[arg(long, env = var::S3_SSE, value_name = "ALGORITHM", value_enum)]
+    pub s3_sse: Option<Sse>,
 
-    /// KMS key for the encryption
+    /// KMS key for the encryption [default: the account's own for S3]
     #[arg(long, env = var::S3_KMS_KEY, value_name = "ID")]
     pub s3_kms_key: Option<String>,
 
@@ -57,70 +59,45 @@ pub struct StoreArgs {
 
     /// Access key; better left to the environment or a role
     #[arg(long, env = var::AWS_ACCESS_KEY_ID, value_name = "ID", hide_env_values = true)]
-    pub aws_access_key_id: Option<Secret>,
+    pub aws_access_key_id: Option<String>,
 
     /// Secret of the access key; give it in the environment, a command line can be read by others
-    #[arg(long, env = var::AWS_SECRET_ACCESS_KEY, value_name = "SECRET", hide_env_values = true)]
+    #[arg(long, env = var::AWS_SECRET_ACCESS_KEY, value_name = "SECRET", hide_env_values = true, value_parser = parse_secret)]
     pub aws_secret_access_key: Option<Secret>,
 
     /// Session token of temporary credentials
-    #[arg(long, env = var::AWS_SESSION_TOKEN, value_name = "TOKEN", hide_env_values = true)]
+    #[arg(long, env = var::AWS_SESSION_TOKEN, value_name = "TOKEN", hide_env_values = true, value_parser = parse_secret)]
     pub aws_session_token: Option<Secret>,
 }
 
+/// How S3 encrypts objects at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sse {
+    /// With keys of S3
+    #[value(name = "AES256", alias = "aes256")]
+    Aes256,
+    /// With a key of KMS
+    #[value(name = "aws:kms")]
+    Kms,
+}
+
 /// The store that was chosen, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct StoreSelection {
-    /// Its URL.
-    pub url: String,
+    /// What to open.
+    pub config: StoreConfig,
     /// Whether nobody chose it and the local default applies, which is worth a line.
     pub is_default: bool,
-    /// Options that mean something to S3 only.
-    pub s3: S3Options,
-}
-
-/// Options of S3 as given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct S3Options {
-    /// Region.
-    pub region: Option<String>,
-    /// Endpoint.
-    pub endpoint: Option<String>,
-    /// Bucket in the path.
-    pub path_style: bool,
-    /// AWS profile.
-    pub profile: Option<String>,
-    /// Encryption.
-    pub sse: Option<String>,
-    /// KMS key.
-    pub kms_key: Option<String>,
-    /// Storage class.
-    pub storage_class: Option<String>,
-    /// Requester pays.
-    pub requester_pays: bool,
-    /// Static credentials.
-    pub credentials: Option<StaticCredentials>,
-}
-
-/// Credentials given as arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticCredentials {
-    /// Access key.
-    pub access_key_id: Secret,
-    /// Its secret.
-    pub secret_access_key: Secret,
-    /// Token of temporary credentials.
-    pub session_token: Option<Secret>,
 }
 
 impl StoreArgs {
     /// Chooses the store.
     pub fn resolve(&self, context: &RunContext) -> Result<StoreSelection, UsageError> {
         let (url, is_default) = match self.url()? {
-            Some(url) => (url, false),
+            Some(url) => (parse_url(&url)?, false),
             None => (default_url(context)?, true),
         };
-        Ok(StoreSelection { url, is_default, s3: self.s3_options()? })
+        Ok(StoreSelection { config: StoreConfig { url, s3: self.s3_options(context)? }, is_default })
     }
 
     fn url(&self) -> Result<Option<String>, UsageError> {
@@ -130,16 +107,13 @@ impl StoreArgs {
                 "give either `--store s3://bucket/prefix`, or `--s3-bucket` and `--s3-prefix`",
             )),
             (Some(url), None, None) => Ok(Some(url)),
-            (None, Some(bucket), prefix) => {
-                let prefix = prefix.unwrap_or_default();
-                Ok(Some(format!("s3://{bucket}/{}", prefix.trim_matches('/')).trim_end_matches('/').to_owned()))
-            }
+            (None, Some(bucket), prefix) => Ok(Some(format!("s3://{bucket}/{}", prefix.unwrap_or_default()))),
             (None, None, Some(_)) => Err(UsageError::options("`--s3-prefix` needs `--s3-bucket`")),
             (None, None, None) => Ok(None),
         }
     }
 
-    fn s3_options(&self) -> Result<S3Options, UsageError> {
+    fn s3_options(&self, context: &RunContext) -> Result<S3Options, UsageError> {
         let Self {
             store: _,
             s3_bucket: _,
@@ -156,9 +130,25 @@ impl StoreArgs {
             aws_secret_access_key,
             aws_session_token,
         } = self;
-        let credentials = match (secret(aws_access_key_id), secret(aws_secret_access_key)) {
+        let S3Options { configured_endpoint, ca_bundle, .. } = context.aws.clone();
+        let endpoint = text(s3_endpoint);
+        if let Some(endpoint) = &endpoint
+            && !(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
+        {
+            let message = format!("endpoint `{endpoint}` does not begin with `https://` or `http://`");
+            return Err(UsageError::with_hint(message, format!("write `https://{endpoint}`")));
+        }
+        let encryption = match (s3_sse, text(s3_kms_key)) {
+            (None, None) => None,
+            (Some(Sse::Aes256), None) => Some(Encryption::S3),
+            (Some(Sse::Kms) | None, key) => Some(Encryption::Kms(key)),
+            (Some(Sse::Aes256), Some(_)) => {
+                return Err(UsageError::options("`--s3-kms-key` does not go with `--s3-sse AES256`"));
+            }
+        };
+        let keys = match (text(aws_access_key_id), secret(aws_secret_access_key)) {
             (Some(access_key_id), Some(secret_access_key)) => {
-                Some(StaticCredentials { access_key_id, secret_access_key, session_token: secret(aws_session_token) })
+                Some(Keys { access_key_id, secret_access_key, session_token: secret(aws_session_token) })
             }
             (None, None) => None,
             _ => {
@@ -170,19 +160,30 @@ impl StoreArgs {
         };
         Ok(S3Options {
             region: text(s3_region),
-            endpoint: text(s3_endpoint),
+            endpoint,
+            configured_endpoint,
             path_style: *s3_path_style,
-            profile: text(s3_profile),
-            sse: text(s3_sse),
-            kms_key: text(s3_kms_key),
+            encryption,
             storage_class: text(s3_storage_class),
             requester_pays: *s3_requester_pays,
-            credentials,
+            profile: text(s3_profile),
+            keys,
+            ca_bundle,
         })
     }
 }
 
-fn default_url(context: &RunContext) -> Result<String, UsageError> {
+fn parse_url(url: &str) -> Result<StoreUrl, UsageError> {
+    url.parse().map_err(|error| {
+        if url.starts_with('/') {
+            UsageError::with_hint(error, format!("write `file://{url}` for a directory of this machine"))
+        } else {
+            UsageError::options(error)
+        }
+    })
+}
+
+fn default_url(context: &RunContext) -> Result<StoreUrl, UsageError> {
     if context.github.is_actions {
         // A silent local cache on a throw-away runner would be a trap.
         return Err(UsageError::with_hint(
@@ -192,7 +193,7 @@ fn default_url(context: &RunContext) -> Result<String, UsageError> {
         ));
     }
     match &context.cache_dir {
-        Some(dir) => Ok(format!("file://{}", dir.display())),
+        Some(dir) => Ok(StoreUrl::Local(dir.clone())),
         None => {
             Err(UsageError::with_hint("no store given, and no home directory for the local default", "set --store"))
         }
@@ -204,7 +205,7 @@ fn text(value: &Option<String>) -> Option<String> {
 }
 
 fn secret(value: &Option<Secret>) -> Option<Secret> {
-    value.clone().filter(|secret| !secret.expose().is_empty())
+    value.clone().filter(|secret| *secret != Secret::new(""))
 }
 
 #[cfg(test)]
@@ -225,45 +226,77 @@ mod tests {
         let check = |[store, bucket, prefix]: [&str; 3], expected: Result<&str, &str>| {
             let result = args(store, bucket, prefix).resolve(&context(&[HOME]));
             match (result, expected) {
-                (Ok(found), Ok(url)) => assert_eq!((found.url.as_str(), found.is_default), (url, false)),
+                (Ok(found), Ok(url)) => {
+                    assert_eq!((found.config.url.to_string().as_str(), found.is_default), (url, false));
+                }
                 (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
                 (result, expected) => panic!("{result:?}, not {expected:?}"),
             }
         };
-        check(["s3://b/p", "", ""], Ok("s3://b/p"));
+        check(["s3://bucket/p", "", ""], Ok("s3://bucket/p"));
         check([" file:///d ", "", ""], Ok("file:///d"));
-        check(["", "b", ""], Ok("s3://b"));
-        check(["", "b", "p/q"], Ok("s3://b/p/q"));
-        check(["", "b", "/p/"], Ok("s3://b/p"));
-        check(["s3://b", "b", ""], Err("twice"));
-        check(["s3://b", "", "p"], Err("twice"));
+        check(["", "bucket", ""], Ok("s3://bucket"));
+        check(["", "bucket", "p/q"], Ok("s3://bucket/p/q"));
+        check(["", "bucket", "/p/"], Ok("s3://bucket/p"));
+        check(["s3://bucket", "bucket", ""], Err("twice"));
+        check(["s3://bucket", "", "p"], Err("twice"));
         check(["", "", "p"], Err("needs"));
+        check(["gs://bucket", "", ""], Err("neither"));
+        let error = args("/var/cache", "", "").resolve(&context(&[HOME])).unwrap_err();
+        assert!(error.hint().unwrap().contains("file:///var/cache"), "{error:?}");
     }
 
     #[test]
     fn none_given_means_local_except_in_actions() {
         let none = StoreArgs::default();
         let local = none.resolve(&context(&[HOME])).unwrap();
-        assert_eq!((local.url.as_str(), local.is_default), ("file:///home/u/.cache/xcache", true));
+        assert_eq!((local.config.url.to_string().as_str(), local.is_default), ("file:///home/u/.cache/xcache", true));
         assert!(none.resolve(&context(&[])).is_err());
         let error = none.resolve(&context(&[HOME, ACTIONS])).unwrap_err();
         assert!(error.hint().unwrap().contains("s3-bucket"), "{error:?}");
     }
 
+    fn s3_options(change: impl FnOnce(&mut StoreArgs)) -> Result<S3Options, UsageError> {
+        let mut args = args("s3://bucket", "", "");
+        change(&mut args);
+        args.resolve(&context(&[("AWS_CA_BUNDLE", "/ca.pem")])).map(|selection| selection.config.s3)
+    }
+
     #[test]
     fn credentials_come_in_pairs() {
         let check = |id: &str, secret: &str, expected: Option<bool>| {
-            let args = StoreArgs {
-                aws_access_key_id: id.parse().ok(),
-                aws_secret_access_key: secret.parse().ok(),
-                ..args("s3://b", "", "")
-            };
-            let found = args.resolve(&context(&[])).ok().map(|selection| selection.s3.credentials.is_some());
-            assert_eq!(found, expected, "{id} {secret}");
+            let found = s3_options(|args| {
+                args.aws_access_key_id = Some(id.to_owned());
+                args.aws_secret_access_key = Some(Secret::new(secret));
+            });
+            assert_eq!(found.ok().map(|options| options.keys.is_some()), expected, "{id} {secret}");
         };
         check("AKIA", "s", Some(true));
         check("", "", Some(false));
         check("AKIA", "", None);
         check("", "s", None);
+    }
+
+    #[test]
+    fn encryption_follows_algorithm_and_key() {
+        let check = |sse, key: Option<&str>, expected: Option<Option<Encryption>>| {
+            let found = s3_options(|args| (args.s3_sse, args.s3_kms_key) = (sse, key.map(str::to_owned)));
+            assert_eq!(found.ok().map(|options| options.encryption), expected, "{sse:?} {key:?}");
+        };
+        let kms = |key: Option<&str>| Some(Some(Encryption::Kms(key.map(str::to_owned))));
+        check(None, None, Some(None));
+        check(Some(Sse::Aes256), None, Some(Some(Encryption::S3)));
+        check(Some(Sse::Kms), None, kms(None));
+        check(Some(Sse::Kms), Some("k"), kms(Some("k")));
+        check(None, Some("k"), kms(Some("k")));
+        check(Some(Sse::Aes256), Some("k"), None);
+    }
+
+    #[test]
+    fn endpoints_are_urls_and_the_aws_environment_is_kept() {
+        assert!(s3_options(|args| args.s3_endpoint = Some("localhost:9000".into())).is_err());
+        let options = s3_options(|args| args.s3_endpoint = Some("http://localhost:9000".into())).unwrap();
+        assert_eq!(options.endpoint.as_deref(), Some("http://localhost:9000"));
+        assert_eq!(options.ca_bundle, Some("/ca.pem".into()));
     }
 }

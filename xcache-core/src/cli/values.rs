@@ -1,11 +1,12 @@
 //! Values of arguments: booleans, lists, durations and secrets.
 
-use std::fmt;
-use std::str::FromStr;
+use std::convert::Infallible;
 use std::time::Duration;
 
+use crate::store::open::Secret;
+
 /// Reads a boolean as actions do: `true` in any case is true, anything else is false.
-pub fn parse_switch(text: &str) -> Result<bool, std::convert::Infallible> {
+pub fn parse_switch(text: &str) -> Result<bool, Infallible> {
     Ok(text.trim().eq_ignore_ascii_case("true"))
 }
 
@@ -39,29 +40,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, for whoever signs requests with it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.trim().to_owned()))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
+/// Reads a secret; a line end that came along with it is not part of it.
+pub fn parse_secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text.trim()))
 }
 
 #[cfg(test)]
@@ -107,9 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_never_printed() {
-        let secret: Secret = "hunter2".parse().unwrap();
-        assert_eq!(format!("{secret:?} {:#?}", Some(&secret)).matches("hunter2").count(), 0);
-        assert_eq!(secret.expose(), "hunter2");
+    fn secrets_are_trimmed_and_never_printed() {
+        let secret = parse_secret(" hunter2\n").unwrap();
+        assert_eq!(secret, Secret::new("hunter2"));
+        assert_eq!(format!("{:#?}", Some(&secret)).matches("hunter2").count(), 0);
     }
 }

@@ -1,0 +1,132 @@
+//! What is told of each outcome.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use xcache_core::cli::Exit;
+use xcache_core::cli::output_args::ProgressMode;
+use xcache_core::entry::Kind;
+use xcache_core::report::{Settings, Verbosity};
+use xcache_core::store::ObjectName;
+
+use super::*;
+use crate::test_support::config;
+
+#[derive(Clone, Default)]
+struct Capture(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Capture {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn saved() -> Saved {
+    Saved {
+        kind: Kind::Base,
+        object: ObjectName::new("k-base.tar.zst").unwrap(),
+        built_on: None,
+        files: 3,
+        tree_bytes: 2048,
+        stored_bytes: 1024,
+        sent_bytes: 1024,
+        skipped: 0,
+    }
+}
+
+/// Presents `outcome` of a run with `argv`, and gives what is printed with all else.
+fn present<T>(argv: &[&str], outcome: &Outcome, look: impl FnOnce(&Presented<'_>) -> T) -> (String, T, Exit) {
+    let config = config(argv, &[("HOME", "/h"), ("GITHUB_REF", "refs/heads/main")]).unwrap();
+    let presented =
+        Presented { config: &config, outcome, started: DateTime::UNIX_EPOCH, elapsed: Duration::from_millis(2000) };
+    let settings = Settings {
+        verbosity: Verbosity::Normal,
+        is_json: false,
+        has_color: false,
+        progress: ProgressMode::None,
+        is_actions: false,
+    };
+    let stderr = Capture::default();
+    presented.print(&Reporter::to_writers(settings, Box::new(io::sink()), Box::new(stderr.clone())));
+    let text = String::from_utf8(stderr.0.lock().unwrap().clone()).unwrap();
+    (text, look(&presented), outcome.exit(&config))
+}
+
+#[test]
+fn log_lines_are_those_of_actions_cache() {
+    let check = |argv: &[&str], outcome: Outcome, exit, expected: &str| {
+        let (text, (), found_exit) = present(argv, &outcome, |_| ());
+        assert_eq!((text.as_str(), found_exit), (expected, exit), "{argv:?} {outcome:?}");
+    };
+    check(
+        &[],
+        Outcome::Saved(saved()),
+        Exit::Done,
+        "Cache saved with key: k\n\
+         saved `k` as base: 3 files, 2.0 KiB in 1.0 KiB, sent 1.0 KiB in 2.0 s (512 B/s)\n",
+    );
+    check(
+        &[],
+        Outcome::Saved(Saved { kind: Kind::Delta, built_on: "j".parse().ok(), skipped: 1, ..saved() }),
+        Exit::Done,
+        "Cache saved with key: k\n\
+         saved `k` as delta on `j`: 3 files, 1 skipped, 2.0 KiB in 1.0 KiB, sent 1.0 KiB in 2.0 s (512 B/s)\n",
+    );
+    let exists = |when| Outcome::AlreadyExists { when, sent_bytes: 1024 };
+    let not_saving = "Cache hit occurred on the primary key k, not saving cache.\n";
+    check(&[], exists(Existed::Before), Exit::Done, not_saving);
+    check(
+        &["--if-exists", "fail"],
+        exists(Existed::Before),
+        Exit::Failed,
+        &format!("{not_saving}error: Failed to save cache entry. Exiting as if-exists is set. Input key: k\n"),
+    );
+    check(
+        &["--fail-on-error"],
+        exists(Existed::LostRace),
+        Exit::Done,
+        "another run saved key `k` first, not saving cache (1.0 KiB sent)\n",
+    );
+    check(&[], Outcome::NothingToSave, Exit::Done, "notice: none of the paths exists, nothing saved\n");
+    check(&[], Outcome::NotSaved { sent_bytes: 0 }, Exit::Done, "Cache not saved with key: k\n");
+    check(
+        &["--fail-on-error"],
+        Outcome::NotSaved { sent_bytes: 0 },
+        Exit::Failed,
+        "Cache not saved with key: k\n\
+         error: Failed to save cache entry. Exiting as fail-on-error is set. Input key: k\n",
+    );
+}
+
+#[test]
+fn outputs_and_summary_hold_the_numbers() {
+    let (_, outputs, _) = present(&[], &Outcome::Saved(saved()), |presented| presented.outputs());
+    let outputs: Vec<String> = outputs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let expected = "outcome=saved kind=base files=3 tree-bytes=2048 stored-bytes=1024 sent-bytes=1024 seconds=2";
+    assert_eq!(outputs.join(" "), expected);
+    let (_, summary, _) = present(&[], &Outcome::Saved(saved()), |presented| presented.summary());
+    assert!(summary.contains("| k | saved | base | 3 | 2.0 KiB | 1.0 KiB | 1.0 KiB | 2.0 s |"), "{summary}");
+    let (_, summary, _) = present(&[], &Outcome::NothingToSave, |presented| presented.summary());
+    assert!(summary.contains("| k | nothing-to-save |  | 0 | 0 B |"), "{summary}");
+}
+
+#[test]
+fn the_document_has_sizes_in_bytes_and_times_in_utc() {
+    let json = |presented: &Presented<'_>| serde_json::to_value(presented.document()).unwrap();
+    let (_, found, _) = present(&[], &Outcome::Saved(saved()), json);
+    assert_eq!(
+        found,
+        serde_json::json!({
+            "format": 1, "command": "save", "outcome": "saved", "key": "k", "store": "file:///h/.cache/xcache",
+            "scope": null, "branch": "main", "kind": "base", "object": "k-base.tar.zst", "built_on": null, "files": 3,
+            "skipped": 0, "tree_bytes": 2048, "stored_bytes": 1024, "sent_bytes": 1024,
+            "started": "1970-01-01T00:00:00.000Z", "seconds": 2.0
+        })
+    );
+    let (_, found, _) = present(&[], &Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes: 7 }, json);
+    assert_eq!((&found["outcome"], &found["sent_bytes"]), (&"exists".into(), &7.into()));
+}
