@@ -4,6 +4,11 @@
 
 mod command_line;
 mod conformance;
+mod fidelity;
 mod help;
+mod hostile;
+mod interop;
 mod model;
+mod restore_cases;
+mod save_cases;
 mod support;

@@ -70,6 +70,12 @@ impl Job {
         path
     }
 
+    /// The directories that its programs write to: its own, home, work and those for temporary files.
+    pub fn dirs(&self) -> Vec<PathBuf> {
+        let below = ["home", "tmp", "work", "runner-temp"].map(|dir| self.scratch.path().join(dir));
+        std::iter::once(self.scratch.path().to_owned()).chain(below).collect()
+    }
+
     /// Its home.
     pub fn home(&self) -> PathBuf {
         self.scratch.path().join("home")

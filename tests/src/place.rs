@@ -3,6 +3,7 @@
 //! The objects are reached without the product: as files, or with `curl`, so that a test can put what others made,
 //! damage what we made, and look at what is really there.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,6 +57,14 @@ impl Place {
                 kind: Kind::S3 { server: server.behind(endpoint), prefix: prefix.clone() },
                 url: self.url.clone(),
             },
+        }
+    }
+
+    /// The directory, if it is one.
+    pub fn dir(&self) -> &Path {
+        match &self.kind {
+            Kind::Local(dir) => dir.path(),
+            Kind::S3 { .. } => panic!("no directory"),
         }
     }
 
@@ -134,7 +143,7 @@ impl Place {
     }
 }
 
-fn files_below(dir: &std::path::Path, prefix: &str, names: &mut Vec<String>) {
+fn files_below(dir: &Path, prefix: &str, names: &mut Vec<String>) {
     for entry in fs::read_dir(dir).expect("the directory can be listed") {
         let entry = entry.expect("the directory can be listed");
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
@@ -153,7 +162,7 @@ fn curl(server: &S3Server, method: &str, target: &str, body: Option<&[u8]>) -> (
     command.args(["--aws-sigv4", &format!("aws:amz:{}:s3", server.region)]);
     command.args(["--user", &format!("{}:{}", server.access_key, server.secret_key)]);
     if body.is_some() {
-        command.args(["--data-binary", "@-", "-H", "Content-Type: application/octet-stream", "-H", "Expect:"]);
+        command.args(["--data-binary", "@-", "-H", "Content-Type: application/octet-stream"]);
         command.args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
     }
     command.arg(format!("{}/{}{target}", server.endpoint, server.bucket));

@@ -8,6 +8,7 @@ pub mod scope;
 pub mod entry;
 pub mod naming;
 pub mod lookup;
+pub mod tail;
 pub mod paths;
 pub mod scan;
 pub mod chunk;

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::footer::{Footer, Ref};
 use crate::archive::index::RootKind;
-use crate::archive::reader::{Archive, read_index};
 use crate::archive::columns;
+use crate::archive::reader::{Archive, read_index};
 use crate::paths::PathList;
 use crate::scan::Signature;
+use crate::store::{ETag, ObjectName};
 
 /// Another format is no state at all.
 const MAGIC: &[u8; 8] = b"xcstate1";
@@ -60,6 +61,8 @@ pub struct Note<'a> {
     pub signatures: &'a [Option<Signature>],
     /// The paths it was restored onto.
     pub paths: &'a PathList,
+    /// When the signatures were taken, in nanoseconds since 1970, if others may have written to the files since.
+    pub noted_nanos: Option<i64>,
 }
 
 /// Where the paths of each root begin, as the scanner has it.
@@ -91,7 +94,8 @@ pub fn write(directory: &Path, note: &Note<'_>) -> io::Result<()> {
     // The clock that gives files their times is that of the kernel, which is a tick behind.
     out.write_all(MAGIC)?;
     let clock = out.metadata()?;
-    let noted_nanos = clock.mtime().saturating_mul(1_000_000_000).saturating_add(clock.mtime_nsec());
+    let clock_nanos = clock.mtime().saturating_mul(1_000_000_000).saturating_add(clock.mtime_nsec());
+    let noted_nanos = note.noted_nanos.map_or(clock_nanos, |noted| noted.min(clock_nanos));
     let (index, raw_bytes) = columns::encode(&note.archive.index)?;
     let mut footer = note.archive.footer.clone();
     footer.index_hash = *blake3::hash(&index).as_bytes();
@@ -132,6 +136,23 @@ pub fn read(directory: &Path, store: &str, paths: &PathList) -> Option<State> {
             None
         }
     }
+}
+
+/// Notes that an object is damaged, so that the save of the same job may replace exactly that one.
+pub fn note_spoilt(directory: &Path, store: &str, name: &ObjectName, etag: &ETag) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    std::fs::write(spoilt_file(directory, store, name, etag), b"")
+}
+
+/// Whether an object was found to be damaged.
+pub fn is_spoilt(directory: &Path, store: &str, name: &ObjectName, etag: &ETag) -> bool {
+    spoilt_file(directory, store, name, etag).exists()
+}
+
+fn spoilt_file(directory: &Path, store: &str, name: &ObjectName, etag: &ETag) -> PathBuf {
+    let hash = blake3::hash(format!("{store}\n{name}\n{etag}").as_bytes()).to_hex();
+    directory.join(format!("{}.damaged", &hash[..32]))
 }
 
 /// Removes the state for `paths`, when what is on disk is no longer what it says.

@@ -1,13 +1,238 @@
-//! The save itself.
+//! The save itself, top to bottom:
+//!
+//! paths → scan → (what an earlier entry holds) → plan → frames → parts → one create-only object.
 
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use xcache_core::archive::footer::Ref;
+use xcache_core::archive::index::RootKind;
 use xcache_core::cli::RunContext;
+use xcache_core::delta::{Trust, compare};
+use xcache_core::entry::{Entry, Kind};
+use xcache_core::gc::protocol::{Intent, Verdict};
+use xcache_core::lookup::exists;
+use xcache_core::naming::object_name;
+use xcache_core::pack::{Job, jobs_of_members};
+use xcache_core::plan::{Plan, Reason};
 use xcache_core::report::Reporter;
+use xcache_core::scan::{Tree, scan};
+use xcache_core::state;
+use xcache_core::store::probe::{self, Features};
+use xcache_core::store::{Deletion, ErrorKind, PutMode, Store};
 
-use crate::config::Config;
-use crate::outcome::Outcome;
+use crate::config::{Config, Form};
+use crate::earlier::{self, Earlier};
+use crate::outcome::{Existed, Outcome, Saved};
+use crate::write::{Stored, What, Written, write};
+
+/// What all steps of a save share.
+pub(crate) struct Run<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) context: &'a RunContext,
+    pub(crate) reporter: &'a Reporter,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) features: Features,
+    /// Whether the store is believed when it says that we have published.
+    pub(crate) is_trusted: bool,
+}
 
 /// Saves what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
-    let _ = (config, context, reporter);
-    Ok(Outcome::NothingToSave)
+    let opened = config.store.open().await?;
+    let (store, key) = (opened.store, config.keys.primary());
+    let scope = config.scopes.write.as_ref();
+    for (inner, outer) in config.paths.overlaps() {
+        reporter.notice(format_args!("path `{}` lies inside `{}`: its files are stored twice", inner.given, outer.given));
+    }
+    let scanning = {
+        let (paths, threads) = (config.paths.clone(), config.limits.workers);
+        tokio::task::spawn_blocking(move || scan(&paths, threads))
+    };
+    let features = async {
+        if opened.needs_probe { probe::features(&*store).await } else { Ok(Features::all()) }
+    };
+    let (there, features, tree) = tokio::join!(exists(&*store, scope, key), features, scanning);
+    let tree = tree.context("cannot scan")?;
+    let there = match there {
+        // Who may not list is told "denied" for what is not there: the create-only write decides.
+        Err(error) if error.kind() == ErrorKind::Denied => None,
+        there => there?,
+    };
+    let spoilt = spoilt(config, there.as_ref());
+    if there.is_some() && spoilt.is_none() {
+        return Ok(Outcome::AlreadyExists { when: Existed::Before, sent_bytes: 0 });
+    }
+    if tree.nodes.is_empty() {
+        for root in &tree.roots {
+            reporter.notice(format_args!("nothing at path `{}`", root.given));
+        }
+        return Ok(Outcome::NothingToSave);
+    }
+    for root in tree.roots.iter().filter(|root| root.kind == RootKind::Nothing) {
+        reporter.notice(format_args!("nothing at path `{}`; it is left out", root.given));
+    }
+    let run = Run { config, context, reporter, store, features: features?, is_trusted: !opened.needs_probe };
+    if let Some(entry) = &spoilt {
+        reporter.notice(format_args!("replacing the damaged entry of key `{key}`"));
+        return run.replace(Arc::new(tree), entry).await;
+    }
+    run.save(Arc::new(tree)).await
+}
+
+/// The entry of the key, if the restore of this job found it to be damaged.
+fn spoilt(config: &Config, there: Option<&Entry>) -> Option<Entry> {
+    let entry = there?;
+    let directory = config.state_dir.as_deref()?;
+    state::is_spoilt(directory, &config.store.url(), &entry.name, &entry.meta.etag).then(|| entry.clone())
+}
+
+impl Run<'_> {
+    async fn save(&self, tree: Arc<Tree>) -> anyhow::Result<Outcome> {
+        let earlier = match self.config.form {
+            Form::Base => None,
+            Form::Smallest => earlier::find(self).await,
+        };
+        let Some(earlier) = earlier else {
+            let reason = if self.config.form == Form::Base { Reason::Asked } else { Reason::NothingKnown };
+            return self.save_base(tree, reason).await;
+        };
+        self.save_delta(tree, earlier).await
+    }
+
+    /// Stores what `earlier` does not hold, unless that is not worth it.
+    async fn save_delta(&self, tree: Arc<Tree>, earlier: Earlier) -> anyhow::Result<Outcome> {
+        let Earlier { known, signatures, roots, noted_nanos, key: built_on } = earlier;
+        let known = Arc::new(known);
+        let comparing = {
+            let (tree, known, threads) = (tree.clone(), known.clone(), self.config.limits.workers);
+            tokio::task::spawn_blocking(move || {
+                let trust = Trust { roots: &roots, signatures: &signatures, noted_nanos };
+                compare(&tree, &known, Some(&trust), threads)
+            })
+        };
+        let sid = random()?;
+        let (intent, facts) = tokio::join!(Intent::note(&*self.store, &sid, known.refs.clone()), comparing);
+        let facts = Arc::new(facts.context("cannot compare")?);
+        for refused in intent.refused() {
+            self.reporter.debug(format_args!("`{}` is not built on: {}", refused.name, refused.why));
+        }
+        let is_usable = |r: &Ref| intent.usable().contains(r);
+        let usable: Vec<bool> = known.refs.iter().map(is_usable).collect();
+        let now = self.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX);
+        let plan = earlier::plan(&known, &facts, &usable, now, self.config.rebase_after);
+        self.reporter.debug(format_args!("{} files read of {}", facts.read_files, tree.nodes.len()));
+        let keep = match plan {
+            Plan::Delta { keep } => keep,
+            Plan::Base(reason) => {
+                intent.withdraw(&*self.store).await;
+                return self.save_base(tree, reason).await;
+            }
+        };
+        let what = What::Delta { known: known.clone(), facts, keep };
+        let written = match write(self, tree.clone(), what, PutMode::Create).await {
+            Ok(written) => written,
+            Err(error) => {
+                intent.withdraw(&*self.store).await;
+                return Err(error);
+            }
+        };
+        let stored = match written {
+            Written::Stored(stored) => stored,
+            Written::Exists { sent_bytes } => {
+                intent.withdraw(&*self.store).await;
+                return Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes });
+            }
+        };
+        // A base of the same key wins over a delta, whichever came first.
+        let base_name = object_name(self.config.scopes.write.as_ref(), self.config.keys.primary(), Kind::Base)?;
+        let (base, verdict) =
+            tokio::join!(self.store.head(&base_name), intent.settle(&*self.store, &stored.archive.footer.refs));
+        if base.is_ok() {
+            self.withdraw(&stored).await?;
+            return Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes: stored.sent_bytes });
+        }
+        if let Verdict::Withdraw(_) = verdict {
+            self.withdraw(&stored).await?;
+            return self.save_base(tree, Reason::RefsGone).await;
+        }
+        Ok(self.saved(stored, Kind::Delta, Some(built_on)))
+    }
+
+    async fn save_base(&self, tree: Arc<Tree>, reason: Reason) -> anyhow::Result<Outcome> {
+        self.reporter.debug(format_args!("saving a complete entry: {reason}"));
+        let what = What::Base { jobs: base_jobs(&tree) };
+        match write(self, tree, what, PutMode::Create).await? {
+            Written::Stored(stored) => Ok(self.saved(stored, Kind::Base, None)),
+            Written::Exists { sent_bytes } => Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes }),
+        }
+    }
+
+    /// Writes a base in place of a damaged entry, and of exactly that one.
+    async fn replace(&self, tree: Arc<Tree>, spoilt: &Entry) -> anyhow::Result<Outcome> {
+        let what = What::Base { jobs: base_jobs(&tree) };
+        let mode = match spoilt.kind {
+            Kind::Base => PutMode::Replace(spoilt.meta.etag.clone()),
+            Kind::Delta => PutMode::Create,
+        };
+        match write(self, tree, what, mode).await? {
+            Written::Stored(stored) => {
+                if spoilt.kind == Kind::Delta {
+                    self.delete(&spoilt.name, &spoilt.meta.etag).await?;
+                }
+                Ok(self.saved(stored, Kind::Base, None))
+            }
+            Written::Exists { sent_bytes } => Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes }),
+        }
+    }
+
+    /// Takes a delta back that must not stay.
+    async fn withdraw(&self, stored: &Stored) -> anyhow::Result<()> {
+        self.delete(&stored.name, &stored.etag).await
+    }
+
+    async fn delete(
+        &self,
+        name: &xcache_core::store::ObjectName,
+        etag: &xcache_core::store::ETag,
+    ) -> anyhow::Result<()> {
+        let deletion = Deletion { name: name.clone(), if_match: Some(etag.clone()) };
+        for result in self.store.delete(&[deletion]).await {
+            match result {
+                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Changed) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn saved(&self, stored: Stored, kind: Kind, built_on: Option<String>) -> Outcome {
+        let footer = &stored.archive.footer;
+        // What is on disk is now this entry: another save of the job builds on it.
+        if let Some(directory) = &self.config.state_dir {
+            stored.leave_state(self, directory);
+        }
+        Outcome::Saved(Saved {
+            kind,
+            object: stored.name.clone(),
+            built_on: built_on.and_then(|key| key.parse().ok()),
+            files: stored.archive.index.file_count(),
+            tree_bytes: footer.content_bytes,
+            stored_bytes: stored.bytes,
+            sent_bytes: stored.sent_bytes,
+            skipped: stored.skipped,
+        })
+    }
+}
+
+fn base_jobs(tree: &Tree) -> Vec<Job> {
+    let nodes = 0..u32::try_from(tree.nodes.len()).unwrap_or(u32::MAX);
+    jobs_of_members(tree, nodes)
+}
+
+/// Sixteen random bytes.
+pub(crate) fn random() -> anyhow::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
+    Ok(bytes)
 }

@@ -6,6 +6,7 @@
 //! - [`header`]: the tar headers of a member;
 //! - [`index`]: the tree and where each of its chunks lies, and [`columns`]: how that is written;
 //! - [`footer`]: ids, refs, where the index lies; and the seek table;
+//! - [`writer`]: what comes after the data frames;
 //! - [`reader`]: from the tail of an object to its index.
 
 pub mod columns;
@@ -14,6 +15,7 @@ pub mod frame;
 pub mod header;
 pub mod index;
 pub mod reader;
+pub mod writer;
 
 /// Why bytes of an archive are not what they should be. All of these come from what a store handed out.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use crate::archive::footer::Ref;
 use crate::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member};
 use crate::chunk::{ChunkHash, Cutter};
 use crate::pack::{FileRecord, Packed};
-use crate::scan::{NodeKind, Signature, Tree};
+use crate::scan::{NodeKind, Signature, Skipped, Tree};
 
 /// An index, what it refers to, and what the files were.
 #[derive(Debug)]
@@ -32,6 +32,11 @@ impl<'a> Earlier<'a> {
     /// The refs that stay, and the facts about files that were not packed whole.
     pub fn new(known: &'a Known, facts: &'a Facts, keep: &'a [bool]) -> Self {
         Self { known, facts, keep }
+    }
+
+    /// What could not be compared.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.facts.skipped
     }
 }
 

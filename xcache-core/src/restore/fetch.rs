@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -15,12 +14,11 @@ use crate::transfer::download::{DownloadLimits, PartRequest, download_parts};
 
 /// Parts are filled up to this. Smaller ones cost requests and round trips, larger ones memory for each request
 /// under way.
-pub const PART_BYTES: u64 = 8 << 20;
+pub(super) const PART_BYTES: u64 = 8 << 20;
 /// Bytes nobody needs between two frames are fetched along if they are no more: less than a request costs.
 const GAP_BYTES: u64 = 128 << 10;
 
 /// Where the frames of an entry can be had.
-#[derive(Debug)]
 pub struct Frames<'a> {
     /// The store.
     pub store: Arc<dyn Store>,
@@ -32,8 +30,8 @@ pub struct Frames<'a> {
     pub tail: (Bytes, u64),
     /// Bounds of the transfer.
     pub limits: &'a DownloadLimits,
-    /// Bytes that have come so far, for progress.
-    pub progress: &'a AtomicU64,
+    /// Is told of bytes as they come.
+    pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
 /// What was fetched.
@@ -125,7 +123,7 @@ pub(super) async fn fetch(
         Ok(())
     };
     let send_far = download_parts(frames.store.clone(), requests, frames.limits, |part, piece, bytes: Bytes| {
-        frames.progress.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        (frames.progress)(bytes.len() as u64);
         let frame = parts[part].pieces[piece].1;
         let sender = sender.clone();
         async move {

@@ -20,6 +20,7 @@ mod write;
 
 use std::path::PathBuf;
 
+pub use fetch::Frames;
 pub use plain::{PlainSource, restore_plain};
 pub use roots::Roots;
 pub use run::{Plan, restore};

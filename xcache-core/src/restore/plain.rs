@@ -7,7 +7,6 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf as _, Bytes};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -35,7 +34,6 @@ const PARTS_AHEAD: usize = 4;
 const BLOCK_BYTES: usize = 1 << 20;
 
 /// The object to be restored.
-#[derive(Debug)]
 pub struct PlainSource<'a> {
     /// The store.
     pub store: Arc<dyn Store>,
@@ -47,8 +45,8 @@ pub struct PlainSource<'a> {
     pub size: u64,
     /// Bounds of the transfer.
     pub limits: &'a DownloadLimits,
-    /// Bytes that have come so far, for progress.
-    pub progress: &'a AtomicU64,
+    /// Is told of bytes as they come.
+    pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
 /// Restores a `.tar.zst` without an index onto the one root of `paths`. Blocks.
@@ -145,7 +143,7 @@ async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Er
                 async {}
             })
             .await?;
-            source.progress.fetch_add(part.len() as u64, Ordering::Relaxed);
+            (source.progress)(part.len() as u64);
             Ok::<_, Error>(part)
         }
     }));
@@ -342,7 +340,7 @@ impl Extractor<'_> {
         let (at, name) = (self.walker.enter(parent(path)), file_name(path));
         let full = self.base.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path));
         let mut damaged = None;
-        let mut run = || -> io::Result<(u64, bool)> {
+        let run = || -> io::Result<(u64, bool)> {
             let at = at?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let open = rustix::fs::openat(at, &self.temporary[..], flags, Mode::RUSR | Mode::WUSR)?;

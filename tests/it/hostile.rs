@@ -1,0 +1,262 @@
+//! P5 and P6: whatever an object holds, nothing is written outside the asked-for path, nothing half-written stays, and
+//! the build goes on.
+
+use std::fs;
+use std::path::Path;
+
+use tar::{Builder, EntryType, Header};
+use xcache_tests::job::{Job, Outcome};
+use xcache_tests::place::Place;
+use xcache_tests::tree::{self, Snapshot};
+
+use crate::{RESTORE, saved};
+
+/// More than a restore needs (threads reserve stacks), less than a hostile length asks for.
+const MEMORY_KIB: u32 = 4 << 20;
+
+type Archive = Builder<Vec<u8>>;
+
+fn member(archive: &mut Archive, kind: EntryType, name: &[u8], link: &[u8], content: &[u8]) {
+    let mut header = Header::new_ustar();
+    // The setters refuse what we want to write.
+    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+    header.as_old_mut().linkname[..link.len()].copy_from_slice(link);
+    header.set_entry_type(kind);
+    header.set_mode(0o755);
+    header.set_mtime(1_000_000_000);
+    header.set_uid(0);
+    header.set_gid(0);
+    if matches!(kind, EntryType::Char | EntryType::Block) {
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(3).unwrap();
+    }
+    header.set_size(content.len().try_into().unwrap());
+    header.set_cksum();
+    archive.append(&header, content).unwrap();
+}
+
+fn file(archive: &mut Archive, name: &str, content: &str) {
+    member(archive, EntryType::Regular, name.as_bytes(), b"", content.as_bytes());
+}
+
+fn link(archive: &mut Archive, kind: EntryType, name: &str, target: &str) {
+    member(archive, kind, name.as_bytes(), target.as_bytes(), b"");
+}
+
+/// Restores `object` beside a tree that it must not touch. Some of that tree is in reach of the links of the archives.
+#[track_caller]
+fn attack(object: &[u8], check: impl FnOnce(&Outcome, &Path)) {
+    let (job, place) = (Job::new(), Place::local());
+    let target = job.dir("target");
+    let outside = job.dir("outside");
+    fs::write(outside.join("file"), "precious").unwrap();
+    let before = Snapshot::of(&outside);
+    place.put("key-base.tar.zst", object);
+    let script = format!("ulimit -v {MEMORY_KIB}; exec \"$0\" \"$@\"");
+    let restore = job.command("sh").args(["-c", &script, RESTORE]).store(&place).args(["--key", "key", "--json"]);
+    let outcome = restore.arg(&target).run();
+    for sign in ["panicked", "overflow", "memory allocation"] {
+        assert!(!outcome.stderr.contains(sign), "{}", outcome.stderr);
+    }
+    let outcome = outcome.ok();
+    assert_eq!(before.differences(&Snapshot::of(&outside), &[]), Vec::<String>::new());
+    let names: Vec<_> = fs::read_dir(job.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "something new beside the target: {names:?}");
+    check(&outcome, &target);
+}
+
+/// The archive is refused as a whole: a miss with a warning, and nothing in the target.
+#[track_caller]
+fn refused(make: impl FnOnce(&mut Archive)) {
+    attack(&archive(make), assert_clean_miss);
+}
+
+/// The archive may be restored, without the hostile members or in a harmless way.
+#[track_caller]
+fn contained(make: impl FnOnce(&mut Archive)) {
+    attack(&archive(make), |outcome, target| {
+        if outcome.json()["outcome"] == "miss" {
+            assert_clean_miss(outcome, target);
+        }
+    });
+}
+
+fn archive(make: impl FnOnce(&mut Archive)) -> Vec<u8> {
+    let mut archive = Builder::new(Vec::new());
+    file(&mut archive, "./harmless", "harmless");
+    make(&mut archive);
+    zstd::encode_all(archive.into_inner().unwrap().as_slice(), 3).unwrap()
+}
+
+#[track_caller]
+fn assert_clean_miss(outcome: &Outcome, target: &Path) {
+    assert_eq!(outcome.json()["outcome"], "miss", "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("warning: "), "{}", outcome.stderr);
+    let left: Vec<_> = fs::read_dir(target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+#[test]
+fn absolute_names_are_refused() {
+    refused(|archive| file(archive, "/tmp/xcache-hostile-absolute", "x"));
+    assert!(!Path::new("/tmp/xcache-hostile-absolute").exists());
+}
+
+#[test]
+fn names_that_lead_up_are_refused() {
+    for name in ["../outside/new", "./../outside/file", "a/../../outside/file", ".."] {
+        refused(|archive| file(archive, name, "x"));
+    }
+}
+
+#[test]
+fn members_through_a_symlink_of_the_archive_are_refused() {
+    refused(|archive| {
+        link(archive, EntryType::Symlink, "./link", "../outside");
+        file(archive, "./link/new", "x");
+    });
+    refused(|archive| {
+        link(archive, EntryType::Symlink, "./a", ".");
+        link(archive, EntryType::Symlink, "./a/b", "../outside");
+        file(archive, "./a/b/file", "x");
+    });
+}
+
+#[test]
+fn a_file_never_goes_through_a_symlink_of_its_own_name() {
+    contained(|archive| {
+        link(archive, EntryType::Symlink, "./link", "../outside/file");
+        file(archive, "./link", "x");
+    });
+    contained(|archive| {
+        link(archive, EntryType::Symlink, "./link", "../outside");
+        member(archive, EntryType::Directory, b"./link/", b"", b"");
+    });
+}
+
+#[test]
+fn hard_links_to_the_outside_are_refused() {
+    for target in ["../outside/file", "/etc/passwd", "./../outside/file", "no such member"] {
+        refused(|archive| link(archive, EntryType::Link, "./link", target));
+    }
+    refused(|archive| {
+        link(archive, EntryType::Symlink, "./link", "../outside");
+        link(archive, EntryType::Link, "./hard", "./link/file");
+    });
+}
+
+#[test]
+fn devices_are_never_made() {
+    for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo] {
+        let object = archive(|archive| member(archive, kind, b"./device", b"", b""));
+        attack(&object, |_, target| assert!(target.join("device").symlink_metadata().is_err()));
+    }
+}
+
+#[test]
+fn duplicate_names_and_case_twins_are_harmless() {
+    contained(|archive| {
+        file(archive, "./twice", "one");
+        file(archive, "./twice", "two");
+    });
+    contained(|archive| {
+        file(archive, "./Name", "one");
+        file(archive, "./name", "two");
+    });
+}
+
+#[test]
+fn names_under_a_file_are_refused() {
+    refused(|archive| {
+        file(archive, "./file", "x");
+        file(archive, "./file/below", "x");
+    });
+}
+
+#[test]
+fn what_is_no_archive_is_refused() {
+    attack(b"", assert_clean_miss);
+    attack(b"not zstd at all", assert_clean_miss);
+    attack(&zstd::encode_all(b"zstd, but not tar".as_slice(), 3).unwrap(), assert_clean_miss);
+    attack(&zstd::encode_all([7; 5_000].as_slice(), 3).unwrap(), assert_clean_miss);
+}
+
+#[test]
+fn huge_lengths_do_not_allocate() {
+    // An extended header of 8 GiB, all zeros once decompressed; its content is cut off after 64 MiB.
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::XHeader);
+    header.set_size(8 << 30);
+    header.set_cksum();
+    let mut bomb = header.as_bytes().to_vec();
+    bomb.resize(64 << 20, 0);
+    attack(&zstd::encode_all(bomb.as_slice(), 1).unwrap(), assert_clean_miss);
+    // A frame that wants a window of 1 TiB: magic number, descriptor, window, and a raw block of one byte.
+    attack(&[0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xF0, 0x09, 0x00, 0x00, b'x'], assert_clean_miss);
+    // A file that says it is larger than any disk.
+    refused(|archive| {
+        let mut header = Header::new_gnu();
+        header.set_path("./huge").unwrap();
+        header.set_size(1 << 60);
+        header.set_cksum();
+        archive.get_mut().extend_from_slice(header.as_bytes());
+    });
+}
+
+/// A real object, and the tree in it.
+fn real_object(job: &Job) -> Vec<u8> {
+    let (place, source) = (Place::local(), job.dir("source"));
+    tree::random(&source, 21, 60);
+    saved(job, &place, "key", &source);
+    place.get("key-base.tar.zst").unwrap()
+}
+
+/// A damaged object either restores exactly (the damage does not matter) or not at all.
+#[track_caller]
+fn exact_or_nothing(source: &Path, object: &[u8], what: &str) {
+    attack(object, |outcome, target| {
+        eprintln!("{what}: {}", outcome.json()["outcome"]);
+        if outcome.json()["outcome"] == "miss" {
+            assert_clean_miss(outcome, target);
+        } else {
+            tree::assert_same_tree(source, target, &[]);
+        }
+    });
+}
+
+#[test]
+fn truncated_objects_restore_exactly_or_not_at_all() {
+    let job = Job::new();
+    let object = real_object(&job);
+    let end = object.len();
+    let lengths =
+        [1, 3, 4, 18, end / 4, end / 2, end * 3 / 4, end - 2_000, end - 500, end - 60, end - 17, end - 9, end - 1];
+    for length in lengths {
+        exact_or_nothing(&job.path("source"), &object[..length], &format!("{length} of {end} bytes"));
+    }
+}
+
+#[test]
+fn objects_with_a_flipped_bit_restore_exactly_or_not_at_all() {
+    let job = Job::new();
+    let object = real_object(&job);
+    let end = object.len();
+    // Everywhere in the frames, and densely over index, footer and seek table.
+    let places = (0..end).step_by(end / 24 + 1).chain((end - 2_000..end).step_by(71)).chain(end - 12..end);
+    for place in places {
+        let mut damaged = object.clone();
+        damaged[place] ^= 0x10;
+        exact_or_nothing(&job.path("source"), &damaged, &format!("bit in byte {place} of {end}"));
+    }
+}
+
+#[test]
+fn swapped_and_doubled_pieces_restore_exactly_or_not_at_all() {
+    let job = Job::new();
+    let object = real_object(&job);
+    let (left, right) = object.split_at(object.len() / 2);
+    exact_or_nothing(&job.path("source"), &[right, left].concat(), "halves swapped");
+    exact_or_nothing(&job.path("source"), &[&object[..], &object[..]].concat(), "object twice");
+    exact_or_nothing(&job.path("source"), &[&object[..], &[0; 512]].concat(), "zeros at the end");
+    exact_or_nothing(&job.path("source"), &[&[0; 512], &object[..]].concat(), "zeros at the start");
+}

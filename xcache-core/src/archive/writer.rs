@@ -1,0 +1,146 @@
+//! What comes after the data frames of an archive: index frame, footer frame, seek table.
+
+use super::footer::{ArchiveId, Footer, INDEX_FRAME, Ref, Seek, encode_end};
+use super::frame::skippable;
+use super::index::Index;
+use super::{columns, reader::Archive};
+use crate::entry::Kind;
+
+/// What an archive says about itself.
+#[derive(Clone, Debug)]
+pub struct Title {
+    /// Random.
+    pub archive_id: ArchiveId,
+    /// Complete or not.
+    pub kind: Kind,
+    /// The key it is saved under.
+    pub key: String,
+    /// When it is written, in nanoseconds since 1970.
+    pub created_nanos: i64,
+}
+
+/// The end of the archive whose data frames are `frames`, and the archive as a reader would see it.
+pub fn finish(title: Title, index: Index, refs: Vec<Ref>, mut frames: Vec<Seek>) -> std::io::Result<(Vec<u8>, Archive)> {
+    let (stored, index_raw_bytes) = columns::encode(&index)?;
+    let data_bytes: u64 = frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum();
+    let Title { archive_id, kind, key, created_nanos } = title;
+    let footer = Footer {
+        archive_id,
+        kind,
+        key,
+        created_nanos,
+        refs,
+        members: index.members.len() as u64,
+        content_bytes: index.content_bytes(),
+        index_offset: data_bytes,
+        index_bytes: stored.len() as u64,
+        index_raw_bytes,
+        index_hash: *blake3::hash(&stored).as_bytes(),
+    };
+    let mut end = skippable(INDEX_FRAME, &stored);
+    frames.push(Seek { stored_bytes: u32::try_from(end.len()).map_err(std::io::Error::other)?, raw_bytes: 0 });
+    end.extend_from_slice(&encode_end(&footer, &frames)?);
+    Ok((end, Archive { footer, index }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::index::{Chunk, Content, Extent, File, Frame, IndexRoot, Member, Metadata, RootKind};
+    use super::super::reader::{Tail, read_tail};
+    use super::*;
+    use crate::chunk::{ChunkHash, Cutter};
+
+    fn member(path: &str, content: Content) -> Member {
+        let meta = Metadata { mode: 0o644, mtime_seconds: -5, mtime_nanos: 7, uid: 1, gid: 2 };
+        let xattrs = if path == "a/f" { vec![(b"user.x"[..].into(), b"\0v"[..].into())] } else { Vec::new() };
+        Member { path: path.as_bytes().into(), meta, xattrs, content }
+    }
+
+    fn sample() -> (Index, Vec<Ref>) {
+        let chunk = |n: u8, frame, offset| Chunk { hash: ChunkHash::of(&[n]), length: 100, frame, offset };
+        let extents = Some([Extent { offset: 4096, length: 100 }].into());
+        let members = vec![
+            member("", Content::Directory),
+            member("a", Content::Directory),
+            member("a/f", Content::File(File { size: 200, chunks: 0..2, extents: None })),
+            member("a/l", Content::Symlink(b"/nowhere"[..].into())),
+            member("b", Content::HardLink(2)),
+            member("s", Content::File(File { size: 1 << 30, chunks: 2..3, extents })),
+            member("one", Content::File(File { size: 0, chunks: 3..3, extents: None })),
+        ];
+        let roots = vec![
+            IndexRoot { given: "~/x".into(), kind: RootKind::Directory, members: 6 },
+            IndexRoot { given: "y".into(), kind: RootKind::File, members: 1 },
+            IndexRoot { given: "z".into(), kind: RootKind::Nothing, members: 0 },
+        ];
+        let frame = |source, offset| Frame { source, offset, stored_bytes: 10, raw_bytes: 1000 };
+        let index = Index {
+            writer: "test".into(),
+            cutter: Cutter::FORMAT_1,
+            roots,
+            frames: vec![frame(0, 0), frame(0, 10), frame(1, 50)],
+            members,
+            chunks: vec![chunk(1, 1, 512), chunk(2, 2, 7), chunk(3, 0, 0)],
+        };
+        let archive_id = ArchiveId([3; 16]);
+        let r = Ref { name: "k-base.tar.zst".into(), etag: "e".into(), size: 90, data_bytes: 60, archive_id, created_nanos: 1 };
+        (index, vec![r])
+    }
+
+    fn archive() -> (Vec<u8>, Archive) {
+        let (index, refs) = sample();
+        let title = Title { archive_id: ArchiveId([9; 16]), kind: Kind::Delta, key: "k".into(), created_nanos: 5 };
+        let seek = Seek { stored_bytes: 10, raw_bytes: 1000 };
+        let (end, archive) = finish(title, index, refs, vec![seek; 2]).unwrap();
+        ([vec![0; 20], end].concat(), archive)
+    }
+
+    #[test]
+    fn a_tail_that_is_long_enough_gives_the_archive_back() {
+        let (bytes, archive) = archive();
+        let size = bytes.len() as u64;
+        let needed = bytes.len() - 20;
+        for length in [needed, needed + 1, bytes.len()] {
+            let Tail::Archive(read) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else { panic!("{length}") };
+            assert_eq!(*read, archive);
+        }
+    }
+
+    #[test]
+    fn a_tail_that_is_too_short_says_how_much_is_needed() {
+        let (bytes, _) = archive();
+        let size = bytes.len() as u64;
+        for length in 41..bytes.len() - 20 {
+            let Tail::NeedsMore(wanted) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else { panic!("{length}") };
+            assert!(wanted > length as u64 && wanted <= size, "{length}: {wanted}");
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_goes_unnoticed() {
+        let (bytes, archive) = archive();
+        let size = bytes.len() as u64;
+        for bit in 20 * 8..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            match read_tail(&bad, size) {
+                Ok(Tail::Archive(read)) => assert_eq!(*read, archive, "bit {bit}"),
+                Ok(Tail::NeedsMore(_) | Tail::Plain) => panic!("bit {bit} makes another archive of it"),
+                Err(_) => {}
+            }
+        }
+        for length in 21..bytes.len() {
+            let cut = &bytes[..length];
+            if let Ok(Tail::Archive(_)) = read_tail(cut, length as u64) {
+                panic!("cut at {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_any_kind_are_an_error_or_plain() {
+        for length in [0, 1, 8, 9, 100] {
+            assert!(matches!(read_tail(&vec![0x5a; length], length as u64), Ok(Tail::Plain)));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Writing one entry: frames leave for the store while later ones are still being made.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use xcache_core::archive::footer::{ArchiveId, Ref};
+use xcache_core::archive::reader::Archive;
+use xcache_core::archive::writer::{Title, finish};
+use xcache_core::cli;
+use xcache_core::delta::{self, Assembled, Facts, Known, assemble, select};
+use xcache_core::entry::Kind;
+use xcache_core::naming::object_name;
+use xcache_core::pack::{Job, Packed, Settings, jobs_of_members, pack};
+use xcache_core::scan::{Signature, Skipped, Tree};
+use xcache_core::state;
+use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
+use xcache_core::tail::{self, TAIL_BYTES, own_ref};
+use xcache_core::transfer::upload::{Confirm, Piece, Published, UploadLimits, publish};
+
+use crate::save::{Run, random};
+
+/// Parts of an upload have this size, unless the archive would need more than 10,000 of them.
+const PART_BYTES: u64 = 8 << 20;
+/// Fewer than the limit of S3, as the compressed size is only guessed.
+const PART_COUNT: u64 = 9_000;
+/// Pieces waiting between the workers and the transfer.
+const QUEUE: usize = 4;
+/// How many files that were left out are named.
+const NAMED: usize = 10;
+
+/// What to write.
+pub(crate) enum What {
+    /// Everything.
+    Base { jobs: Vec<Job> },
+    /// What is not in the refs that stay.
+    Delta { known: Arc<Known>, facts: Arc<Facts>, keep: Vec<bool> },
+}
+
+/// How writing an entry ended.
+pub(crate) enum Written {
+    /// It is published.
+    Stored(Stored),
+    /// Another one was published first.
+    Exists { sent_bytes: u64 },
+}
+
+/// A published entry.
+pub(crate) struct Stored {
+    pub(crate) name: ObjectName,
+    pub(crate) etag: ETag,
+    pub(crate) bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) archive: Archive,
+    pub(crate) skipped: u64,
+    signatures: Vec<Option<Signature>>,
+}
+
+/// What came out of packing.
+struct Made {
+    archive: Archive,
+    signatures: Vec<Option<Signature>>,
+    skipped: Vec<Skipped>,
+}
+
+/// Packs and publishes.
+pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutMode) -> anyhow::Result<Written> {
+    let kind = match what {
+        What::Base { .. } => Kind::Base,
+        What::Delta { .. } => Kind::Delta,
+    };
+    let key = run.config.keys.primary();
+    let name = object_name(run.config.scopes.write.as_ref(), key, kind)
+        .with_context(|| format!("key `{key}` cannot be stored"))?;
+    let archive_id = ArchiveId(random()?);
+    let title = Title {
+        archive_id,
+        kind,
+        key: key.to_string(),
+        created_nanos: run.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX),
+    };
+    let part_bytes = PART_BYTES.max((tree.file_bytes() / PART_COUNT).next_multiple_of(1 << 20));
+    let limits = UploadLimits {
+        part_bytes: usize::try_from(part_bytes)?,
+        in_flight: run.config.limits.concurrency,
+        confirm: if run.is_trusted { Confirm::Trust } else { Confirm::Head },
+    };
+    let mode = match mode {
+        PutMode::Create if !run.features.create_only_put => {
+            // Said once by the probe: here it can only be looked before, not decided with the write.
+            if run.store.head(&name).await.is_ok() {
+                return Ok(Written::Exists { sent_bytes: 0 });
+            }
+            PutMode::Overwrite
+        }
+        mode => mode,
+    };
+
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let settings = Settings { level: run.config.level, workers: run.config.limits.workers };
+    let making = tokio::task::spawn_blocking(move || make(&tree, what, title, settings, &sender));
+    let sent = Arc::new(AtomicU64::new(0));
+    let tags = run.config.tags.tags(kind);
+    let publishing = publish(&*run.store, &name, &tags, mode, receiver, &limits, sent.clone());
+    let (published, made) = tokio::select! {
+        both = async { tokio::join!(publishing, making) } => both,
+        () = show(run, &sent) => unreachable!("progress is shown until the end"),
+        interrupted = cli::interrupted() => return Err(interrupted.into()),
+    };
+    let sent_bytes = sent.load(Ordering::Relaxed);
+    let made = made.context("cannot pack")?;
+    let published = match published {
+        Ok(published) => published,
+        Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed) => {
+            match is_ours(run, &name, archive_id).await {
+                Some(published) => published,
+                None => return Ok(Written::Exists { sent_bytes }),
+            }
+        }
+        // A store error of its own, or the sender was dropped because packing failed: that is then the cause.
+        Err(error) => return Err(made.err().filter(|e| e.kind() != std::io::ErrorKind::BrokenPipe).map_or(error.into(), anyhow::Error::from)),
+    };
+    let Made { archive, signatures, skipped } = made?;
+    if published.tags_dropped {
+        run.reporter.notice("the store or the role takes no tags: clean-up will group this entry by its key");
+    }
+    tell_skipped(run, &skipped);
+    let skipped = skipped.len() as u64;
+    let Published { etag, bytes, .. } = published;
+    Ok(Written::Stored(Stored { name, etag, bytes, sent_bytes, archive, skipped, signatures }))
+}
+
+/// Everything that happens on plain threads: pack, put the index together, end the archive.
+fn make(
+    tree: &Tree,
+    what: What,
+    title: Title,
+    settings: Settings,
+    sender: &mpsc::Sender<Piece>,
+) -> std::io::Result<Made> {
+    let mut send = |bytes: Bytes| {
+        sender.blocking_send(Piece::Data(bytes)).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
+    };
+    let mut packed = Packed::default();
+    let (jobs, earlier) = match &what {
+        What::Base { .. } => (None, None),
+        What::Delta { known, facts, keep } => {
+            let selection = select(tree, known, facts, keep);
+            (Some(selection.jobs), Some(delta::Earlier::new(known, facts, keep)))
+        }
+    };
+    let jobs = match what {
+        What::Base { jobs } => jobs,
+        What::Delta { .. } => jobs.unwrap_or_default(),
+    };
+    pack(tree, jobs, settings, &mut packed, &mut send)?;
+    let writer = concat!("xcache ", env!("CARGO_PKG_VERSION"));
+    let mut again = std::mem::take(&mut packed.stale);
+    let assembled = loop {
+        if !again.is_empty() {
+            // Changed between comparing and packing: whole, as they are now.
+            pack(tree, jobs_of_members(tree, again), settings, &mut packed, &mut send)?;
+        }
+        match assemble(tree, &packed, earlier.as_ref(), writer) {
+            Ok(assembled) => break assembled,
+            // Their chunks were to come from a file that has changed. Each file gets here at most once.
+            Err(unresolved) => again = unresolved,
+        }
+    };
+    pack(tree, vec![Job::End], settings, &mut packed, &mut send)?;
+    let Assembled { index, refs, signatures } = assembled;
+    let (end, archive) = finish(title, index, refs, packed.seeks())?;
+    send(end.into())?;
+    let broken = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    sender.blocking_send(Piece::Finish).map_err(broken)?;
+    let mut skipped = tree.skipped.clone();
+    if let Some(earlier) = earlier {
+        skipped.extend(earlier.skipped().iter().cloned());
+    }
+    skipped.append(&mut packed.skipped);
+    Ok(Made { archive, signatures, skipped })
+}
+
+/// Whether the object that is there is the one we have just sent: the answer to our first try may have been lost.
+async fn is_ours(run: &Run<'_>, name: &ObjectName, archive_id: ArchiveId) -> Option<Published> {
+    let tail = tail::fetch(&*run.store, name, TAIL_BYTES, None).await.ok()?;
+    let meta = &tail.meta;
+    (tail::archive_id(&tail)? == archive_id)
+        .then(|| Published { etag: meta.etag.clone(), bytes: meta.size, parts: 1, tags_dropped: false })
+}
+
+/// Shows how far the upload is, for ever.
+async fn show(run: &Run<'_>, sent: &AtomicU64) {
+    let progress = run.reporter.progress("saving", None);
+    let mut shown = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = sent.load(Ordering::Relaxed);
+        progress.add(now - shown);
+        shown = now;
+    }
+}
+
+fn tell_skipped(run: &Run<'_>, skipped: &[Skipped]) {
+    for Skipped { path, reason } in skipped.iter().take(NAMED) {
+        run.reporter.notice(format_args!("`{}` {reason}", path.display()));
+    }
+    if skipped.len() > NAMED {
+        run.reporter.notice(format_args!("and {} more like these", skipped.len() - NAMED));
+    }
+}
+
+impl Stored {
+    /// Notes what is on disk for another save of the same job. Trouble costs time only.
+    pub(crate) fn leave_state(&self, run: &Run<'_>, directory: &Path) {
+        let own: Ref = own_ref(&self.name, &self.etag, self.bytes, &self.archive);
+        let note = state::Note {
+            store: &run.config.store.url(),
+            archive: &self.archive,
+            own: &own,
+            signatures: &self.signatures,
+            paths: &run.config.paths,
+            // Others may have written to the files since the run began.
+            noted_nanos: run.context.now.timestamp_nanos_opt(),
+        };
+        if let Err(error) = state::write(directory, &note) {
+            tracing::debug!(%error, "no state left");
+        }
+    }
+}
