@@ -2,6 +2,11 @@
 
 #![cfg(test)]
 
+use std::path::Path;
+
+use xcache_tests::job::{Invocation, Job};
+use xcache_tests::place::Place;
+
 mod command_line;
 mod conformance;
 mod fidelity;
@@ -12,3 +17,30 @@ mod model;
 mod restore_cases;
 mod save_cases;
 mod support;
+
+const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
+const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");
+
+/// `xcache-save` in `job`, with its store and key.
+fn save(job: &Job, place: &Place, key: &str) -> Invocation {
+    job.command(SAVE).store(place).args(["--key", key])
+}
+
+/// `xcache-restore` in `job`, with its store and key.
+fn restore(job: &Job, place: &Place, key: &str) -> Invocation {
+    job.command(RESTORE).store(place).args(["--key", key])
+}
+
+/// Saves `source` under `key`, which must work.
+#[track_caller]
+fn saved(job: &Job, place: &Place, key: &str, source: &Path) {
+    let outcome = save(job, place, key).arg("--json").arg(source).run().ok();
+    assert_eq!(outcome.json()["outcome"], "saved", "{}", outcome.stderr);
+}
+
+/// Restores `key` into `target`, which must be an exact hit.
+#[track_caller]
+fn restored(job: &Job, place: &Place, key: &str, target: &Path) {
+    let outcome = restore(job, place, key).arg("--json").arg(target).run().ok();
+    assert_eq!(outcome.json()["outcome"], "exact", "{}", outcome.stderr);
+}
