@@ -7,9 +7,11 @@ use std::path::Path;
 use xcache_tests::job::{Invocation, Job};
 use xcache_tests::place::Place;
 
+mod conformance;
 mod fidelity;
 mod hostile;
 mod interop;
+mod model;
 mod restore_cases;
 mod save_cases;
 mod support;

@@ -202,7 +202,8 @@ fn chunks(c: &Columns) -> Option<Vec<Chunk>> {
 fn members(c: &Columns) -> Option<Vec<Member>> {
     let count = c.kind.len();
     let (nanos, rest) = c.mtime_nanos.as_chunks::<4>();
-    let lengths = [c.path_shared.len(), c.path_rest.len(), c.mode.len(), c.mtime_seconds.len(), c.uid.len(), c.gid.len()];
+    let lengths =
+        [c.path_shared.len(), c.path_rest.len(), c.mode.len(), c.mtime_seconds.len(), c.uid.len(), c.gid.len()];
     if lengths != [count; 6] || nanos.len() != count || !rest.is_empty() {
         return None;
     }
@@ -250,7 +251,8 @@ fn members(c: &Columns) -> Option<Vec<Member>> {
         };
         members.push(Member { path: path.as_slice().into(), meta, xattrs: attributes, content });
     }
-    let all_used = sparse.next().is_none() && xattrs.next().is_none() && path_bytes.is_empty() && target_bytes.is_empty();
+    let all_used =
+        sparse.next().is_none() && xattrs.next().is_none() && path_bytes.is_empty() && target_bytes.is_empty();
     all_used.then_some(members)
 }
 

@@ -211,7 +211,11 @@ pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
         return Err(Error::damaged("footer", "the index does not lie where it should"));
     }
     if footer.refs.len() > MAX_REFS {
-        return Err(Error::Limit { what: "the number of refs", found: footer.refs.len() as u64, limit: MAX_REFS as u64 });
+        return Err(Error::Limit {
+            what: "the number of refs",
+            found: footer.refs.len() as u64,
+            limit: MAX_REFS as u64,
+        });
     }
     Ok(End::Ours { footer: Box::new(footer), end_bytes })
 }

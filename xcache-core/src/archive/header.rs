@@ -79,10 +79,9 @@ pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[(Box<[u
             pax.number("size", size);
         }
     }
-    for (number, name, set) in [
-        (meta.uid, "uid", tar::Header::set_uid as fn(&mut tar::Header, u64)),
-        (meta.gid, "gid", tar::Header::set_gid),
-    ] {
+    for (number, name, set) in
+        [(meta.uid, "uid", tar::Header::set_uid as fn(&mut tar::Header, u64)), (meta.gid, "gid", tar::Header::set_gid)]
+    {
         match octal(number.into(), 7) {
             true => set(&mut header, number.into()),
             false => {
@@ -242,7 +241,10 @@ mod tests {
         let mut entry = entries.next().unwrap().unwrap();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
-        if entry.header().entry_type() == tar::EntryType::Regular && !data.is_empty() && entry.size() == data.len() as u64 {
+        if entry.header().entry_type() == tar::EntryType::Regular
+            && !data.is_empty()
+            && entry.size() == data.len() as u64
+        {
             assert_eq!(content, data);
         }
         let path = entry.path_bytes().to_vec();
@@ -294,7 +296,8 @@ mod tests {
     #[test]
     fn a_sparse_member_names_its_extents() {
         let extents = [Extent { offset: 4096, length: 512 }];
-        let (_, pax) = read_back(b"./s", &Metadata::default(), Entry::Sparse { size: 1 << 20, extents: &extents }, &[1; 512]);
+        let (_, pax) =
+            read_back(b"./s", &Metadata::default(), Entry::Sparse { size: 1 << 20, extents: &extents }, &[1; 512]);
         assert!(pax.contains(&("GNU.sparse.realsize".into(), b"1048576".to_vec())));
         assert!(sparse_map(1 << 20, &extents).starts_with(b"2\n4096\n512\n1048576\n0\n"));
     }

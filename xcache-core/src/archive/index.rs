@@ -318,7 +318,8 @@ impl Index {
             if member.meta.mtime_nanos >= 1_000_000_000 || member.meta.mode > 0o7777 {
                 return bad("has an impossible mode or time");
             }
-            let is_user = |name: &[u8]| name.starts_with(b"user.") && name.len() <= MAX_NAME_BYTES && !name.contains(&0);
+            let is_user =
+                |name: &[u8]| name.starts_with(b"user.") && name.len() <= MAX_NAME_BYTES && !name.contains(&0);
             if member.xattrs.iter().any(|(name, value)| !is_user(name) || value.len() > MAX_XATTR_BYTES) {
                 return bad("has an extended attribute that is not to be restored");
             }

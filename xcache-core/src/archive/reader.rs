@@ -57,4 +57,3 @@ pub fn read_index(footer: &Footer, stored: &[u8]) -> Result<Index> {
     }
     Ok(index)
 }
-

@@ -1,1 +1,22 @@
-//! To be written.
+//! Deleting what nobody needs, while everybody goes on saving: `docs/protocols.md`, "gc".
+//!
+//! - [`document`]: what the notes of savers and the marks of gc look like;
+//! - [`protocol`]: the saver's half of the protocol;
+//! - [`inventory`], [`policy`], [`plan`]: what is there, what is wanted, what follows — pure;
+//! - [`pass`], [`survey`], [`sweep`]: reading the store and deleting, in the order that is safe;
+//! - [`run`]: prune and remove, from beginning to end.
+
+pub mod document;
+pub mod protocol;
+pub mod family;
+pub mod inventory;
+pub mod policy;
+pub mod plan;
+pub mod error;
+pub mod pass;
+mod survey;
+pub mod sweep;
+pub mod run;
+
+pub use error::{Error, Result};
+pub use run::{Mode, prune, remove};

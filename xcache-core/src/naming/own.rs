@@ -23,9 +23,12 @@ pub fn store_features_name() -> ObjectName {
     own(".xcache/store".to_owned())
 }
 
-/// Keeps gc single on a store without conditional deletion.
-pub fn lease_name() -> ObjectName {
-    own(".xcache/lease".to_owned())
+/// Where every run of gc has its mark: the store's clock, and a lease on a store without conditional deletion.
+pub const PASSES_PREFIX: &str = ".xcache/gc/";
+
+/// The mark of the gc run `sid`.
+pub fn pass_name(sid: &[u8; 16]) -> ObjectName {
+    own(PASSES_PREFIX.to_owned() + &hex(sid))
 }
 
 /// The inverse of [`intent_name`].
@@ -89,6 +92,6 @@ mod tests {
         }
         assert_eq!(parse_condemned(&intent_name(&[7; 16])), None);
         assert_eq!(crate::naming::parse(&store_features_name()), None);
-        assert_eq!(crate::naming::parse(&lease_name()), None);
+        assert_eq!(crate::naming::parse(&pass_name(&[7; 16])), None);
     }
 }

@@ -103,20 +103,24 @@ impl Draft {
     fn place(&self, root: &Path, path: &ObjectPath, mode: &PutMode) -> Result<Option<ETag>, Refused> {
         let mut attempt = 1;
         loop {
-            let chain = open_chain(root, &path.directories, Missing::Create)?;
-            let parent = &chain[chain.len() - 1];
-            let placed = match mode {
-                PutMode::Create => self.create_only(root, parent, &path.file).map(|()| None),
-                PutMode::Overwrite => self.replace(root, parent, &path.file, None),
-                PutMode::Replace(etag) => self.replace(root, parent, &path.file, Some(etag)),
-            };
+            let placed = self.place_once(root, path, mode);
             match placed {
                 Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound && attempt < DIRECTORY_ATTEMPTS => {
-                    // The parent was removed as empty between opening and linking.
+                    // A directory was removed as empty between being made and being used.
                     attempt += 1;
                 }
                 other => return other,
             }
+        }
+    }
+
+    fn place_once(&self, root: &Path, path: &ObjectPath, mode: &PutMode) -> Result<Option<ETag>, Refused> {
+        let chain = open_chain(root, &path.directories, Missing::Create)?;
+        let parent = &chain[chain.len() - 1];
+        match mode {
+            PutMode::Create => self.create_only(root, parent, &path.file).map(|()| None),
+            PutMode::Overwrite => self.replace(root, parent, &path.file, None),
+            PutMode::Replace(etag) => self.replace(root, parent, &path.file, Some(etag)),
         }
     }
 

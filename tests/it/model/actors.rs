@@ -1,0 +1,161 @@
+//! Who uses the store: each actor is a program of the product's own functions.
+
+use std::sync::{Arc, Mutex};
+
+use chrono::TimeDelta;
+use xcache_core::archive::footer::{ArchiveId, Footer, Ref};
+use xcache_core::entry::Kind;
+use xcache_core::gc::pass::DeleteMode;
+use xcache_core::gc::plan::{Cascade, Target};
+use xcache_core::gc::policy::Policy;
+use xcache_core::gc::protocol::{Intent, Verdict};
+use xcache_core::gc::{Mode, prune, remove};
+use xcache_core::store::{ByteRange, ErrorKind, ObjectName, PutMode, Store, Tags, collect};
+
+use super::store::ModelStore;
+use super::world::{Violation, World, archive, entry_name, footer, footer_of};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Actor {
+    /// Has restored the base `b` and saves `key` as a delta on it.
+    DeltaSaver { key: &'static str },
+    /// Restores `from`, whatever it is by then, and saves `key` as a delta on it.
+    ChainSaver { from: &'static str, key: &'static str },
+    /// Saves `key` as a base, if it is not there.
+    BaseSaver { key: &'static str },
+    /// Restores `key` by exact match.
+    Restorer { key: &'static str },
+    /// Prunes what is older than a week.
+    Gc,
+    /// Removes base and delta of `key`.
+    Rm { key: &'static str, cascade: Cascade },
+}
+
+/// What an actor acts with.
+pub(super) struct Hands {
+    pub(super) store: ModelStore,
+    pub(super) world: Arc<Mutex<World>>,
+    pub(super) number: u8,
+    pub(super) mode: DeleteMode,
+}
+
+impl Hands {
+    pub(super) async fn run(self, actor: Actor) {
+        match actor {
+            Actor::DeltaSaver { key } => {
+                let refs = vec![self.initial_ref()];
+                self.save_delta(key, refs).await;
+            }
+            Actor::ChainSaver { from, key } => {
+                let refs = self.restore(from).await.map(|(own, footer)| [vec![own], footer.refs].concat());
+                self.save_delta(key, refs.unwrap_or_default()).await;
+            }
+            Actor::BaseSaver { key } => self.save_base(key).await,
+            Actor::Restorer { key } => {
+                self.restore(key).await;
+            }
+            Actor::Gc => {
+                let policy = Policy { max_age: Some(TimeDelta::days(7)), ..Policy::default() };
+                // A pass that has to give way, or to stop, is as good as none.
+                let _ = prune(&self.store, self.mode, &self.sid(), &policy, Mode::Real).await;
+            }
+            Actor::Rm { key, cascade } => {
+                {
+                    let mut world = self.world.lock().unwrap();
+                    world.all_may_go |= cascade == Cascade::Yes;
+                    let names = [Kind::Base, Kind::Delta].map(|kind| entry_name(key, kind).to_string());
+                    world.names_may_go.extend(names);
+                }
+                let targets = [Kind::Base, Kind::Delta].map(|kind| Target { name: entry_name(key, kind), etag: None });
+                let _ = remove(&self.store, self.mode, &self.sid(), &targets, cascade, Mode::Real).await;
+            }
+        }
+    }
+
+    fn sid(&self) -> [u8; 16] {
+        [self.number; 16]
+    }
+
+    fn initial_ref(&self) -> Ref {
+        let world = self.world.lock().unwrap();
+        let name = entry_name("b", Kind::Base);
+        let object = &world.objects[name.as_str()];
+        reference(&name, object.footer.as_ref().unwrap(), &object.meta.etag.0)
+    }
+
+    async fn save_delta(&self, key: &str, refs: Vec<Ref>) {
+        let intent = Intent::note(&self.store, &self.sid(), refs).await;
+        let used = intent.usable().to_vec();
+        if used.is_empty() {
+            intent.withdraw(&self.store).await;
+            return self.save_base(key).await;
+        }
+        let name = entry_name(key, Kind::Delta);
+        let id = ArchiveId([self.number; 16]);
+        let body = archive(footer(Kind::Delta, key, id, used.clone()));
+        let Ok(etag) = self.store.put(&name, body, PutMode::Create, &Tags::new()).await else {
+            return intent.withdraw(&self.store).await;
+        };
+        match intent.settle(&self.store, &used).await {
+            Verdict::Stands => self.report(id),
+            Verdict::Withdraw(_) => {
+                self.world.lock().unwrap().may_go.insert(id);
+                let target = Target { name, etag: Some(etag) };
+                let _ = remove(&self.store, self.mode, &self.sid(), &[target], Cascade::No, Mode::Real).await;
+                self.save_base(key).await;
+            }
+        }
+    }
+
+    async fn save_base(&self, key: &str) {
+        let id = ArchiveId([self.number + 100; 16]);
+        let body = archive(footer(Kind::Base, key, id, Vec::new()));
+        if self.store.put(&entry_name(key, Kind::Base), body, PutMode::Create, &Tags::new()).await.is_ok() {
+            self.report(id);
+        }
+    }
+
+    fn report(&self, id: ArchiveId) {
+        self.world.lock().unwrap().saved.insert(id);
+    }
+
+    /// Finds an entry by exact match and reads all that it needs.
+    async fn restore(&self, key: &str) -> Option<(Ref, Footer)> {
+        let mut found = None;
+        for kind in [Kind::Base, Kind::Delta] {
+            let name = entry_name(key, kind);
+            if let Ok(download) = self.store.get(&name, ByteRange::Last(8192), None).await {
+                let etag = download.meta.etag.clone();
+                let footer = footer_of(&collect(download, 8192).await.unwrap()).unwrap();
+                found = Some((name, etag, footer));
+                break;
+            }
+        }
+        let (name, etag, footer) = found?;
+        for r in &footer.refs {
+            let target = ObjectName::new(r.name.clone()).unwrap();
+            let pin = xcache_core::store::ETag(r.etag.clone());
+            if self.store.get(&target, ByteRange::Full, Some(&pin)).await.is_err() {
+                // Deleted meanwhile? Then a second look does not find it.
+                let still = self.store.head(&name).await;
+                let gone = still.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound);
+                if !gone && still.is_ok_and(|meta| meta.etag == etag) {
+                    self.complain(&name, &footer);
+                }
+                return None;
+            }
+        }
+        Some((reference(&name, &footer, &etag.0), footer))
+    }
+
+    fn complain(&self, name: &ObjectName, footer: &Footer) {
+        let mut world = self.world.lock().unwrap();
+        if world.saved.contains(&footer.archive_id) {
+            world.violation = Some(Violation::NotRestored(name.to_string()));
+        }
+    }
+}
+
+fn reference(name: &ObjectName, footer: &Footer, etag: &str) -> Ref {
+    Ref { name: name.to_string(), etag: etag.to_owned(), size: 0, archive_id: footer.archive_id, created_nanos: 0 }
+}

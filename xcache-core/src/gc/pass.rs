@@ -1,0 +1,109 @@
+//! One run of a gc in the store: its mark, the server's clock, and the lease where one is needed.
+//!
+//! Every pass writes a small object of its own. The time that the store gives it is the time of all decisions; and on a
+//! store without conditional deletion it is a lease: a pass that sees the fresh mark of another gives way. Two that
+//! begin together may both give way, but never both go on, because each writes before it lists.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Mutex;
+
+use super::error::{Error, Result};
+use crate::naming::{PASSES_PREFIX, pass_name};
+use crate::store::{Deletion, ListedObject, ObjectName, PutMode, Store, Tags};
+
+/// What the store does with `If-Match` on a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteMode {
+    /// It honours it: any number of gcs may run.
+    Conditional,
+    /// It ignores it: gc is single, and looks right before each deletion.
+    Unconditional,
+}
+
+/// A lease without a sign of life for so long is taken over.
+const LEASE: TimeDelta = TimeDelta::hours(1);
+/// How often a sign of life is given.
+const RENEW_AFTER: Duration = Duration::from_secs(300);
+
+/// A gc at work. [`Pass::end`] it; a killed one leaves a mark that later passes remove.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) mode: DeleteMode,
+    name: ObjectName,
+    now: DateTime<Utc>,
+    renewed: Mutex<Instant>,
+}
+
+impl<'a> Pass<'a> {
+    /// Begins a pass under `sid`, which is unique to this run.
+    pub async fn begin(store: &'a dyn Store, mode: DeleteMode, sid: &[u8; 16]) -> Result<Self> {
+        let name = pass_name(sid);
+        store.put(&name, Bytes::new(), PutMode::Overwrite, &Tags::new()).await?;
+        let renewed = Mutex::new(Instant::now());
+        let now = store.head(&name).await?.last_modified;
+        let pass = Self { store, mode, name, now, renewed };
+        match pass.look_around().await {
+            Ok(()) => Ok(pass),
+            Err(error) => {
+                pass.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// When the pass began, by the store's clock.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// Makes sure, before something is deleted, that this pass may still do so.
+    pub(super) async fn hold(&self) -> Result<()> {
+        if self.mode == DeleteMode::Conditional {
+            return Ok(());
+        }
+        let mut renewed = self.renewed.lock().await;
+        match self.store.head(&self.name).await {
+            Ok(_) if renewed.elapsed() < RENEW_AFTER => Ok(()),
+            Ok(_) => {
+                self.store.put(&self.name, Bytes::new(), PutMode::Overwrite, &Tags::new()).await?;
+                *renewed = Instant::now();
+                Ok(())
+            }
+            Err(error) if error.kind() == crate::store::ErrorKind::NotFound => Err(Error::LeaseLost),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes the mark away.
+    pub async fn end(self) {
+        let deletion = Deletion { name: self.name, if_match: None };
+        for error in self.store.delete(&[deletion]).await.into_iter().filter_map(std::result::Result::err) {
+            tracing::debug!(%error, "the mark of this pass stays until a later one removes it");
+        }
+    }
+
+    /// Removes marks of passes long dead, and gives way where only one may run.
+    async fn look_around(&self) -> Result<()> {
+        let others = crate::store::list_all(self.store, PASSES_PREFIX).await?;
+        let (fresh, dead): (Vec<ListedObject>, Vec<_>) = others
+            .into_iter()
+            .filter(|object| object.name != self.name)
+            .partition(|object| self.now - object.meta.last_modified < LEASE);
+        if let Some(since) = fresh.iter().map(|object| object.meta.last_modified).max()
+            && self.mode == DeleteMode::Unconditional
+        {
+            return Err(Error::Busy { since });
+        }
+        if !dead.is_empty() {
+            let deletions: Vec<Deletion> =
+                dead.into_iter().map(|object| Deletion { name: object.name, if_match: None }).collect();
+            // One that fails stays for the next pass.
+            self.store.delete(&deletions).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! The two ways in which entries go: by policy, and by name.
+
+use chrono::{DateTime, Utc};
+
+use super::error::{Error, Result};
+use super::inventory::Inventory;
+use super::pass::{DeleteMode, Pass};
+use super::plan::{Cascade, Plan, Target, plan, plan_removal};
+use super::policy::Policy;
+use super::survey::{Tagging, read_footers, read_tags, survey};
+use super::sweep::{Swept, sweep};
+use crate::naming;
+use crate::store::{ObjectName, Store, Upload};
+
+/// Whether to do it, or only to say what would be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Delete.
+    Real,
+    /// Only plan.
+    Dry,
+}
+
+/// What a run found, decided and did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The time of all decisions, by the store's clock.
+    pub now: DateTime<Utc>,
+    /// What was there.
+    pub inventory: Inventory,
+    /// What was decided.
+    pub plan: Plan,
+    /// What was done; none in a dry run.
+    pub swept: Option<Swept>,
+    /// The store does not know tags: no branches, no pins.
+    pub without_tags: bool,
+    /// Multipart uploads that were found stale.
+    pub uploads: Vec<StaleUpload>,
+}
+
+/// A multipart upload that nobody completes any more.
+#[derive(Debug)]
+pub struct StaleUpload {
+    /// The name it would have had.
+    pub name: ObjectName,
+    /// When it began.
+    pub initiated: DateTime<Utc>,
+    /// Why it could not be thrown away.
+    pub failure: Option<crate::store::Error>,
+}
+
+/// Deletes what `policy` wants gone. `sid` is unique to this run.
+pub async fn prune(
+    store: &dyn Store,
+    delete_mode: DeleteMode,
+    sid: &[u8; 16],
+    policy: &Policy,
+    mode: Mode,
+) -> Result<Outcome> {
+    let pass = Pass::begin(store, delete_mode, sid).await?;
+    let outcome = prune_in(&pass, policy, mode).await;
+    pass.end().await;
+    outcome
+}
+
+/// Deletes `targets`. `sid` is unique to this run.
+///
+/// An entry that others build on stays, unless they go too; one that a running save has noted is condemned and left to
+/// the next prune. `[ci-clear-cache]` and `rm` are this, and so is the withdrawal of a delta that does not stand.
+pub async fn remove(
+    store: &dyn Store,
+    delete_mode: DeleteMode,
+    sid: &[u8; 16],
+    targets: &[Target],
+    cascade: Cascade,
+    mode: Mode,
+) -> Result<Outcome> {
+    let pass = Pass::begin(store, delete_mode, sid).await?;
+    let outcome = remove_in(&pass, targets, cascade, mode).await;
+    pass.end().await;
+    outcome
+}
+
+async fn prune_in(pass: &Pass<'_>, policy: &Policy, mode: Mode) -> Result<Outcome> {
+    let now = pass.now();
+    let mut inventory = survey(pass.store, now).await?;
+    let mut without_tags = false;
+    let plan = loop {
+        let plan = plan(&inventory, policy, now);
+        let questions = plan.questions(&inventory, policy, now);
+        if questions.tags.is_empty() && questions.footers.is_empty() {
+            break plan;
+        }
+        without_tags |= read_tags(pass.store, &mut inventory, questions.tags).await? == Tagging::Unsupported;
+        read_footers(pass.store, &mut inventory, questions.footers).await?;
+    };
+    let uploads = stale_uploads(pass, policy, mode).await?;
+    finish(pass, inventory, plan, mode, without_tags, uploads).await
+}
+
+async fn remove_in(pass: &Pass<'_>, targets: &[Target], cascade: Cascade, mode: Mode) -> Result<Outcome> {
+    let mut inventory = survey(pass.store, pass.now()).await?;
+    let plan = loop {
+        let plan = plan_removal(&inventory, targets, cascade);
+        let footers = plan.footers(&inventory);
+        if footers.is_empty() {
+            break plan;
+        }
+        read_footers(pass.store, &mut inventory, footers).await?;
+    };
+    finish(pass, inventory, plan, mode, false, Vec::new()).await
+}
+
+async fn finish(
+    pass: &Pass<'_>,
+    inventory: Inventory,
+    plan: Plan,
+    mode: Mode,
+    without_tags: bool,
+    uploads: Vec<StaleUpload>,
+) -> Result<Outcome> {
+    let swept = match mode {
+        Mode::Real => Some(sweep(pass, &inventory, &plan).await),
+        Mode::Dry => None,
+    };
+    Ok(Outcome { now: pass.now(), inventory, plan, swept, without_tags, uploads })
+}
+
+async fn stale_uploads(pass: &Pass<'_>, policy: &Policy, mode: Mode) -> Result<Vec<StaleUpload>> {
+    let Some(limit) = policy.stale_uploads else { return Ok(Vec::new()) };
+    let is_stale = |upload: &dyn Upload| {
+        naming::parse(upload.name()).is_some() && pass.now() - upload.initiated() > limit.max(policy.min_age)
+    };
+    let mut stale = Vec::new();
+    for upload in pass.store.uploads("").await.map_err(Error::from)? {
+        if is_stale(&*upload) {
+            let failure = match mode {
+                Mode::Real => upload.abort().await.err(),
+                Mode::Dry => None,
+            };
+            stale.push(StaleUpload { name: upload.name().clone(), initiated: upload.initiated(), failure });
+        }
+    }
+    Ok(stale)
+}

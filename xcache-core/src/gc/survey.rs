@@ -1,0 +1,265 @@
+//! Reading a store: intents, marks, entries, and the ends and tags of those entries that matter.
+//!
+//! The order matters: intents before entries. A saver publishes its delta before it takes its intent away, so whoever
+//! finds no intent any more finds the delta.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::document::{self, IntentDocument, MarkDocument};
+use super::error::{Error, Result};
+use super::inventory::{EntryId, Inventory, State};
+use crate::archive;
+use crate::archive::footer::{End, Footer, Ref, decode_end};
+use crate::entry::Kind;
+use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX};
+use crate::store::{self, ByteRange, Deletion, ETag, ErrorKind, ListedObject, ObjectName, Store};
+
+/// Requests under way at a time.
+pub(super) const PARALLEL: usize = 32;
+/// Holds the footer and the seek table of all but large archives, which take a second request.
+const TAIL_BYTES: u64 = 8 << 10;
+/// The most bytes of an archive's end that are read.
+const MAX_TAIL_BYTES: u64 = 64 << 20;
+/// An intent this old belongs to a run that is dead or stalled; a stalled one finds out before it is done.
+const INTENT_EXPIRES_AFTER: TimeDelta = TimeDelta::hours(24);
+
+/// Lists a store as a pass begins: expired intents go, then come marks, intents and entries.
+pub(super) async fn survey(store: &dyn Store, now: DateTime<Utc>) -> Result<Inventory> {
+    let intents = store::list_all(store, INTENTS_PREFIX).await?;
+    let (expired, standing): (Vec<_>, Vec<_>) =
+        intents.into_iter().partition(|intent| now - intent.meta.last_modified > INTENT_EXPIRES_AFTER);
+    remove_all(store, expired.into_iter().map(|intent| intent.name)).await;
+    let noted = read_intents(store, standing).await?;
+    let marks = read_marks(store).await?;
+    let mut inventory = Inventory::default();
+    each_page(store, |objects| objects.iter().for_each(|object| inventory.push(object))).await?;
+    inventory.finish();
+    noted.iter().for_each(|name| inventory.note(name));
+    // What a mark names and the later listing does not show has been deleted, and never comes back.
+    let stale: Vec<ObjectName> = marks
+        .into_iter()
+        .filter(|(_, mark)| !inventory.condemn(&mark.name, &mark.etag))
+        .map(|(name, _)| name)
+        .collect();
+    remove_all(store, stale.into_iter()).await;
+    Ok(inventory)
+}
+
+/// The names of what must stay, besides what `inventory` knows: noted by intents, or refs of deltas published since.
+pub(super) async fn needed_since(store: &dyn Store, inventory: &Inventory) -> Result<BTreeSet<String>> {
+    let intents = store::list_all(store, INTENTS_PREFIX).await?;
+    let mut needed = read_intents(store, intents).await?;
+    let mut new = Vec::new();
+    let known = |object: &ListedObject| {
+        let id = inventory.find(object.name.as_str())?;
+        (inventory.etag_text(id) == object.meta.etag.0).then_some(id)
+    };
+    each_page(store, |objects| {
+        let deltas = objects.into_iter().filter(|object| known(object).is_none()).filter(is_delta);
+        new.extend(deltas.map(|object| (object.name, object.meta.etag)));
+    })
+    .await?;
+    let mut footers = stream::iter(new)
+        .map(|(name, etag)| async move { read_end(store, &name, &etag).await })
+        .buffer_unordered(PARALLEL);
+    while let Some(end) = footers.try_next().await? {
+        if let EntryEnd::Footer(footer) = end {
+            needed.extend(footer.refs.into_iter().map(|r| r.name));
+        }
+    }
+    Ok(needed)
+}
+
+/// Reads the footers of `ids` into `inventory`, and makes sure of every ref that the listing did not show.
+pub(super) async fn read_footers(store: &dyn Store, inventory: &mut Inventory, ids: Vec<EntryId>) -> Result<()> {
+    let mut unsure: Vec<(EntryId, Ref)> = Vec::new();
+    let requests: Vec<_> = ids.into_iter().map(|id| (id, inventory.object_name(id), inventory.etag(id))).collect();
+    let mut ends = stream::iter(requests)
+        .map(|(id, name, etag)| async move { Ok::<_, Error>((id, read_end(store, &name, &etag).await?)) })
+        .buffer_unordered(PARALLEL);
+    while let Some((id, end)) = ends.try_next().await? {
+        match end {
+            EntryEnd::Footer(footer) => {
+                inventory.set_footer(id, &footer);
+                let listed = |r: &Ref| inventory.find(&r.name).is_some_and(|t| inventory.etag_text(t) == r.etag);
+                unsure.extend(footer.refs.into_iter().filter(|r| !listed(r)).map(|r| (id, r)));
+            }
+            EntryEnd::Plain => inventory.set_state(id, State::Plain),
+            EntryEnd::Damaged => inventory.set_state(id, State::Damaged),
+            EntryEnd::Gone => inventory.set_state(id, State::Gone),
+        }
+    }
+    // A listing is no snapshot: a ref that came after its page was read is there all the same.
+    let mut refs = stream::iter(unsure)
+        .map(|(id, r)| async move { Ok::<_, Error>((id, is_there(store, &r).await?)) })
+        .buffer_unordered(PARALLEL);
+    while let Some((id, is_there)) = refs.try_next().await? {
+        if !is_there {
+            inventory.set_state(id, State::Dangling);
+        }
+    }
+    Ok(())
+}
+
+/// What became of reading tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tagging {
+    /// The store knows tags.
+    Known,
+    /// It does not.
+    Unsupported,
+}
+
+/// Reads the tags of `ids` into `inventory`.
+pub(super) async fn read_tags(store: &dyn Store, inventory: &mut Inventory, ids: Vec<EntryId>) -> Result<Tagging> {
+    let mut tagging = Tagging::Known;
+    let requests: Vec<_> = ids.into_iter().map(|id| (id, inventory.object_name(id))).collect();
+    let mut answers = stream::iter(requests)
+        .map(|(id, name)| async move { (id, store.tags(&name).await) })
+        .buffer_unordered(PARALLEL);
+    while let Some((id, answer)) = answers.next().await {
+        match answer {
+            Ok(tags) => inventory.set_tags(id, Some(&tags)),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => {
+                    inventory.set_state(id, State::Gone);
+                    inventory.set_tags(id, None);
+                }
+                ErrorKind::Unsupported => {
+                    tagging = Tagging::Unsupported;
+                    inventory.set_tags(id, Some(&store::Tags::new()));
+                }
+                ErrorKind::Denied => return Err(Error::TagsDenied(error)),
+                _ => {
+                    tracing::warn!(%error, "the entry stays");
+                    inventory.set_tags(id, None);
+                }
+            },
+        }
+    }
+    Ok(tagging)
+}
+
+/// What the end of an entry's object is.
+pub(super) enum EntryEnd {
+    Footer(Box<Footer>),
+    Plain,
+    Damaged,
+    /// No longer there, or no longer the same object.
+    Gone,
+}
+
+/// Reads the end of the object `name` that has this `etag`.
+pub(super) async fn read_end(store: &dyn Store, name: &ObjectName, etag: &ETag) -> Result<EntryEnd> {
+    let mut bytes = TAIL_BYTES;
+    let mut damaged_before = false;
+    loop {
+        let download = match store.get(name, ByteRange::Last(bytes), Some(etag)).await {
+            Ok(download) => download,
+            Err(error) if is_gone(&error) => return Ok(EntryEnd::Gone),
+            Err(error) => return Err(error.into()),
+        };
+        let object_bytes = download.meta.size;
+        let limit = usize::try_from(bytes).expect("a tail fits into memory");
+        let tail = store::collect(download, limit).await?;
+        match decode_end(&tail, object_bytes) {
+            Ok(End::Ours { footer, end_bytes: _ }) => return Ok(EntryEnd::Footer(footer)),
+            Ok(End::Plain) => return Ok(EntryEnd::Plain),
+            Ok(End::NeedsMore(more)) if more > bytes && more <= MAX_TAIL_BYTES => bytes = more,
+            Err(source @ archive::Error::NewerFormat { .. }) => {
+                return Err(Error::NewerEntry { name: name.to_string(), source });
+            }
+            // Bytes can break on the way: only what is broken twice is broken in the store.
+            Ok(End::NeedsMore(_)) | Err(_) if !damaged_before => damaged_before = true,
+            Ok(End::NeedsMore(_)) | Err(_) => return Ok(EntryEnd::Damaged),
+        }
+    }
+}
+
+/// Whether an error says that the object is no longer there, or another one is.
+pub(super) fn is_gone(error: &store::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Changed)
+}
+
+async fn is_there(store: &dyn Store, r: &Ref) -> Result<bool> {
+    let Ok(name) = ObjectName::new(r.name.clone()) else { return Ok(false) };
+    match store.head(&name).await {
+        Ok(meta) => Ok(meta.etag.0 == r.etag),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_delta(object: &ListedObject) -> bool {
+    matches!(naming::parse(&object.name), Some((_, _, Kind::Delta)))
+}
+
+/// The names that intents protect. One that is gone by now has been answered: its delta is published, or given up.
+async fn read_intents(store: &dyn Store, intents: Vec<ListedObject>) -> Result<BTreeSet<String>> {
+    let mut bodies = stream::iter(intents)
+        .map(|intent| async move { Ok::<_, Error>((read_small(store, &intent.name).await?, intent.name)) })
+        .buffer_unordered(PARALLEL);
+    let mut names = BTreeSet::new();
+    while let Some((body, name)) = bodies.try_next().await? {
+        let Some(body) = body else { continue };
+        let intent = IntentDocument::parse(&body).map_err(|source| Error::Intent { name: name.to_string(), source })?;
+        names.extend(intent.refs.into_iter().map(|r| r.name));
+    }
+    Ok(names)
+}
+
+/// The marks of condemned objects. One that cannot be understood is left alone.
+async fn read_marks(store: &dyn Store) -> Result<Vec<(ObjectName, MarkDocument)>> {
+    let marks = store::list_all(store, CONDEMNED_PREFIX).await?;
+    let mut bodies = stream::iter(marks)
+        .map(|mark| async move { Ok::<_, Error>((read_small(store, &mark.name).await?, mark.name)) })
+        .buffer_unordered(PARALLEL);
+    let mut all = Vec::new();
+    while let Some((body, name)) = bodies.try_next().await? {
+        match body.as_deref().map(MarkDocument::parse) {
+            Some(Ok(mark)) => all.push((name, mark)),
+            Some(Err(error)) => tracing::warn!(%name, %error, "a mark cannot be understood and is left alone"),
+            None => {}
+        }
+    }
+    Ok(all)
+}
+
+async fn read_small(store: &dyn Store, name: &ObjectName) -> Result<Option<bytes::Bytes>> {
+    match store.get(name, ByteRange::Full, None).await {
+        Ok(download) => Ok(Some(store::collect(download, document::MAX_BYTES).await?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Hands over the whole listing, a page at a time.
+async fn each_page(store: &dyn Store, mut take: impl FnMut(Vec<ListedObject>)) -> Result<()> {
+    let mut page: Option<String> = None;
+    loop {
+        let answer = store.list("", page.as_deref()).await?;
+        take(answer.objects);
+        match answer.next {
+            Some(next) if Some(&next) == page.as_ref() => {
+                let error = store::Error::new(ErrorKind::Corrupt, "list", store);
+                return Err(error.detail("the store sent the same page twice").into());
+            }
+            Some(next) => page = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Deletes small objects of ours; what fails stays for the next pass.
+pub(super) async fn remove_all(store: &dyn Store, names: impl Iterator<Item = ObjectName>) {
+    let deletions: Vec<Deletion> = names.map(|name| Deletion { name, if_match: None }).collect();
+    if deletions.is_empty() {
+        return;
+    }
+    for error in store.delete(&deletions).await.into_iter().filter_map(std::result::Result::err) {
+        tracing::warn!(%error, "left to the next pass");
+    }
+}

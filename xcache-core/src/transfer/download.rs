@@ -1,0 +1,583 @@
+//! Fetching ranges of objects, each piece handed over as soon as its bytes are complete.
+//!
+//! A part is one ranged GET, pinned by ETag. It resumes from the last good byte when its connection breaks or falls
+//! silent. Several run at a time, and one that lags far behind the others gets a second request beside it: the first
+//! to finish wins, and no piece is handed over twice. Memory: `in_flight` times the largest piece and one network
+//! buffer, and whatever the channel holds; never a whole part.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::mpsc::Sender;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::retry::backoff;
+use crate::store::{ByteRange, ETag, Error, ErrorKind, ObjectName, Result, Store};
+
+/// One ranged GET, and where to cut what it brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRequest {
+    /// The object.
+    pub name: ObjectName,
+    /// Which one it must be.
+    pub etag: ETag,
+    /// The bytes of it; not empty.
+    pub range: Range<u64>,
+    /// Offsets in the object at which pieces end: ascending, the last one the range's end. Gaps between wanted frames
+    /// are pieces like others.
+    pub cuts: Vec<u64>,
+}
+
+/// A piece, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedPiece {
+    /// Which part it belongs to: its place in the list of requests.
+    pub part: usize,
+    /// Which of the part's pieces.
+    pub piece: usize,
+    /// Its bytes, in one run.
+    pub bytes: Bytes,
+}
+
+/// How to download.
+#[derive(Clone, Debug)]
+pub struct DownloadLimits {
+    /// Requests at a time, second ones for stragglers included.
+    pub in_flight: usize,
+    /// A request that brings no byte for so long is given up and resumed. Connecting is limited by the store.
+    pub stall: Duration,
+    /// Requests for one part, resumed ones included.
+    pub attempts: u32,
+    /// No part is called a straggler before it has run for so long.
+    pub straggler_after: Duration,
+}
+
+impl Default for DownloadLimits {
+    fn default() -> Self {
+        Self { in_flight: 8, stall: Duration::from_secs(20), attempts: 5, straggler_after: Duration::from_secs(2) }
+    }
+}
+
+/// What a download took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Downloaded {
+    /// Bytes asked for and handed over.
+    pub bytes: u64,
+    /// Second requests for stragglers.
+    pub hedges: u32,
+}
+
+/// Fetches all parts and hands their pieces over through `sink`, in order within a part and in any order between
+/// parts. Returns when all have been handed over, or at the first part that failed for good.
+///
+/// Dropping the future, or the receiver, ends all requests; pieces handed over before stay handed over.
+pub async fn download_parts(
+    store: Arc<dyn Store>,
+    parts: Vec<PartRequest>,
+    limits: &DownloadLimits,
+    sink: Sender<FetchedPiece>,
+) -> Result<Downloaded> {
+    for part in &parts {
+        check(part)?;
+    }
+    let mut fleet = Fleet {
+        store,
+        parts: parts.into(),
+        limits: limits.clone(),
+        sink,
+        running: JoinSet::new(),
+        active: Vec::new(),
+        next: 0,
+        times: Vec::new(),
+        result: Downloaded::default(),
+    };
+    let done = fleet.run().await;
+    fleet.running.shutdown().await;
+    done.map(|()| fleet.result)
+}
+
+/// Fetches one part, as [`download_parts`] does for many. Its pieces come with part number 0.
+pub async fn download_part(
+    store: Arc<dyn Store>,
+    part: PartRequest,
+    limits: &DownloadLimits,
+    sink: Sender<FetchedPiece>,
+) -> Result<Downloaded> {
+    download_parts(store, vec![part], limits, sink).await
+}
+
+fn check(part: &PartRequest) -> Result<()> {
+    let mut before = part.range.start;
+    let is_ascending = part.cuts.iter().all(|cut| std::mem::replace(&mut before, *cut) < *cut);
+    if is_ascending && before == part.range.end && !part.cuts.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, "download", &part.name)
+        .detail(format!("the pieces do not fill the range {}-{}", part.range.start, part.range.end)))
+}
+
+/// All requests of a download.
+struct Fleet {
+    store: Arc<dyn Store>,
+    parts: Arc<[PartRequest]>,
+    limits: DownloadLimits,
+    sink: Sender<FetchedPiece>,
+    running: JoinSet<(usize, Result<()>)>,
+    /// Parts begun and not done.
+    active: Vec<Active>,
+    /// The first part not begun.
+    next: usize,
+    /// How long finished parts took.
+    times: Vec<Duration>,
+    result: Downloaded,
+}
+
+struct Active {
+    part: usize,
+    began: Instant,
+    handover: Arc<Handover>,
+    requests: Vec<AbortHandle>,
+    /// Of those requests, how many have not failed.
+    alive: usize,
+}
+
+impl Fleet {
+    async fn run(&mut self) -> Result<()> {
+        // Fine enough beside seconds, and nothing beside a request.
+        let glance = self.limits.straggler_after / 8;
+        loop {
+            while self.running.len() < self.limits.in_flight.max(1) && self.start() {}
+            if self.active.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                Some(joined) = self.running.join_next() => match joined {
+                    Ok((part, done)) => self.finish(part, done)?,
+                    Err(ended) if ended.is_cancelled() => {}
+                    Err(panic) => {
+                        return Err(Error::new(ErrorKind::Other, "download", &self.store).source(panic));
+                    }
+                },
+                () = tokio::time::sleep(glance) => {}
+            }
+        }
+    }
+
+    /// Starts a request if there is something to ask for: first a second one for a straggler, else the next part.
+    fn start(&mut self) -> bool {
+        let median = median(&self.times);
+        let is_last = self.next == self.parts.len() && self.active.len() == 1;
+        let after = self.limits.straggler_after;
+        let straggler = self.active.iter().position(|active| {
+            active.requests.len() == 1
+                && !active.handover.is_waiting()
+                && is_straggler(active.began.elapsed(), median, is_last, after)
+        });
+        if let Some(at) = straggler {
+            self.result.hedges += 1;
+            self.spawn(at);
+            return true;
+        }
+        if self.next == self.parts.len() {
+            return false;
+        }
+        let handover = Arc::new(Handover {
+            part: self.next,
+            next: AtomicUsize::new(0),
+            is_waiting: AtomicBool::new(false),
+            sink: self.sink.clone(),
+        });
+        self.active.push(Active { part: self.next, began: Instant::now(), handover, requests: Vec::new(), alive: 0 });
+        self.next += 1;
+        self.spawn(self.active.len() - 1);
+        true
+    }
+
+    fn spawn(&mut self, at: usize) {
+        let (store, parts, limits) = (Arc::clone(&self.store), Arc::clone(&self.parts), self.limits.clone());
+        let active = &mut self.active[at];
+        let (part, handover) = (active.part, Arc::clone(&active.handover));
+        let request = self.running.spawn(async move {
+            let run = Run::new(store.as_ref(), &parts[part], &limits, &handover);
+            (part, run.fetch().await)
+        });
+        active.requests.push(request);
+        active.alive += 1;
+    }
+
+    /// One request for a part is over. The part is done with the first success and the last failure.
+    fn finish(&mut self, part: usize, done: Result<()>) -> Result<()> {
+        let Some(at) = self.active.iter().position(|active| active.part == part) else { return Ok(()) };
+        self.active[at].alive -= 1;
+        match done {
+            Err(_) if self.active[at].alive > 0 => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                let active = self.active.swap_remove(at);
+                for request in &active.requests {
+                    request.abort();
+                }
+                self.times.push(active.began.elapsed());
+                let range = &self.parts[part].range;
+                self.result.bytes += range.end - range.start;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn median(times: &[Duration]) -> Option<Duration> {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied()
+}
+
+/// Whether a part lags so far behind that a second request is worth its bytes. Without a finished part to compare
+/// with, none does: then the line is slow.
+fn is_straggler(elapsed: Duration, median: Option<Duration>, is_last: bool, after: Duration) -> bool {
+    let Some(median) = median else { return false };
+    let patience = if is_last { median } else { median * 3 };
+    elapsed > after.max(patience)
+}
+
+/// Where the requests for one part hand over pieces, each piece once.
+struct Handover {
+    part: usize,
+    /// The first piece that nobody has handed over.
+    next: AtomicUsize,
+    /// Whether a request waits for the receiver: then the part is not slow, we are.
+    is_waiting: AtomicBool,
+    sink: Sender<FetchedPiece>,
+}
+
+impl Handover {
+    fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Hands a piece over unless the other request has. Room comes first: a request that is ended while it waits has
+    /// then neither claimed the piece nor lost it.
+    async fn give(&self, piece: usize, bytes: Bytes, name: &ObjectName) -> Result<()> {
+        self.is_waiting.store(true, Ordering::Relaxed);
+        let room = self.sink.reserve().await;
+        self.is_waiting.store(false, Ordering::Relaxed);
+        let room =
+            room.map_err(|_| Error::new(ErrorKind::Other, "download", name).detail("nobody takes the bytes any more"))?;
+        if self.next.compare_exchange(piece, piece + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            room.send(FetchedPiece { part: self.part, piece, bytes });
+        }
+        Ok(())
+    }
+}
+
+/// One request for a part, with those that resume it.
+struct Run<'a> {
+    store: &'a dyn Store,
+    part: &'a PartRequest,
+    limits: &'a DownloadLimits,
+    handover: &'a Handover,
+    began: Instant,
+    /// The piece being gathered.
+    piece: usize,
+    /// The next byte to come, as an offset in the object.
+    position: u64,
+    /// What there is of the piece.
+    partial: BytesMut,
+}
+
+impl<'a> Run<'a> {
+    /// From the first piece that is still wanted.
+    fn new(store: &'a dyn Store, part: &'a PartRequest, limits: &'a DownloadLimits, handover: &'a Handover) -> Self {
+        let piece = handover.next.load(Ordering::Acquire);
+        let position = match piece {
+            0 => part.range.start,
+            _ => part.cuts[piece - 1],
+        };
+        Self { store, part, limits, handover, began: Instant::now(), piece, position, partial: BytesMut::new() }
+    }
+
+    async fn fetch(mut self) -> Result<()> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt().await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if error.kind() != ErrorKind::Unavailable || attempt >= self.limits.attempts {
+                return Err(self.describe(error, attempt));
+            }
+            attempt += 1;
+            tracing::debug!(%error, position = self.position, attempt, "resuming a download");
+            tokio::time::sleep(backoff(attempt)).await;
+        }
+    }
+
+    /// One GET from where we stand to the end.
+    async fn attempt(&mut self) -> Result<()> {
+        let end = self.part.range.end;
+        if self.position == end {
+            return Ok(());
+        }
+        let (name, span) = (&self.part.name, ByteRange::Span(self.position..end));
+        let opening = self.store.get(name, span, Some(&self.part.etag));
+        let download = self.in_time(opening).await??;
+        if download.offset != self.position || download.meta.etag != self.part.etag || download.meta.size < end {
+            let (asked, got) = (self.position, download.offset);
+            return Err(self.error(
+                ErrorKind::Corrupt,
+                format!("asked for the bytes from {asked}, the store sent those from {got} of {}", download.meta.size),
+            ));
+        }
+        let mut body = download.body;
+        while self.position < end {
+            match self.in_time(body.next()).await? {
+                Some(bytes) => self.take(bytes?).await?,
+                None => return Err(self.error(ErrorKind::Unavailable, "connection closed".to_owned())),
+            }
+        }
+        // The end of the body, if it is there already, lets its connection be used again.
+        let _ = body.next().now_or_never();
+        Ok(())
+    }
+
+    async fn in_time<T>(&self, step: impl Future<Output = T>) -> Result<T> {
+        let stall = self.limits.stall;
+        tokio::time::timeout(stall, step)
+            .await
+            .map_err(|_| self.error(ErrorKind::Unavailable, format!("no data for {} s", stall.as_secs_f32())))
+    }
+
+    /// Cuts bytes at the ends of pieces, and hands over what is complete.
+    async fn take(&mut self, mut bytes: Bytes) -> Result<()> {
+        while !bytes.is_empty() {
+            let Some(&cut) = self.part.cuts.get(self.piece) else {
+                return Err(self.error(ErrorKind::Corrupt, "the store sent more than was asked for".to_owned()));
+            };
+            let missing = usize::try_from(cut - self.position).unwrap_or(usize::MAX);
+            let run = bytes.split_to(missing.min(bytes.len()));
+            self.position += u64::try_from(run.len()).unwrap_or(u64::MAX);
+            let is_complete = run.len() == missing;
+            if !(is_complete && self.partial.is_empty()) {
+                if self.partial.is_empty() {
+                    self.partial.reserve(missing);
+                }
+                self.partial.extend_from_slice(&run);
+                if !is_complete {
+                    continue;
+                }
+            }
+            let piece = if self.partial.is_empty() { run } else { self.partial.split().freeze() };
+            self.handover.give(self.piece, piece, &self.part.name).await?;
+            self.piece += 1;
+        }
+        Ok(())
+    }
+
+    fn error(&self, kind: ErrorKind, detail: String) -> Error {
+        Error::new(kind, "download", &self.part.name).detail(detail)
+    }
+
+    /// The error with how far we came: "connection closed after 12 of 64 MiB (3 attempts in 9 s)".
+    fn describe(&self, error: Error, attempts: u32) -> Error {
+        let range = &self.part.range;
+        let came = came(self.position - range.start, range.end - range.start);
+        let times = if attempts == 1 { "attempt" } else { "attempts" };
+        let seconds = self.began.elapsed().as_secs();
+        let detail = format!("{} after {came} ({attempts} {times} in {seconds} s)", error.reason());
+        error.detail(detail)
+    }
+}
+
+/// "12 of 64 MiB", in the unit that suits the total.
+fn came(done: u64, total: u64) -> String {
+    let (unit, name) = match total {
+        0..10_240 => (1, "bytes"),
+        10_240..10_485_760 => (1 << 10, "KiB"),
+        _ => (1 << 20, "MiB"),
+    };
+    format!("{} of {} {name}", done / unit, total.div_ceil(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::store::{PutMode, Tags};
+    use crate::transfer::doubles::{Break, Faulty, MemoryStore, noise};
+
+    const SIZE: usize = 1000;
+
+    fn limits() -> DownloadLimits {
+        DownloadLimits {
+            in_flight: 4,
+            stall: Duration::from_millis(60),
+            attempts: 3,
+            straggler_after: Duration::from_millis(20),
+        }
+    }
+
+    async fn object() -> (MemoryStore, PartRequest) {
+        let store = MemoryStore::default();
+        let name = ObjectName::new("a").unwrap();
+        let etag = store.put(&name, noise(SIZE), PutMode::Create, &Tags::new()).await.unwrap();
+        (store, PartRequest { name, etag, range: 0..SIZE as u64, cuts: vec![SIZE as u64] })
+    }
+
+    /// Parts of `bytes` each, cut into pieces of up to `piece`.
+    fn cut(whole: &PartRequest, bytes: u64, piece: u64) -> Vec<PartRequest> {
+        let ends = |range: &Range<u64>, step: u64| -> Vec<u64> {
+            let inner = (range.start + 1..range.end).filter(|at| (at - range.start).is_multiple_of(step));
+            inner.chain([range.end]).collect()
+        };
+        let mut start = 0;
+        ends(&whole.range, bytes)
+            .into_iter()
+            .map(|end| {
+                let range = std::mem::replace(&mut start, end)..end;
+                PartRequest { cuts: ends(&range, piece), range, ..whole.clone() }
+            })
+            .collect()
+    }
+
+    /// Downloads, and checks that each piece came once, in order, and with the right bytes.
+    async fn fetch(
+        store: impl Store + 'static,
+        parts: Vec<PartRequest>,
+        limits: &DownloadLimits,
+    ) -> (Result<Downloaded>, usize) {
+        let (sender, mut receiver) = mpsc::channel(2);
+        let asked = parts.clone();
+        let downloading = download_parts(Arc::new(store), parts, limits, sender);
+        let receiving = async move {
+            let body = noise(SIZE);
+            let mut next: BTreeMap<usize, usize> = BTreeMap::new();
+            let mut bytes = 0;
+            while let Some(fetched) = receiver.recv().await {
+                let expected = next.entry(fetched.part).or_default();
+                assert_eq!(fetched.piece, *expected, "part {}", fetched.part);
+                *expected += 1;
+                let part = &asked[fetched.part];
+                let start = if fetched.piece == 0 { part.range.start } else { part.cuts[fetched.piece - 1] };
+                assert_eq!(fetched.bytes, body.slice(start as usize..part.cuts[fetched.piece] as usize));
+                bytes += fetched.bytes.len();
+            }
+            bytes
+        };
+        tokio::join!(downloading, receiving)
+    }
+
+    #[tokio::test]
+    async fn all_pieces_arrive_whatever_their_sizes() {
+        for (bytes, piece) in [(1000, 1000), (1000, 1), (300, 7), (300, 50), (10, 3), (1, 1)] {
+            let (store, whole) = object().await;
+            let parts = cut(&whole, bytes, piece);
+            let count = parts.len();
+            store.take_log();
+            let (done, received) = fetch(store.clone(), parts, &limits()).await;
+            assert_eq!(done.unwrap(), Downloaded { bytes: 1000, hedges: 0 });
+            assert_eq!((received, store.take_log().len()), (SIZE, count), "one request for each part");
+        }
+        let (store, _) = object().await;
+        assert_eq!(fetch(store, Vec::new(), &limits()).await.0.unwrap(), Downloaded::default());
+    }
+
+    #[tokio::test]
+    async fn a_broken_body_resumes_at_the_last_good_byte() {
+        for how in [Break::Cut, Break::Short, Break::Stall] {
+            for piece in [1000, 10] {
+                let (store, whole) = object().await;
+                let faulty = Faulty::new(store.clone()).break_body(0, 350, how, 1);
+                let (done, received) = fetch(faulty, cut(&whole, 1000, piece), &limits()).await;
+                done.unwrap();
+                assert_eq!(received, SIZE);
+                let log = store.take_log();
+                assert!(log.contains(&"get Span(350..1000)".to_owned()), "{how:?} {log:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn giving_up_says_how_far_it_came() {
+        let (store, whole) = object().await;
+        let faulty = Faulty::new(store).break_body(0, 70, Break::Cut, u32::MAX);
+        let (done, received) = fetch(faulty, cut(&whole, 1000, 100), &limits()).await;
+        let error = done.unwrap_err();
+        let expected = "cannot download `a`: connection closed after 210 of 1000 bytes (3 attempts in 0 s)";
+        assert_eq!((error.to_string().as_str(), error.kind()), (expected, ErrorKind::Unavailable));
+        assert_eq!(received, 200, "whole pieces were handed over");
+        assert_eq!(came(12 << 20, (64 << 20) - 5), "12 of 64 MiB");
+        assert_eq!(came(1 << 10, 1 << 20), "1 of 1024 KiB");
+    }
+
+    #[tokio::test]
+    async fn what_will_not_change_is_not_tried_again() {
+        let (store, whole) = object().await;
+        let changed = PartRequest { etag: ETag("other".to_owned()), ..whole.clone() };
+        let missing = PartRequest { name: ObjectName::new("b").unwrap(), ..whole.clone() };
+        for (part, kind) in [(changed, ErrorKind::Changed), (missing, ErrorKind::NotFound)] {
+            store.take_log();
+            let (done, received) = fetch(store.clone(), vec![part], &limits()).await;
+            assert_eq!((done.unwrap_err().kind(), received, store.take_log().len()), (kind, 0, 1));
+        }
+        let faulty = Faulty::new(store).answer_from_wrong_offset();
+        let (done, received) = fetch(faulty, vec![whole], &limits()).await;
+        assert_eq!((done.unwrap_err().kind(), received), (ErrorKind::Corrupt, 0));
+    }
+
+    #[tokio::test]
+    async fn a_straggler_is_asked_for_a_second_time_and_handed_over_once() {
+        let (store, whole) = object().await;
+        // The last part stands still after two pieces and a bit; without the second request it would take a minute.
+        let faulty = Faulty::new(store.clone()).break_body(900, 25, Break::Stall, 1);
+        let limits = DownloadLimits { stall: Duration::from_secs(60), ..limits() };
+        let (done, received) = fetch(faulty, cut(&whole, 100, 10), &limits).await;
+        assert_eq!(done.unwrap(), Downloaded { bytes: 1000, hedges: 1 });
+        assert_eq!(received, SIZE);
+        let log = store.take_log();
+        assert!(log.contains(&"get Span(920..1000)".to_owned()), "only what is still wanted: {log:?}");
+    }
+
+    #[test]
+    fn stragglers_are_told_from_slow_lines() {
+        let seconds = Duration::from_secs;
+        for (elapsed, median, is_last, expected) in [
+            (60, None, true, false),
+            (1, Some(0), true, false),
+            (3, Some(0), false, true),
+            (5, Some(2), false, false),
+            (7, Some(2), false, true),
+            (5, Some(4), true, true),
+            (4, Some(5), true, false),
+        ] {
+            let found = is_straggler(seconds(elapsed), median.map(seconds), is_last, seconds(2));
+            assert_eq!(found, expected, "{elapsed} {median:?} {is_last}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_is_gone_ends_the_download() {
+        let (store, whole) = object().await;
+        let (sender, receiver) = mpsc::channel(1);
+        drop(receiver);
+        let error = download_part(Arc::new(store), whole, &limits(), sender).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Other);
+    }
+
+    #[tokio::test]
+    async fn cuts_that_do_not_fill_the_range_are_refused() {
+        let (store, whole) = object().await;
+        for cuts in [vec![], vec![999], vec![5, 5, 1000], vec![7, 6, 1000], vec![0, 1000], vec![1000, 1001]] {
+            let part = PartRequest { cuts, ..whole.clone() };
+            let (done, _) = fetch(store.clone(), vec![part], &limits()).await;
+            assert_eq!(done.unwrap_err().kind(), ErrorKind::Invalid);
+        }
+    }
+}

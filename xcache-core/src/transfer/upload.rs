@@ -1,0 +1,464 @@
+//! Publishing an object whose bytes are still being made.
+//!
+//! What fits one part is one request. Anything larger is a multipart upload whose first parts are on their way while
+//! later ones are being compressed. Memory: `(in_flight + 1) × part_bytes`, one more part while one is put together,
+//! the largest piece, and whatever the channel holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+
+use super::part::Gather;
+use super::retry::backoff;
+use crate::store::{ETag, Error, ErrorKind, ObjectName, PutMode, Result, Store, Tags, Upload};
+
+/// What the maker of the object sends.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// The next bytes.
+    Data(Bytes),
+    /// That was all: publish. A channel that closes without this means that the maker failed.
+    Finish,
+}
+
+/// How to upload.
+#[derive(Clone, Debug)]
+pub struct UploadLimits {
+    /// Size of every part but the last: at least 5 MiB, and enough for the object to fit 10,000 of them.
+    pub part_bytes: usize,
+    /// Parts on their way at a time.
+    pub in_flight: usize,
+    /// Whether to look whose object is there after publishing.
+    pub confirm: Confirm,
+}
+
+/// Whether the store's word that we have published is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirm {
+    /// It is: AWS and directories.
+    Trust,
+    /// Ask for the object and compare the ETag: stores where several writers may all be told that they won.
+    Head,
+}
+
+/// A published object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Which it is.
+    pub etag: ETag,
+    /// Its length.
+    pub bytes: u64,
+    /// In how many parts it went; 1 for one plain request.
+    pub parts: u32,
+    /// The store or the role takes no tags, and the object has none.
+    pub tags_dropped: bool,
+}
+
+/// How often a write is sent that met another one of the same name (HTTP 409).
+const CONFLICT_ATTEMPTS: u32 = 5;
+
+/// The most parts of an upload, by the API.
+const MAX_PARTS: u32 = 10_000;
+
+/// Publishes what comes through `pieces` under `name`. `sent` grows by the bytes that have arrived, for progress.
+///
+/// Lost races are [`ErrorKind::AlreadyExists`] (or [`ErrorKind::Changed`] with [`PutMode::Replace`]). They are also
+/// reported when the answer to our own successful request was lost and the request was sent again: the caller tells
+/// the two apart by looking into the object.
+///
+/// On any error the multipart upload is aborted before this returns. **To cancel, drop the sender** and wait for the
+/// error: parts on their way are dropped and the upload is aborted. Dropping the future instead leaves the abort to a
+/// task of its own, which runs only if the runtime lives on; what it cannot remove is left for gc.
+pub async fn publish(
+    store: &dyn Store,
+    name: &ObjectName,
+    tags: &Tags,
+    mode: PutMode,
+    pieces: Receiver<Piece>,
+    limits: &UploadLimits,
+    sent: Arc<AtomicU64>,
+) -> Result<Published> {
+    let publishing = Publishing { store, name, tags, mode, limits, sent };
+    let published = publishing.run(pieces).await?;
+    if limits.confirm == Confirm::Head {
+        let there = store.head(name).await?;
+        if there.etag != published.etag {
+            return Err(Error::new(ErrorKind::AlreadyExists, "publish", name)
+                .detail("another writer published at the same time and won"));
+        }
+    }
+    Ok(published)
+}
+
+struct Publishing<'a> {
+    store: &'a dyn Store,
+    name: &'a ObjectName,
+    tags: &'a Tags,
+    mode: PutMode,
+    limits: &'a UploadLimits,
+    sent: Arc<AtomicU64>,
+}
+
+impl Publishing<'_> {
+    async fn run(&self, mut pieces: Receiver<Piece>) -> Result<Published> {
+        let mut gather = Gather::default();
+        // Until there is more than one part, nothing is sent: it may be all.
+        while gather.bytes() <= self.limits.part_bytes {
+            match pieces.recv().await {
+                Some(Piece::Data(piece)) => gather.push(piece),
+                Some(Piece::Finish) => return self.put(gather.take(usize::MAX)).await,
+                None => return Err(self.unfinished()),
+            }
+        }
+        let (upload, tags_dropped) = self.begin().await?;
+        let mut parts = Parts { upload: Aborter(Some(upload)), running: JoinSet::new(), begun: 0, offset: 0 };
+        let done = match self.send(&mut pieces, gather, &mut parts).await {
+            Ok(()) => self.complete(&parts.upload).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(etag) => {
+                parts.upload.disarm();
+                Ok(Published { etag, bytes: parts.offset, parts: parts.begun, tags_dropped })
+            }
+            Err(error) => {
+                // No part may arrive after the abort, or it would stay.
+                parts.running.shutdown().await;
+                parts.upload.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// One request for all of it.
+    async fn put(&self, body: Bytes) -> Result<Published> {
+        let bytes = length(&body);
+        let mut tags = self.tags.clone();
+        let mut tags_dropped = false;
+        let mut attempt = 1;
+        let etag = loop {
+            match self.store.put(self.name, body.clone(), self.mode.clone(), &tags).await {
+                Ok(etag) => break etag,
+                Err(error) if refuses_tags(&error, &tags) => {
+                    tags = Tags::new();
+                    tags_dropped = true;
+                }
+                Err(error) if error.kind() == ErrorKind::Conflict && attempt < CONFLICT_ATTEMPTS => {
+                    attempt += 1;
+                    tokio::time::sleep(backoff(attempt)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Published { etag, bytes, parts: 1, tags_dropped })
+    }
+
+    async fn begin(&self) -> Result<(Arc<dyn Upload>, bool)> {
+        match self.store.upload(self.name, self.tags).await {
+            Ok(upload) => Ok((upload.into(), false)),
+            Err(error) if refuses_tags(&error, self.tags) => {
+                Ok((self.store.upload(self.name, &Tags::new()).await?.into(), true))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends parts while pieces come, and returns when all have arrived.
+    async fn send(&self, pieces: &mut Receiver<Piece>, mut gather: Gather, parts: &mut Parts) -> Result<()> {
+        let part_bytes = self.limits.part_bytes;
+        let mut is_finished = false;
+        loop {
+            let has_part = gather.bytes() >= part_bytes || (is_finished && gather.bytes() > 0);
+            let has_room = parts.running.len() < self.limits.in_flight.max(1);
+            if has_part && has_room {
+                self.start(gather.take(part_bytes), parts)?;
+                continue;
+            }
+            if is_finished && !has_part && parts.running.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                Some(arrived) = parts.running.join_next() => match arrived {
+                    Ok(arrived) => arrived?,
+                    Err(panic) => return Err(Error::new(ErrorKind::Other, "upload", self.name).source(panic)),
+                },
+                piece = pieces.recv(), if !is_finished && !has_part => match piece {
+                    Some(Piece::Data(piece)) => gather.push(piece),
+                    Some(Piece::Finish) => is_finished = true,
+                    None => return Err(self.unfinished()),
+                },
+            }
+        }
+    }
+
+    fn start(&self, body: Bytes, parts: &mut Parts) -> Result<()> {
+        if parts.begun == MAX_PARTS {
+            return Err(Error::new(ErrorKind::Invalid, "upload", self.name)
+                .detail(format!("more than {MAX_PARTS} parts of {} bytes", self.limits.part_bytes)));
+        }
+        let Some(upload) = parts.upload.0.clone() else { return Err(self.unfinished()) };
+        parts.begun += 1;
+        let (number, offset, bytes) = (parts.begun, parts.offset, length(&body));
+        parts.offset += bytes;
+        let sent = Arc::clone(&self.sent);
+        parts.running.spawn(async move {
+            upload.part(number, offset, body).await?;
+            sent.fetch_add(bytes, Ordering::Relaxed);
+            Ok(())
+        });
+        Ok(())
+    }
+
+    async fn complete(&self, upload: &Aborter) -> Result<ETag> {
+        let Some(upload) = &upload.0 else { return Err(self.unfinished()) };
+        let mut attempt = 1;
+        loop {
+            let error = match upload.complete(self.mode.clone()).await {
+                Ok(etag) => return Ok(etag),
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::Conflict if attempt < CONFLICT_ATTEMPTS => {
+                    attempt += 1;
+                    tokio::time::sleep(backoff(attempt)).await;
+                }
+                // The upload is over: either our first request was done and its answer lost, or the other one in the
+                // conflict won. An object of that name is there in both cases, and the caller finds out whose.
+                ErrorKind::NotFound | ErrorKind::Conflict if self.store.head(self.name).await.is_ok() => {
+                    return Err(Error::new(ErrorKind::AlreadyExists, "publish", self.name).source(error));
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn unfinished(&self) -> Error {
+        Error::new(ErrorKind::Other, "upload", self.name).detail("it was given up before it was complete")
+    }
+}
+
+struct Parts {
+    upload: Aborter,
+    running: JoinSet<Result<()>>,
+    begun: u32,
+    offset: u64,
+}
+
+/// Aborts a multipart upload unless it is told that all went well.
+struct Aborter(Option<Arc<dyn Upload>>);
+
+impl Aborter {
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+
+    async fn abort(&mut self) {
+        if let Some(upload) = self.0.clone() {
+            if let Err(error) = upload.abort().await {
+                tracing::warn!("{error}; gc removes what is left");
+            }
+            // Only now: if this future is dropped while it waits, the task below tries again.
+            self.0 = None;
+        }
+    }
+}
+
+impl Drop for Aborter {
+    /// The future was dropped half-way. The one task here that nobody waits for: there is nobody left.
+    fn drop(&mut self) {
+        if let Some(upload) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                if let Err(error) = upload.abort().await {
+                    tracing::debug!(%error, "an upload is left behind");
+                }
+            });
+        }
+    }
+}
+
+fn refuses_tags(error: &Error, tags: &Tags) -> bool {
+    !tags.is_empty() && matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied)
+}
+
+fn length(body: &Bytes) -> u64 {
+    u64::try_from(body.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::store::ByteRange;
+    use crate::transfer::doubles::{Faulty, MemoryStore, noise};
+
+    const LIMITS: UploadLimits = UploadLimits { part_bytes: 100, in_flight: 3, confirm: Confirm::Trust };
+
+    fn name() -> ObjectName {
+        ObjectName::new("a").unwrap()
+    }
+
+    fn tags() -> Tags {
+        Tags::from([("type".to_owned(), "base".to_owned())])
+    }
+
+    /// Publishes `body` in pieces, and tells what came of it.
+    async fn send(store: &dyn Store, body: &Bytes, piece: usize, limits: &UploadLimits) -> Result<Published> {
+        let (sender, receiver) = mpsc::channel(2);
+        let (name, tags, sent) = (name(), tags(), Arc::new(AtomicU64::new(0)));
+        let publishing = publish(store, &name, &tags, PutMode::Create, receiver, limits, Arc::clone(&sent));
+        let sending = async move {
+            let mut rest = body.clone();
+            while !rest.is_empty() {
+                let piece = rest.split_to(piece.min(rest.len()));
+                if sender.send(Piece::Data(piece)).await.is_err() {
+                    return;
+                }
+            }
+            let _ = sender.send(Piece::Finish).await;
+        };
+        let (published, ()) = tokio::join!(publishing, sending);
+        if let Ok(published) = &published {
+            assert_eq!(sent.load(Ordering::Relaxed), published.bytes);
+        }
+        published
+    }
+
+    async fn stored(store: &dyn Store) -> Bytes {
+        let download = store.get(&name(), ByteRange::Full, None).await.unwrap();
+        crate::store::collect(download, usize::MAX).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn any_size_arrives_whole_in_the_fewest_requests() {
+        for (bytes, parts) in [(0, 1), (1, 1), (99, 1), (100, 1), (101, 2), (200, 2), (1000, 10), (1234, 13)] {
+            for piece in [1, 30, 100, 250, 2000] {
+                let store = MemoryStore::default();
+                let body = noise(bytes);
+                let published = send(&store, &body, piece, &LIMITS).await.unwrap();
+                assert_eq!((published.bytes, published.parts), (bytes as u64, parts), "{bytes} in {piece}");
+                assert_eq!(stored(&store).await, body);
+                assert_eq!(published.etag, store.head(&name()).await.unwrap().etag);
+                assert_eq!(store.tags(&name()).await.unwrap(), tags());
+                assert!(!published.tags_dropped);
+                let requests = store.take_log();
+                let sent = requests.iter().filter(|request| !request.starts_with("get")).count();
+                // HEAD and the tags are the test's own.
+                let expected = if parts == 1 { 1 } else { parts as usize + 2 };
+                assert_eq!(sent - 2, expected, "{requests:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_race_is_told_and_leaves_no_upload() {
+        for bytes in [50, 500] {
+            let store = MemoryStore::default();
+            store.put(&name(), Bytes::from_static(b"x"), PutMode::Create, &Tags::new()).await.unwrap();
+            let error = send(&store, &noise(bytes), 40, &LIMITS).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+            assert!(store.uploads("").await.unwrap().is_empty());
+            assert_eq!(stored(&store).await, "x");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failing_part_or_completion_aborts() {
+        for fault in ["part 1", "part 3", "part 5", "complete"] {
+            let store = Faulty::new(MemoryStore::default()).fail(fault, ErrorKind::Unavailable, u32::MAX);
+            let error = send(&store, &noise(500), 40, &LIMITS).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault}");
+            assert!(store.uploads("").await.unwrap().is_empty(), "{fault}");
+            assert_eq!(store.head(&name()).await.unwrap_err().kind(), ErrorKind::NotFound);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_maker_that_gives_up_publishes_nothing() {
+        for bytes in [0, 50, 500] {
+            let store = MemoryStore::default();
+            let (sender, receiver) = mpsc::channel(2);
+            let (name, tags) = (name(), tags());
+            let publishing = publish(&store, &name, &tags, PutMode::Create, receiver, &LIMITS, Arc::default());
+            let giving_up = async move {
+                sender.send(Piece::Data(noise(bytes))).await.unwrap();
+            };
+            let (published, ()) = tokio::join!(publishing, giving_up);
+            assert_eq!(published.unwrap_err().kind(), ErrorKind::Other);
+            assert!(store.uploads("").await.unwrap().is_empty());
+            assert_eq!(store.head(&name).await.unwrap_err().kind(), ErrorKind::NotFound);
+        }
+    }
+
+    #[tokio::test]
+    async fn dropping_the_future_aborts_in_the_background() {
+        let store = MemoryStore::default();
+        let (sender, receiver) = mpsc::channel(2);
+        let (name, tags) = (name(), tags());
+        sender.send(Piece::Data(noise(500))).await.unwrap();
+        {
+            let publishing = publish(&store, &name, &tags, PutMode::Create, receiver, &LIMITS, Arc::default());
+            let mut publishing = std::pin::pin!(publishing);
+            let waiting = tokio::time::timeout(std::time::Duration::from_millis(20), publishing.as_mut()).await;
+            assert!(waiting.is_err());
+            assert_eq!(store.uploads("").await.unwrap().len(), 1);
+        }
+        while !store.uploads("").await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn conflicts_are_tried_again_but_not_for_ever() {
+        for (bytes, fault) in [(50, "put"), (500, "complete")] {
+            let store = Faulty::new(MemoryStore::default()).fail(fault, ErrorKind::Conflict, 2);
+            send(&store, &noise(bytes), 40, &LIMITS).await.unwrap();
+            let store = Faulty::new(MemoryStore::default()).fail(fault, ErrorKind::Conflict, u32::MAX);
+            let error = send(&store, &noise(bytes), 40, &LIMITS).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Conflict);
+            assert!(store.uploads("").await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_without_tags_gets_the_object_without() {
+        for (bytes, kind) in [(50, ErrorKind::Unsupported), (50, ErrorKind::Denied), (500, ErrorKind::Denied)] {
+            let store = Faulty::new(MemoryStore::default()).refuse_tags(kind);
+            let published = send(&store, &noise(bytes), 40, &LIMITS).await.unwrap();
+            assert!(published.tags_dropped);
+            assert_eq!(store.tags(&name()).await.unwrap(), Tags::new());
+        }
+        let store = Faulty::new(MemoryStore::default()).fail("put", ErrorKind::Denied, u32::MAX);
+        assert_eq!(send(&store, &noise(50), 40, &LIMITS).await.unwrap_err().kind(), ErrorKind::Denied);
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_to_the_completion_is_told_as_existing() {
+        let store = Faulty::new(MemoryStore::default()).lose_answer_of_complete();
+        let error = send(&store, &noise(500), 40, &LIMITS).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(stored(&store).await, noise(500));
+    }
+
+    #[tokio::test]
+    async fn confirming_finds_the_other_winner() {
+        let limits = UploadLimits { confirm: Confirm::Head, ..LIMITS };
+        let store = Faulty::new(MemoryStore::default()).overwrite_after_publishing();
+        assert_eq!(send(&store, &noise(50), 40, &limits).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        let store = MemoryStore::default();
+        send(&store, &noise(500), 40, &limits).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_more_parts_are_on_their_way_than_allowed() {
+        let store = MemoryStore::slow(std::time::Duration::from_millis(2));
+        send(&store, &noise(2000), 70, &LIMITS).await.unwrap();
+        assert_eq!(store.most_parts_at_once(), 3);
+    }
+}
