@@ -15,6 +15,8 @@ mod model;
 mod restore_cases;
 mod save_cases;
 mod support;
+mod command_line;
+mod help;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
 const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");
