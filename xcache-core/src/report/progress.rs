@@ -66,11 +66,11 @@ impl Progress {
                 }
             }
             Display::Bar { bar, bars, start } => {
-                if start.is_due(elapsed) {
-                    bars.add(bar.clone()).set_message(inner.stage);
-                }
                 if elapsed >= Self::BAR_AFTER {
                     bar.set_position(done);
+                }
+                if start.is_due(elapsed) {
+                    bars.add(bar.clone()).set_message(inner.stage);
                 }
             }
         }
