@@ -123,7 +123,7 @@ impl Config {
 
 impl EntryTags {
     /// The tags of an entry of this kind, ready for the store.
-    pub fn tags(&self, kind: Kind) -> Tags {
+    pub fn of(&self, kind: Kind) -> Tags {
         let mut tags = self.base.clone();
         tags.insert("type".to_owned(), kind.to_string());
         tags
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn tags_come_from_the_job_and_the_arguments() {
         let tags = |argv: &[&str], variables: &[(&str, &str)]| {
-            let tags = config(argv, variables).unwrap().tags.tags(Kind::Delta);
+            let tags = config(argv, variables).unwrap().tags.of(Kind::Delta);
             tags.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
         };
         let job =
