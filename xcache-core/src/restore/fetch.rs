@@ -10,7 +10,7 @@ use super::Error;
 use crate::archive::footer::Ref;
 use crate::archive::index::Index;
 use crate::store::{ETag, ObjectName, Store};
-use crate::transfer::download::{DownloadLimits, PartRequest, download_parts};
+use crate::transfer::download::{DownloadLimits, FetchedPiece, PartRequest, download_parts};
 
 /// Parts are filled up to this. Smaller ones cost requests and round trips, larger ones memory for each request
 /// under way.
@@ -122,17 +122,23 @@ pub(super) async fn fetch(
         }
         Ok(())
     };
-    let send_far = download_parts(frames.store.clone(), requests, frames.limits, |part, piece, bytes: Bytes| {
-        (frames.progress)(bytes.len() as u64);
-        let frame = parts[part].pieces[piece].1;
-        let sender = sender.clone();
-        async move {
-            if let Some(frame) = frame {
-                let _ = sender.send((frame, bytes)).await; // as above
+    let (pieces, mut arriving) = mpsc::channel::<FetchedPiece>(1);
+    let send_far = async {
+        while let Some(FetchedPiece { part, piece, bytes }) = arriving.recv().await {
+            (frames.progress)(bytes.len() as u64);
+            if let Some(frame) = parts[part].pieces[piece].1
+                && sender.send((frame, bytes)).await.is_err()
+            {
+                break; // as above
             }
         }
-    });
-    tokio::try_join!(send_near, send_far)?;
+        Ok(())
+    };
+    let download = async {
+        let done = download_parts(frames.store.clone(), requests, frames.limits, pieces).await;
+        done.map(drop).map_err(Error::from)
+    };
+    tokio::try_join!(send_near, send_far, download)?;
     Ok(fetched)
 }
 
