@@ -138,7 +138,10 @@ impl Store for MemoryStore {
 
     async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
         let mut objects = self.shared.objects.lock().unwrap();
-        deletions.iter().map(|deletion| Ok(drop(objects.remove(&deletion.name)))).collect()
+        for deletion in deletions {
+            objects.remove(&deletion.name);
+        }
+        deletions.iter().map(|_| Ok(())).collect()
     }
 
     async fn tags(&self, name: &ObjectName) -> Result<Tags> {

@@ -3,7 +3,7 @@
 //! A part is one ranged GET, pinned by ETag. It resumes from the last good byte when its connection breaks or falls
 //! silent. Several run at a time, and one that lags far behind the others gets a second request beside it: the first
 //! to finish wins, and no piece is handed over twice. Memory: `in_flight` times the largest piece and one network
-//! buffer, and whatever the channel holds; never a whole part.
+//! buffer, and one piece on its way to the sink; never a whole part.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -31,17 +31,6 @@ pub struct PartRequest {
     /// Offsets in the object at which pieces end: ascending, the last one the range's end. Gaps between wanted frames
     /// are pieces like others.
     pub cuts: Vec<u64>,
-}
-
-/// A piece, complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchedPiece {
-    /// Which part it belongs to: its place in the list of requests.
-    pub part: usize,
-    /// Which of the part's pieces.
-    pub piece: usize,
-    /// Its bytes, in one run.
-    pub bytes: Bytes,
 }
 
 /// How to download.
@@ -72,43 +61,64 @@ pub struct Downloaded {
     pub hedges: u32,
 }
 
-/// Fetches all parts and hands their pieces over through `sink`, in order within a part and in any order between
-/// parts. Returns when all have been handed over, or at the first part that failed for good.
+/// Fetches all parts and hands over each piece with the numbers of its part and of the piece in it: in order within a
+/// part, in any order between parts, one at a time. A `sink` that waits holds the requests back. Returns when all have
+/// been handed over, or at the first part that failed for good.
 ///
-/// Dropping the future, or the receiver, ends all requests; pieces handed over before stay handed over.
-pub async fn download_parts(
+/// Dropping the future ends all requests; pieces handed over before stay handed over.
+pub async fn download_parts<F: Future<Output = ()>>(
     store: Arc<dyn Store>,
     parts: Vec<PartRequest>,
     limits: &DownloadLimits,
-    sink: Sender<FetchedPiece>,
+    mut sink: impl FnMut(usize, usize, Bytes) -> F,
 ) -> Result<Downloaded> {
     for part in &parts {
         check(part)?;
     }
-    let mut fleet = Fleet {
+    let (sender, receiver) = mpsc::channel(1);
+    let fleet = Fleet {
         store,
         parts: parts.into(),
         limits: limits.clone(),
-        sink,
+        sink: sender,
         running: JoinSet::new(),
         active: Vec::new(),
         next: 0,
         times: Vec::new(),
         result: Downloaded::default(),
     };
-    let done = fleet.run().await;
-    fleet.running.shutdown().await;
-    done.map(|()| fleet.result)
+    let (done, ()) = tokio::join!(fleet.run(), forward(receiver, |piece| sink(piece.part, piece.number, piece.bytes)));
+    done
 }
 
-/// Fetches one part, as [`download_parts`] does for many. Its pieces come with part number 0.
-pub async fn download_part(
-    store: Arc<dyn Store>,
-    part: PartRequest,
+/// Fetches one part on the calling task and hands over its pieces with their numbers, without a second request.
+pub async fn download_part<F: Future<Output = ()>>(
+    store: &dyn Store,
+    part: &PartRequest,
     limits: &DownloadLimits,
-    sink: Sender<FetchedPiece>,
-) -> Result<Downloaded> {
-    download_parts(store, vec![part], limits, sink).await
+    mut sink: impl FnMut(usize, Bytes) -> F,
+) -> Result<()> {
+    check(part)?;
+    let (sender, receiver) = mpsc::channel(1);
+    let fetching = async move {
+        let handover = Handover::new(0, sender);
+        Run::new(store, part, limits, &handover).fetch().await
+    };
+    let (done, ()) = tokio::join!(fetching, forward(receiver, |piece| sink(piece.number, piece.bytes)));
+    done
+}
+
+async fn forward<F: Future<Output = ()>>(mut pieces: Receiver<Piece>, mut sink: impl FnMut(Piece) -> F) {
+    while let Some(piece) = pieces.recv().await {
+        sink(piece).await;
+    }
+}
+
+/// A complete piece on its way to the sink.
+struct Piece {
+    part: usize,
+    number: usize,
+    bytes: Bytes,
 }
 
 fn check(part: &PartRequest) -> Result<()> {
@@ -126,7 +136,7 @@ struct Fleet {
     store: Arc<dyn Store>,
     parts: Arc<[PartRequest]>,
     limits: DownloadLimits,
-    sink: Sender<FetchedPiece>,
+    sink: Sender<Piece>,
     running: JoinSet<(usize, Result<()>)>,
     /// Parts begun and not done.
     active: Vec<Active>,
@@ -147,7 +157,13 @@ struct Active {
 }
 
 impl Fleet {
-    async fn run(&mut self) -> Result<()> {
+    async fn run(mut self) -> Result<Downloaded> {
+        let done = self.run_all().await;
+        self.running.shutdown().await;
+        done.map(|()| self.result)
+    }
+
+    async fn run_all(&mut self) -> Result<()> {
         // Fine enough beside seconds, and nothing beside a request.
         let glance = self.limits.straggler_after / 8;
         loop {
@@ -186,12 +202,7 @@ impl Fleet {
         if self.next == self.parts.len() {
             return false;
         }
-        let handover = Arc::new(Handover {
-            part: self.next,
-            next: AtomicUsize::new(0),
-            is_waiting: AtomicBool::new(false),
-            sink: self.sink.clone(),
-        });
+        let handover = Arc::new(Handover::new(self.next, self.sink.clone()));
         self.active.push(Active { part: self.next, began: Instant::now(), handover, requests: Vec::new(), alive: 0 });
         self.next += 1;
         self.spawn(self.active.len() - 1);
@@ -252,10 +263,14 @@ struct Handover {
     next: AtomicUsize,
     /// Whether a request waits for the receiver: then the part is not slow, we are.
     is_waiting: AtomicBool,
-    sink: Sender<FetchedPiece>,
+    sink: Sender<Piece>,
 }
 
 impl Handover {
+    fn new(part: usize, sink: Sender<Piece>) -> Self {
+        Self { part, next: AtomicUsize::new(0), is_waiting: AtomicBool::new(false), sink }
+    }
+
     fn is_waiting(&self) -> bool {
         self.is_waiting.load(Ordering::Relaxed)
     }
@@ -269,7 +284,7 @@ impl Handover {
         let room =
             room.map_err(|_| Error::new(ErrorKind::Other, "download", name).detail("nobody takes the bytes any more"))?;
         if self.next.compare_exchange(piece, piece + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            room.send(FetchedPiece { part: self.part, piece, bytes });
+            room.send(Piece { part: self.part, number: piece, bytes });
         }
         Ok(())
     }
@@ -407,8 +422,6 @@ fn came(done: u64, total: u64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use tokio::sync::mpsc;
-
     use super::*;
     use crate::store::{PutMode, Tags};
     use crate::transfer::doubles::{Break, Faulty, MemoryStore, noise};
@@ -453,25 +466,21 @@ mod tests {
         parts: Vec<PartRequest>,
         limits: &DownloadLimits,
     ) -> (Result<Downloaded>, usize) {
-        let (sender, mut receiver) = mpsc::channel(2);
-        let asked = parts.clone();
-        let downloading = download_parts(Arc::new(store), parts, limits, sender);
-        let receiving = async move {
-            let body = noise(SIZE);
-            let mut next: BTreeMap<usize, usize> = BTreeMap::new();
-            let mut bytes = 0;
-            while let Some(fetched) = receiver.recv().await {
-                let expected = next.entry(fetched.part).or_default();
-                assert_eq!(fetched.piece, *expected, "part {}", fetched.part);
-                *expected += 1;
-                let part = &asked[fetched.part];
-                let start = if fetched.piece == 0 { part.range.start } else { part.cuts[fetched.piece - 1] };
-                assert_eq!(fetched.bytes, body.slice(start as usize..part.cuts[fetched.piece] as usize));
-                bytes += fetched.bytes.len();
-            }
-            bytes
-        };
-        tokio::join!(downloading, receiving)
+        let (asked, body) = (parts.clone(), noise(SIZE));
+        let mut next: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut received = 0;
+        let done = download_parts(Arc::new(store), parts, limits, |part, piece, bytes| {
+            let expected = next.entry(part).or_default();
+            assert_eq!(piece, *expected, "part {part}");
+            *expected += 1;
+            let part = &asked[part];
+            let start = if piece == 0 { part.range.start } else { part.cuts[piece - 1] };
+            assert_eq!(bytes, body.slice(start as usize..part.cuts[piece] as usize));
+            received += bytes.len();
+            tokio::task::yield_now()
+        })
+        .await;
+        (done, received)
     }
 
     #[tokio::test]
@@ -563,12 +572,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_receiver_that_is_gone_ends_the_download() {
+    async fn one_part_alone_arrives_too() {
         let (store, whole) = object().await;
-        let (sender, receiver) = mpsc::channel(1);
-        drop(receiver);
-        let error = download_part(Arc::new(store), whole, &limits(), sender).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Other);
+        let part = cut(&whole, 1000, 300).remove(0);
+        let faulty = Faulty::new(store).break_body(0, 350, Break::Cut, 1);
+        let mut pieces = Vec::new();
+        download_part(&faulty, &part, &limits(), |piece, bytes| {
+            pieces.push((piece, bytes));
+            std::future::ready(())
+        })
+        .await
+        .unwrap();
+        let body = noise(SIZE);
+        let expected = [(0, 0..300), (1, 300..600), (2, 600..900), (3, 900..1000)];
+        assert_eq!(pieces, expected.map(|(piece, range)| (piece, body.slice(range))));
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_waits_holds_the_requests_back() {
+        let (store, whole) = object().await;
+        let parts = cut(&whole, 10, 10);
+        let log = store.clone();
+        log.take_log();
+        let limits = limits();
+        let endless = download_parts(Arc::new(store), parts, &limits, |_, _, _| std::future::pending());
+        tokio::time::timeout(Duration::from_millis(30), endless).await.unwrap_err();
+        let requests = log.take_log().len();
+        assert!(requests <= 4 + 2, "four requests, one piece in the channel and one with the sink: {requests}");
     }
 
     #[tokio::test]
