@@ -7,8 +7,10 @@ use std::path::Path;
 use xcache_tests::job::{Invocation, Job};
 use xcache_tests::place::Place;
 
+mod command_line;
 mod conformance;
 mod fidelity;
+mod help;
 mod hostile;
 mod interop;
 mod model;

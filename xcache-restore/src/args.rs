@@ -16,7 +16,7 @@ use xcache_core::cli::values::parse_switch;
 /// Looks for the key itself, then for the newest entry that begins with it, then for each of the restore keys. Files
 /// that are the same already are kept and not fetched.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "xcache-restore", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "xcache-restore", bin_name = "xcache-restore", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Args {
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
@@ -80,3 +80,28 @@ Exit codes:
   1  no entry with --fail-on-cache-miss, trouble with --fail-on-error, or a restore that changed
      files and could not finish
   2  wrong usage";
+
+#[cfg(test)]
+mod tests {
+    use xcache_core::cli::command;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_is_a_variable_of_the_same_name() {
+        for arg in command::<Args>().get_arguments() {
+            let Some(flag) = arg.get_long() else { continue };
+            let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+            let expected = match flag {
+                "completions" | "man" => None,
+                flag => Some(format!("XCACHE_{}", flag.to_uppercase().replace('-', "_"))),
+            };
+            assert_eq!(variable, expected, "--{flag}");
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command::<Args>().debug_assert();
+    }
+}

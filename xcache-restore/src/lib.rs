@@ -11,6 +11,7 @@ use xcache_core::cli::{self, Class, Exit, RunContext, UsageError};
 use xcache_core::report::{Reporter, init_log};
 
 pub mod args;
+mod clear;
 pub mod config;
 pub mod outcome;
 pub mod present;

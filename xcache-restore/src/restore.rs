@@ -1,13 +1,290 @@
-//! The restore itself.
+//! The restore itself, top to bottom:
+//!
+//! keys → lookup → tail of the object (index) → what is missing here → ranges → frames → files.
 
-use xcache_core::cli::RunContext;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use xcache_core::archive::reader::Archive;
+use xcache_core::archive::{self};
+use xcache_core::cli::{self, RunContext, UnsafeToContinue};
+use xcache_core::entry::{Entry, Kind};
+use xcache_core::lookup::{Found, Lookup, Tail};
+use xcache_core::naming;
 use xcache_core::report::Reporter;
+use xcache_core::restore::{Before, Error, Failed, Frames, Options, PlainSource, Restored, Roots, restore, restore_plain};
+use xcache_core::state::{self, State};
+use xcache_core::store::open::open;
+use xcache_core::store::{ErrorKind, ObjectName, Store};
+use xcache_core::tail::{self, TAIL_BYTES, created_nanos, own_ref};
+use xcache_core::transfer::download::DownloadLimits;
 
-use crate::config::Config;
-use crate::outcome::{MissReason, Outcome};
+use crate::clear;
+use crate::config::{Action, Config, Others, Owners};
+use crate::outcome::{self, Hit, MissReason, Outcome};
 
 /// Restores what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
-    let _ = (config, context, reporter);
-    Ok(Outcome::Miss(MissReason::NothingThere))
+    let opened = open(&config.store.config).await?;
+    if config.action == Action::Clear {
+        clear::clear(config, reporter, &opened).await?;
+        return Ok(Outcome::Miss(MissReason::Cleared));
+    }
+    let run = Run { config, context, reporter, store: opened.store };
+    let mut lookup = Lookup::new(run.store.clone(), &config.scopes, &config.keys, TAIL_BYTES, created_nanos);
+    let mut worst = MissReason::NothingThere;
+    // Each candidate is restored, or passed over for the next best.
+    while let Some(found) = lookup.next().await {
+        match run.candidate(found).await? {
+            Tried::Hit(hit) => return Ok(Outcome::Hit(*hit)),
+            Tried::PassedOver(reason) => worst = reason,
+        }
+    }
+    for error in lookup.errors() {
+        reporter.warning_for(error);
+    }
+    Ok(Outcome::Miss(match (worst, lookup.miss_reason()) {
+        (MissReason::NothingThere, reason) => reason.into(),
+        (worst, _) => worst,
+    }))
+}
+
+/// What became of a candidate.
+enum Tried {
+    Hit(Box<Hit>),
+    PassedOver(MissReason),
+}
+
+/// What all steps share.
+struct Run<'a> {
+    config: &'a Config,
+    context: &'a RunContext,
+    reporter: &'a Reporter,
+    store: Arc<dyn Store>,
+}
+
+/// What is behind a candidate.
+enum Content {
+    Archive(Box<Archive>),
+    Plain,
+}
+
+impl Run<'_> {
+    async fn candidate(&self, found: Found) -> anyhow::Result<Tried> {
+        let Found { entry, matched, mut tail, .. } = found;
+        let content = match self.open(&entry, &mut tail).await {
+            Ok(content) => content,
+            Err(error) => return Ok(self.pass_over(&entry, &error)),
+        };
+        if let Err(error) = self.check(&entry, &content) {
+            return Ok(self.pass_over(&entry, &error));
+        }
+        if self.config.action == Action::Lookup {
+            return Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: None })));
+        }
+        match self.restore(&entry, tail, content).await {
+            Ok(restored) => Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: Some(restored) }))),
+            Err(Failed { error, replaced_files: 0 }) => match error {
+                Error::Interrupted => Err(cli::Interrupted.into()),
+                // The disk will not be better for another entry.
+                Error::Write { .. } => Err(error.into()),
+                _ => Ok(self.pass_over(&entry, &error)),
+            },
+            Err(Failed { error, replaced_files }) => Err(UnsafeToContinue {
+                what: format!(
+                    "{replaced_files} files have been replaced by those of entry `{}`, and the others have not",
+                    entry.key
+                ),
+                source: error.into(),
+            }
+            .into()),
+        }
+    }
+
+    /// Reads the index. What looks damaged is fetched once more before it is called so.
+    async fn open(&self, entry: &Entry, tail: &mut Tail) -> Result<Content, Error> {
+        let first = tail::open(&*self.store, &entry.name, tail).await;
+        let opened = match first {
+            Err(tail::Error::Archive(archive::Error::NewerFormat { .. })) | Ok(_) => first,
+            Err(_) => {
+                *tail = tail::fetch(&*self.store, &entry.name, TAIL_BYTES, Some(&entry.meta.etag)).await?;
+                tail::open(&*self.store, &entry.name, tail).await
+            }
+        };
+        match opened {
+            Ok(tail::Found::Archive(archive)) => Ok(Content::Archive(archive)),
+            Ok(tail::Found::Plain) => Ok(Content::Plain),
+            Err(tail::Error::Store(error)) => Err(error.into()),
+            Err(tail::Error::Archive(error)) => Err(error.into()),
+        }
+    }
+
+    /// Whether a candidate may be restored onto these paths.
+    fn check(&self, entry: &Entry, content: &Content) -> Result<(), Error> {
+        let damaged = |reason: String| Error::Archive(archive::Error::Damaged { part: "footer", reason });
+        match content {
+            Content::Plain if entry.kind == Kind::Delta => Err(damaged("a delta without an index".to_owned())),
+            Content::Plain => Ok(()),
+            Content::Archive(archive) => {
+                // An entry of a trusted scope must not be made of what a less trusted one can write.
+                for r in &archive.footer.refs {
+                    let scope = ObjectName::new(r.name.clone()).ok().and_then(|name| naming::parse(&name));
+                    let allowed = scope
+                        .is_some_and(|(scope, ..)| self.config.scopes.may_build_on(entry.scope.as_ref(), scope.as_ref()));
+                    if !allowed {
+                        return Err(damaged(format!("it refers to `{}`, which it may not", r.name)));
+                    }
+                }
+                Roots::check(&archive.index, &self.config.paths)
+            }
+        }
+    }
+
+    /// Says why a candidate is not used.
+    fn pass_over(&self, entry: &Entry, error: &Error) -> Tried {
+        let reason = match error {
+            Error::OtherPaths { .. } => MissReason::OtherPaths,
+            Error::Archive(archive::Error::NewerFormat { .. }) => MissReason::NewerFormat,
+            Error::Archive(_) => MissReason::Corrupt,
+            Error::Store(error) => match error.kind() {
+                ErrorKind::Denied => MissReason::Denied,
+                // It was listed, or one of its refs was there when it was written.
+                ErrorKind::NotFound | ErrorKind::Changed | ErrorKind::Corrupt => MissReason::Corrupt,
+                ErrorKind::Unavailable => MissReason::Unreachable,
+                _ => MissReason::Failed,
+            },
+            Error::Write { .. } | Error::Interrupted => MissReason::Failed,
+        };
+        let text = anyhow::anyhow!("{}", xcache_core::report::chain::text(error));
+        let text = text.context(format!("entry `{}` cannot be used", entry.key));
+        if reason.is_trouble() {
+            self.reporter.warning_for(text.as_ref());
+        } else {
+            self.reporter.notice(format_args!("{}", xcache_core::report::chain::text(text.as_ref())));
+        }
+        if reason == MissReason::Corrupt
+            && let Some(directory) = &self.config.state_dir
+        {
+            // The save of this job may replace it, so that nobody else meets it.
+            let _ = state::note_spoilt(directory, &self.config.store.config.url.to_string(), &entry.name, &entry.meta.etag);
+        }
+        Tried::PassedOver(reason)
+    }
+
+    async fn restore(&self, entry: &Entry, tail: Tail, content: Content) -> Result<outcome::Restored, Failed> {
+        let config = self.config;
+        let url = config.store.config.url.to_string();
+        let before = config.state_dir.as_deref().and_then(|dir| state::read(dir, &url, &config.paths));
+        if let Some(directory) = &config.state_dir {
+            state::remove(directory, &config.paths);
+        }
+        let interrupted = Arc::new(Notify::new());
+        let watch = {
+            let interrupted = interrupted.clone();
+            tokio::spawn(async move {
+                let _ = cli::interrupted().await;
+                interrupted.notify_one();
+            })
+        };
+        let job = Job {
+            runtime: tokio::runtime::Handle::current(),
+            store: self.store.clone(),
+            name: entry.name.clone(),
+            tail,
+            options: self.options(),
+            limits: DownloadLimits { in_flight: config.limits.concurrency, ..DownloadLimits::default() },
+            progress: self.reporter.progress("restoring", None),
+            interrupted,
+            paths: config.paths.clone(),
+        };
+        // The rest is files and threads: it blocks.
+        let result = tokio::task::spawn_blocking(move || job.run(content, before)).await;
+        watch.abort();
+        let (restored, left, received_tail) = result.unwrap_or_else(|panic| {
+            let error = Error::Write { path: "the target".into(), source: std::io::Error::other(panic) };
+            Err(Failed { error, replaced_files: 0 })
+        })?;
+        if let (Some(archive), Some(directory)) = (left, &config.state_dir) {
+            let own = own_ref(&entry.name, &entry.meta.etag, entry.meta.size, &archive);
+            let note = state::Note {
+                store: &url,
+                archive: &archive,
+                own: &own,
+                signatures: &restored.signatures,
+                paths: &config.paths,
+                noted_nanos: None,
+            };
+            if let Err(error) = state::write(directory, &note) {
+                self.reporter.debug(format_args!("no state left for the save: {error}"));
+            }
+        }
+        for imperfection in restored.imperfections.iter().take(10) {
+            self.reporter.notice(imperfection);
+        }
+        Ok(outcome::Restored {
+            files: restored.files,
+            tree_bytes: restored.bytes,
+            kept_files: restored.kept_files,
+            removed_files: restored.removed,
+            received_bytes: restored.fetched_bytes + received_tail,
+        })
+    }
+
+    fn options(&self) -> Options {
+        let mut run = [0; 8];
+        // Without random numbers the time tells runs apart well enough for temporary names.
+        if getrandom::fill(&mut run).is_err() {
+            run = self.context.now.timestamp_nanos_opt().unwrap_or(0).to_ne_bytes();
+        }
+        Options {
+            workers: self.config.limits.workers,
+            same_owner: self.config.owners == Owners::Saved,
+            clean: self.config.others == Others::Remove,
+            run: u64::from_ne_bytes(run),
+        }
+    }
+}
+
+/// Everything that the blocking part of a restore needs.
+struct Job {
+    runtime: tokio::runtime::Handle,
+    store: Arc<dyn Store>,
+    name: ObjectName,
+    tail: Tail,
+    options: Options,
+    limits: DownloadLimits,
+    progress: xcache_core::report::Progress,
+    interrupted: Arc<Notify>,
+    paths: xcache_core::paths::PathList,
+}
+
+/// What was restored, the archive for the state, and how long the tail was.
+type Finished = (Restored, Option<Box<Archive>>, u64);
+
+impl Job {
+    fn run(self, content: Content, before: Option<State>) -> Result<Finished, Failed> {
+        let Self { runtime, store, name, tail, options, limits, progress, interrupted, paths } = self;
+        let progress = |bytes| progress.add(bytes);
+        let received_tail = tail.bytes.len() as u64;
+        let archive = match content {
+            Content::Archive(archive) => archive,
+            Content::Plain => {
+                let (etag, size) = (tail.meta.etag, tail.meta.size);
+                let source = PlainSource { store, name, etag, size, limits: &limits, progress: &progress };
+                let restored = restore_plain(&runtime, &source, &paths, &options, &interrupted)?;
+                return Ok((restored, None, received_tail));
+            }
+        };
+        let before = before.as_ref().map(|state| Before { index: &state.archive.index, signatures: &state.signatures });
+        let frames = Frames {
+            store,
+            own: (name, tail.meta.etag),
+            refs: &archive.footer.refs,
+            tail: (tail.bytes, tail.offset),
+            limits: &limits,
+            progress: &progress,
+        };
+        let restored = restore(&runtime, &archive.index, &frames, &paths, before.as_ref(), &options, &interrupted)?;
+        Ok((restored, Some(archive), received_tail))
+    }
 }

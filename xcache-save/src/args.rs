@@ -18,7 +18,7 @@ use xcache_core::cli::values::{parse_duration, parse_switch};
 /// Does nothing if the key exists already. What the entry restored before, or the entry found by --base-key or
 /// --restore-keys, already holds is not sent again.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "xcache-save", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "xcache-save", bin_name = "xcache-save", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Args {
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
@@ -106,3 +106,28 @@ Exit codes:
   0  done; also if the key exists already or there is nothing to save
   1  failed, and --fail-on-error or --if-exists=fail asks to say so
   2  wrong usage";
+
+#[cfg(test)]
+mod tests {
+    use xcache_core::cli::command;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_is_a_variable_of_the_same_name() {
+        for arg in command::<Args>().get_arguments() {
+            let Some(flag) = arg.get_long() else { continue };
+            let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+            let expected = match flag {
+                "completions" | "man" => None,
+                flag => Some(format!("XCACHE_{}", flag.to_uppercase().replace('-', "_"))),
+            };
+            assert_eq!(variable, expected, "--{flag}");
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command::<Args>().debug_assert();
+    }
+}

@@ -12,9 +12,11 @@ use xcache_core::report::{Reporter, init_log};
 
 pub mod args;
 pub mod config;
+mod earlier;
 pub mod outcome;
 pub mod present;
 pub mod save;
+mod write;
 #[cfg(test)]
 mod test_support;
 

@@ -10,7 +10,10 @@ use xcache_core::archive::index::RootKind;
 use xcache_core::cli::RunContext;
 use xcache_core::delta::{Trust, compare};
 use xcache_core::entry::{Entry, Kind};
+use xcache_core::gc::pass::DeleteMode;
+use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::protocol::{Intent, Verdict};
+use xcache_core::gc::{self, Mode};
 use xcache_core::lookup::exists;
 use xcache_core::naming::object_name;
 use xcache_core::pack::{Job, jobs_of_members};
@@ -18,8 +21,9 @@ use xcache_core::plan::{Plan, Reason};
 use xcache_core::report::Reporter;
 use xcache_core::scan::{Tree, scan};
 use xcache_core::state;
+use xcache_core::store::open::open;
 use xcache_core::store::probe::{self, Features};
-use xcache_core::store::{Deletion, ErrorKind, PutMode, Store};
+use xcache_core::store::{ErrorKind, PutMode, Store};
 
 use crate::config::{Config, Form};
 use crate::earlier::{self, Earlier};
@@ -39,19 +43,18 @@ pub(crate) struct Run<'a> {
 
 /// Saves what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
-    let opened = config.store.open().await?;
+    let opened = open(&config.store.config).await?;
     let (store, key) = (opened.store, config.keys.primary());
     let scope = config.scopes.write.as_ref();
     for (inner, outer) in config.paths.overlaps() {
-        reporter.notice(format_args!("path `{}` lies inside `{}`: its files are stored twice", inner.given, outer.given));
+        reporter
+            .notice(format_args!("path `{}` lies inside `{}`: its files are stored twice", inner.given, outer.given));
     }
     let scanning = {
         let (paths, threads) = (config.paths.clone(), config.limits.workers);
         tokio::task::spawn_blocking(move || scan(&paths, threads))
     };
-    let features = async {
-        if opened.needs_probe { probe::features(&*store).await } else { Ok(Features::all()) }
-    };
+    let features = async { if opened.needs_probe { probe::features(&*store).await } else { Ok(Features::all()) } };
     let (there, features, tree) = tokio::join!(exists(&*store, scope, key), features, scanning);
     let tree = tree.context("cannot scan")?;
     let there = match there {
@@ -84,7 +87,7 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
 fn spoilt(config: &Config, there: Option<&Entry>) -> Option<Entry> {
     let entry = there?;
     let directory = config.state_dir.as_deref()?;
-    state::is_spoilt(directory, &config.store.url(), &entry.name, &entry.meta.etag).then(|| entry.clone())
+    state::is_spoilt(directory, &config.store.config.url.to_string(), &entry.name, &entry.meta.etag).then(|| entry.clone())
 }
 
 impl Run<'_> {
@@ -178,7 +181,9 @@ impl Run<'_> {
         match write(self, tree, what, mode).await? {
             Written::Stored(stored) => {
                 if spoilt.kind == Kind::Delta {
-                    self.delete(&spoilt.name, &spoilt.meta.etag).await?;
+                    let target = Target { name: spoilt.name.clone(), etag: Some(spoilt.meta.etag.clone()) };
+                    let mode = DeleteMode::of(&self.features);
+                    gc::remove(&*self.store, mode, &random()?, &[target], Cascade::Yes, Mode::Real).await?;
                 }
                 Ok(self.saved(stored, Kind::Base, None))
             }
@@ -186,23 +191,11 @@ impl Run<'_> {
         }
     }
 
-    /// Takes a delta back that must not stay.
+    /// Takes a delta back that must not stay. Another save may already have noted it as a ref: then it is left to gc.
     async fn withdraw(&self, stored: &Stored) -> anyhow::Result<()> {
-        self.delete(&stored.name, &stored.etag).await
-    }
-
-    async fn delete(
-        &self,
-        name: &xcache_core::store::ObjectName,
-        etag: &xcache_core::store::ETag,
-    ) -> anyhow::Result<()> {
-        let deletion = Deletion { name: name.clone(), if_match: Some(etag.clone()) };
-        for result in self.store.delete(&[deletion]).await {
-            match result {
-                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Changed) => return Err(error.into()),
-                _ => {}
-            }
-        }
+        let target = Target { name: stored.name.clone(), etag: Some(stored.etag.clone()) };
+        let mode = DeleteMode::of(&self.features);
+        gc::remove(&*self.store, mode, &random()?, &[target], Cascade::No, Mode::Real).await?;
         Ok(())
     }
 

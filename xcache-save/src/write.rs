@@ -12,7 +12,7 @@ use xcache_core::archive::footer::{ArchiveId, Ref};
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::writer::{Title, finish};
 use xcache_core::cli;
-use xcache_core::delta::{self, Assembled, Facts, Known, assemble, select};
+use xcache_core::delta::{Assembled, Earlier, Facts, Known, assemble, select};
 use xcache_core::entry::Kind;
 use xcache_core::naming::object_name;
 use xcache_core::pack::{Job, Packed, Settings, jobs_of_members, pack};
@@ -104,7 +104,7 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
     let settings = Settings { level: run.config.level, workers: run.config.limits.workers };
     let making = tokio::task::spawn_blocking(move || make(&tree, what, title, settings, &sender));
     let sent = Arc::new(AtomicU64::new(0));
-    let tags = run.config.tags.tags(kind);
+    let tags = run.config.tags.of(kind);
     let publishing = publish(&*run.store, &name, &tags, mode, receiver, &limits, sent.clone());
     let (published, made) = tokio::select! {
         both = async { tokio::join!(publishing, making) } => both,
@@ -146,16 +146,14 @@ fn make(
         sender.blocking_send(Piece::Data(bytes)).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
     };
     let mut packed = Packed::default();
-    let (jobs, earlier) = match &what {
-        What::Base { .. } => (None, None),
+    let delta;
+    let (jobs, earlier) = match what {
+        What::Base { jobs } => (jobs, None),
         What::Delta { known, facts, keep } => {
-            let selection = select(tree, known, facts, keep);
-            (Some(selection.jobs), Some(delta::Earlier::new(known, facts, keep)))
+            delta = (known, facts, keep);
+            let (known, facts, keep) = (&*delta.0, &*delta.1, &delta.2[..]);
+            (select(tree, known, facts, keep).jobs, Some(Earlier::new(known, facts, keep)))
         }
-    };
-    let jobs = match what {
-        What::Base { jobs } => jobs,
-        What::Delta { .. } => jobs.unwrap_or_default(),
     };
     pack(tree, jobs, settings, &mut packed, &mut send)?;
     let writer = concat!("xcache ", env!("CARGO_PKG_VERSION"));
@@ -219,7 +217,7 @@ impl Stored {
     pub(crate) fn leave_state(&self, run: &Run<'_>, directory: &Path) {
         let own: Ref = own_ref(&self.name, &self.etag, self.bytes, &self.archive);
         let note = state::Note {
-            store: &run.config.store.url(),
+            store: &run.config.store.config.url.to_string(),
             archive: &self.archive,
             own: &own,
             signatures: &self.signatures,

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use super::error::{Error, Result};
 use crate::naming::{PASSES_PREFIX, pass_name};
+use crate::store::probe::Features;
 use crate::store::{Deletion, ListedObject, ObjectName, PutMode, Store, Tags};
 
 /// What the store does with `If-Match` on a deletion.
@@ -21,6 +22,13 @@ pub enum DeleteMode {
     Conditional,
     /// It ignores it: gc is single, and looks right before each deletion.
     Unconditional,
+}
+
+impl DeleteMode {
+    /// What this store allows.
+    pub fn of(features: &Features) -> Self {
+        if features.conditional_delete { Self::Conditional } else { Self::Unconditional }
+    }
 }
 
 /// A lease without a sign of life for so long is taken over.

@@ -138,11 +138,11 @@ async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Er
         };
         async move {
             let mut part = Bytes::new();
-            download_part(&*source.store, &request, source.limits, |_, bytes| {
+            let sink = |_, bytes| {
                 part = bytes;
-                async {}
-            })
-            .await?;
+                std::future::ready(())
+            };
+            download_part(&*source.store, &request, source.limits, sink).await?;
             (source.progress)(part.len() as u64);
             Ok::<_, Error>(part)
         }

@@ -1,0 +1,186 @@
+//! Wrong input and the surroundings of a run: what is refused, how, and with which exit code.
+
+use std::fs;
+
+use xcache_tests::job::{Invocation, Job, Outcome};
+
+const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
+const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");
+const LONG_KEY: &str = match std::str::from_utf8(&[b'k'; 513]) {
+    Ok(text) => text,
+    Err(_) => unreachable!(),
+};
+
+/// Runs `exe` with a local store in the job's directory.
+fn with_store(job: &Job, exe: &str) -> Invocation {
+    job.command(exe).env("XCACHE_STORE", format!("file://{}", job.path("store").display()))
+}
+
+#[test]
+fn wrong_input_is_a_usage_error_outside_actions() {
+    for exe in [SAVE, RESTORE] {
+        let check = |args: &[&str], part: &str| {
+            let job = Job::new();
+            with_store(&job, exe).args(args).run().expect_code(2).says(&[part]);
+            assert!(!job.path("store").exists(), "{args:?}");
+        };
+        check(&["p"], "error: key is not specified");
+        check(&["p", "--key", " "], "error: key is not specified");
+        check(&["--key", "k"], "error: no path given");
+        check(&["p", "--key", "a,b"], "error: key `a,b` contains a comma");
+        check(&["p", "--key", LONG_KEY], "is 513 characters long; the limit is 512");
+        check(
+            &["p", "--key", "k", "--restore-keys", "1\n2\n3\n4\n5\n6\n7\n8\n9\n10"],
+            "11 keys given; the limit is 10",
+        );
+        check(&["p", "--key", "k", "--path", "q"], "cannot be used with");
+        check(&["p", "--key", "k", "--nonsense"], "--nonsense");
+        check(&["p", "--key", "k", "--concurrency", "0"], "--concurrency");
+        check(&["p", "--key", "k", "--s3-bucket", "bucket"], "say the same thing twice");
+        check(&["p", "--key", "k", "--scope", "ref"], "GITHUB_REF is not set");
+    }
+}
+
+#[test]
+fn wrong_store_is_refused_with_the_next_step() {
+    let check = |args: &[&str], parts: &[&str]| {
+        Job::new().command(SAVE).args(["p", "--key", "k"]).args(args).run().expect_code(2).says(parts);
+    };
+    check(&["--store", "/var/cache"], &["`/var/cache`", "hint: write `file:///var/cache`"]);
+    check(&["--store", "gs://bucket"], &["error: store `gs://bucket` is neither"]);
+    check(&["--s3-bucket", "b"], &["names no valid bucket"]);
+    check(&["--s3-bucket", "bucket", "--s3-endpoint", "localhost:1"], &["hint: write `https://localhost:1`"]);
+    check(&["--s3-bucket", "bucket", "--aws-access-key-id", "AKIA"], &["belong together", "hint:"]);
+}
+
+#[test]
+fn a_job_without_a_store_is_refused() {
+    for exe in [SAVE, RESTORE] {
+        let refused = Job::github().command(exe).args(["p", "--key", "k"]).run().expect_code(2);
+        assert!(refused.stdout.starts_with("::error::no store given%0Ahint: "), "{refused:?}");
+    }
+}
+
+/// Wrong keys and paths in a job, by the rules of `actions/cache`.
+fn refused_in_a_job(exe: &str, args: &[&str]) -> (Job, Outcome) {
+    let job = Job::github();
+    let outcome = with_store(&job, exe).args(args).run();
+    (job, outcome)
+}
+
+const WRONG_INPUT: [&[&str]; 4] = [&["p"], &["p", "--key", "a,b"], &["p", "--key", LONG_KEY], &["--key", "k"]];
+
+#[test]
+fn wrong_input_fails_a_restore_in_a_job() {
+    for args in WRONG_INPUT {
+        let (_, outcome) = refused_in_a_job(RESTORE, args);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(outcome.stdout.starts_with("::error::"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn wrong_input_is_a_warning_to_a_save_in_a_job() {
+    for args in WRONG_INPUT {
+        let (_, outcome) = refused_in_a_job(SAVE, args);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(outcome.stdout.starts_with("::warning::"), "{outcome:?}");
+        let (_, strict) = refused_in_a_job(SAVE, &[args, &["--fail-on-error"]].concat());
+        assert_eq!(strict.code, Some(1), "{strict:?}");
+        assert!(strict.stdout.starts_with("::error::"), "{strict:?}");
+    }
+}
+
+#[test]
+fn the_primary_key_is_an_output_before_anything_can_fail() {
+    let (job, _) = refused_in_a_job(RESTORE, &["p", "--key", "a,b"]);
+    assert_eq!(job.outputs(), [("cache-primary-key".to_owned(), "a,b".to_owned())].into());
+    let (job, _) = refused_in_a_job(RESTORE, &["p"]);
+    assert_eq!(job.outputs(), [].into());
+}
+
+#[test]
+fn blank_variables_count_as_not_set() {
+    let job = Job::new();
+    let mut command = with_store(&job, RESTORE).args(["p", "--key", "k"]);
+    for name in ["XCACHE_CONCURRENCY", "XCACHE_COLOR", "XCACHE_S3_BUCKET", "XCACHE_S3_PATH_STYLE", "XCACHE_PATH"] {
+        command = command.env(name, "");
+    }
+    command.env("XCACHE_RESTORE_KEYS", " \n").env("XCACHE_LOOKUP_ONLY", "").run().ok();
+    with_store(&job, RESTORE).args(["p", "--key", "k"]).env("XCACHE_CONCURRENCY", "x").run().expect_code(2);
+}
+
+#[test]
+fn input_by_variables_is_the_same_as_by_flags() {
+    let job = Job::new();
+    let by_variables = with_store(&job, RESTORE)
+        .env("XCACHE_PATH", "p\nq\n")
+        .env("XCACHE_KEY", "k")
+        .env("XCACHE_RESTORE_KEYS", "r1\n  r2\n")
+        .env("XCACHE_FAIL_ON_CACHE_MISS", "True")
+        .env("XCACHE_LOOKUP_ONLY", "yes")
+        .env("XCACHE_JSON", "true")
+        .run()
+        .expect_code(1);
+    let document = by_variables.json();
+    assert_eq!((&document["key"], &document["lookup_only"]), (&"k".into(), &false.into()));
+    by_variables.says(&["Failed to restore cache entry. Exiting as fail-on-cache-miss is set. Input key: k"]);
+    with_store(&job, RESTORE)
+        .args(["p", "--key", "k", "--restore-keys", "r1\nr2"])
+        .run()
+        .ok()
+        .says(&["Cache not found for input keys: k, r1, r2\n"]);
+}
+
+#[test]
+fn a_miss_answers_the_step_without_cache_hit() {
+    let job = Job::github();
+    with_store(&job, RESTORE).args(["p", "--key", "k"]).run().ok();
+    let outputs = job.outputs();
+    assert_eq!(outputs.get("cache-primary-key").map(String::as_str), Some("k"));
+    assert_eq!((outputs.get("cache-hit"), outputs.get("cache-matched-key")), (None, None));
+    assert_eq!(outputs["outcome"], "miss");
+    let summary = fs::read_to_string(job.github_file("GITHUB_STEP_SUMMARY")).unwrap();
+    assert!(summary.contains("| k |  | miss (nothing-there) |"), "{summary}");
+}
+
+#[test]
+fn ignored_arguments_are_noticed_and_harmless() {
+    let job = Job::github();
+    for exe in [SAVE, RESTORE] {
+        let command = with_store(&job, exe).args(["p", "--key", "k"]).env("XCACHE_UPLOAD_CHUNK_SIZE", "1");
+        let command = command.env("XCACHE_USE_DELTAS", "true").env("XCACHE_ENABLE_CROSS_OS_ARCHIVE", "true");
+        let names = ["`upload-chunk-size`", "`use-deltas`", "`enableCrossOsArchive`", "`save-always`"];
+        command.env("XCACHE_SAVE_ALWAYS", "true").run().ok().says(&names);
+    }
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let job = Job::new();
+    let secrets =
+        ["--aws-secret-access-key", "hunter2", "--aws-session-token", "swordfish", "--aws-access-key-id", "AKIA"];
+    for extra in [&["--help"][..], &["--nonsense"], &["--key", "a,b"], &["--man"]] {
+        let outcome = job.command(SAVE).args(["p", "-vv", "--s3-bucket", "bucket"]).args(secrets).args(extra).run();
+        let by_variable = job.command(SAVE).args(extra).env("XCACHE_AWS_SECRET_ACCESS_KEY", "hunter2").run();
+        let all = [outcome.stdout, outcome.stderr, by_variable.stdout, by_variable.stderr].concat();
+        assert!(!all.contains("hunter2") && !all.contains("swordfish"), "{extra:?}: {all}");
+    }
+}
+
+#[test]
+fn a_broken_event_file_is_a_warning() {
+    let job = Job::github();
+    let event = job.path("event.json");
+    fs::write(&event, "nonsense").unwrap();
+    let outcome = with_store(&job, RESTORE).args(["p", "--key", "k"]).env("GITHUB_EVENT_PATH", &event).run().ok();
+    assert!(outcome.stdout.starts_with("::warning::the event file `"), "{outcome:?}");
+}
+
+#[test]
+fn the_local_default_is_said_in_one_line() {
+    let outcome = Job::new().command(RESTORE).args(["p", "--key", "k"]).run().ok();
+    assert_eq!(outcome.stderr.matches("no store given, using the local one at `file:///").count(), 1, "{outcome:?}");
+    let quiet = Job::new().command(RESTORE).args(["p", "--key", "k", "-q"]).run().ok();
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
+}

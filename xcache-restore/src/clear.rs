@@ -1,0 +1,31 @@
+//! `[ci-clear-cache]`: the entry of the primary key goes, with those that build on it.
+
+use anyhow::Context as _;
+use xcache_core::entry::Kind;
+use xcache_core::gc::pass::DeleteMode;
+use xcache_core::gc::plan::{Cascade, Target};
+use xcache_core::gc::{self, Mode};
+use xcache_core::naming::object_name;
+use xcache_core::report::Reporter;
+use xcache_core::store::open::Opened;
+use xcache_core::store::probe::{self, Features};
+
+use crate::config::Config;
+
+/// Deletes the entry of the primary key in the own scope. What a running save has noted is left to the next gc.
+pub(crate) async fn clear(config: &Config, reporter: &Reporter, opened: &Opened) -> anyhow::Result<()> {
+    let store = &*opened.store;
+    let key = config.keys.primary();
+    let features = if opened.needs_probe { probe::features(store).await? } else { Features::all() };
+    let name = |kind| object_name(config.scopes.write.as_ref(), key, kind);
+    let targets = [Kind::Base, Kind::Delta].into_iter().map(|kind| Ok(Target { name: name(kind)?, etag: None }));
+    let targets = targets.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut sid = [0; 16];
+    getrandom::fill(&mut sid).context("the system gives no random numbers")?;
+    let mode = DeleteMode::of(&features);
+    let outcome = gc::remove(store, mode, &sid, &targets, Cascade::Yes, Mode::Real).await;
+    let outcome = outcome.with_context(|| format!("cannot clear the entry of key `{key}`"))?;
+    let totals = outcome.plan.totals(&outcome.inventory);
+    reporter.notice(format_args!("cleared {} entries for key `{key}`, as the commit asked", totals.deleted_entries));
+    Ok(())
+}
