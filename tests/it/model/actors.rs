@@ -157,5 +157,12 @@ impl Hands {
 }
 
 fn reference(name: &ObjectName, footer: &Footer, etag: &str) -> Ref {
-    Ref { name: name.to_string(), etag: etag.to_owned(), size: 0, archive_id: footer.archive_id, created_nanos: 0 }
+    Ref {
+        name: name.to_string(),
+        etag: etag.to_owned(),
+        size: 0,
+        data_bytes: 0,
+        archive_id: footer.archive_id,
+        created_nanos: 0,
+    }
 }

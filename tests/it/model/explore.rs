@@ -201,6 +201,7 @@ impl<'a> Run<'a> {
                 name: name.to_string(),
                 etag: world.objects[name.as_str()].meta.etag.0.clone(),
                 size: 0,
+                data_bytes: 0,
                 archive_id: ArchiveId([200; 16]),
                 created_nanos: 0,
             };

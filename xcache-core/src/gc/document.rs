@@ -129,6 +129,7 @@ mod tests {
             name: "a-base.tar.zst".into(),
             etag: "e".into(),
             size: 1,
+            data_bytes: 1,
             archive_id: ArchiveId([0xab; 16]),
             created_nanos: 0,
         };
