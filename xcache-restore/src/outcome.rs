@@ -3,7 +3,7 @@
 use xcache_core::cli::cache_args::OnTrouble;
 use xcache_core::cli::{Exit, store_error_kind};
 use xcache_core::entry::Entry;
-use xcache_core::lookup;
+use xcache_core::lookup::{self, Match};
 use xcache_core::store::ErrorKind;
 
 use crate::config::{Config, OnMiss};
@@ -26,24 +26,6 @@ pub struct Hit {
     pub matched: Match,
     /// What was done; `None` if we only looked.
     pub restored: Option<Restored>,
-}
-
-/// How the key of an entry matches what was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Match {
-    /// It is the primary key.
-    Exact,
-    /// It begins with the primary key, or is or begins with a restore key.
-    Prefix,
-}
-
-impl From<&lookup::Match> for Match {
-    fn from(matched: &lookup::Match) -> Self {
-        match matched {
-            lookup::Match::Exact => Self::Exact,
-            lookup::Match::Prefix { .. } => Self::Prefix,
-        }
-    }
 }
 
 /// What a restore did.
@@ -147,7 +129,7 @@ impl Outcome {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Hit(Hit { matched: Match::Exact, .. }) => "exact",
-            Self::Hit(Hit { matched: Match::Prefix, .. }) => "prefix",
+            Self::Hit(Hit { matched: Match::Prefix { .. }, .. }) => "prefix",
             Self::Miss(_) => "miss",
         }
     }

@@ -6,11 +6,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use xcache_core::cli::cache_args::OnTrouble;
 use xcache_core::github::summary::Table;
+use xcache_core::lookup::Match;
 use xcache_core::report::Reporter;
 use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
 
 use crate::config::{Action, Config, OnMiss};
-use crate::outcome::{Hit, Match, MissReason, Outcome, Restored};
+use crate::outcome::{Hit, MissReason, Outcome, Restored};
 
 /// The output that is written before anything is looked up, also on a miss.
 pub const PRIMARY_KEY_OUTPUT: &str = "cache-primary-key";
@@ -97,7 +98,7 @@ impl Presented<'_> {
         let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = restored;
         let key = self.config.keys.primary();
         let from = match self.outcome {
-            Outcome::Hit(Hit { entry, matched: Match::Prefix, .. }) => format!(" from `{}`", entry.key),
+            Outcome::Hit(Hit { entry, matched: Match::Prefix { .. }, .. }) => format!(" from `{}`", entry.key),
             _ => String::new(),
         };
         let some = |number: u64, what: &str| if number > 0 { format!(", {number} {what}") } else { String::new() };

@@ -105,15 +105,10 @@ impl Error for UsageError {}
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct UnsafeToContinue {
-    what: String,
-    source: Box<dyn Error + Send + Sync>,
-}
-
-impl UnsafeToContinue {
-    /// Says what state things are in, and what happened.
-    pub fn new(what: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { what: what.into(), source: source.into() }
-    }
+    /// What state things are in.
+    pub what: String,
+    /// What happened.
+    pub source: Box<dyn Error + Send + Sync>,
 }
 
 /// The user or the runner asked us to stop.
@@ -138,7 +133,11 @@ mod tests {
             assert_eq!(store_error_kind(&outer), kind);
         };
         check(denied().into(), Class::Trouble, Some(ErrorKind::Denied));
-        check(UnsafeToContinue::new("half done", denied()).into(), Class::Unsafe, Some(ErrorKind::Denied));
+        check(
+            UnsafeToContinue { what: "half done".into(), source: denied().into() }.into(),
+            Class::Unsafe,
+            Some(ErrorKind::Denied),
+        );
         check(Interrupted.into(), Class::Unsafe, None);
         check(UsageError::options("no").into(), Class::Usage, None);
         check("text".into(), Class::Trouble, None);

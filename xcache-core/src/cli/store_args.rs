@@ -5,8 +5,7 @@ use clap::{Args, ValueEnum};
 use super::env_vars as var;
 use super::values::{parse_secret, parse_switch};
 use super::{RunContext, UsageError};
-use crate::store;
-use crate::store::open::{Encryption, Keys, Opened, S3Options, Secret, StoreConfig, StoreUrl, open};
+use crate::store::open::{Encryption, Keys, S3Options, Secret, StoreConfig, StoreUrl};
 
 /// Where entries are kept.
 #[derive(Args, Clone, Debug, Default)]
@@ -92,11 +91,6 @@ pub struct StoreSelection {
 }
 
 impl StoreSelection {
-    /// Opens it.
-    pub async fn open(&self) -> store::Result<Opened> {
-        open(&self.config).await
-    }
-
     /// Its URL, for reports and for telling stores apart.
     pub fn url(&self) -> String {
         self.config.url.to_string()

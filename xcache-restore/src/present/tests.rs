@@ -35,6 +35,10 @@ fn hit(key: &str, matched: Match, restored: Option<Restored>) -> Outcome {
     })
 }
 
+fn prefix() -> Match {
+    Match::Prefix { restore_key: None }
+}
+
 const RESTORED: Restored =
     Restored { files: 3, tree_bytes: 2048, kept_files: 1, removed_files: 0, received_bytes: 1024 };
 
@@ -71,7 +75,7 @@ fn log_lines_are_those_of_actions_cache() {
     );
     check(
         &[],
-        hit("k-old", Match::Prefix, Some(Restored { removed_files: 2, kept_files: 0, ..RESTORED })),
+        hit("k-old", prefix(), Some(Restored { removed_files: 2, kept_files: 0, ..RESTORED })),
         Exit::Done,
         "Cache restored from key: k-old\n\
          restored `k` from `k-old`: 3 files, 2 removed, 2.0 KiB, received 1.0 KiB in 2.0 s (512 B/s)\n",
@@ -121,14 +125,14 @@ fn outputs_are_those_of_actions_cache_and_ours() {
     };
     check(hit("k", Match::Exact, Some(RESTORED)), Some("true"), Some("k"), "exact", "");
     check(hit("k", Match::Exact, None), Some("true"), Some("k"), "exact", "");
-    check(hit("k-1", Match::Prefix, Some(RESTORED)), Some("false"), Some("k-1"), "prefix", "");
+    check(hit("k-1", prefix(), Some(RESTORED)), Some("false"), Some("k-1"), "prefix", "");
     check(Outcome::Miss(MissReason::NothingThere), None, None, "miss", "nothing-there");
     check(Outcome::Miss(MissReason::Cleared), None, None, "miss", "cleared");
 }
 
 #[test]
 fn the_summary_is_one_row() {
-    let (_, summary, _) = present(&[], &hit("k|1", Match::Prefix, Some(RESTORED)), |presented| presented.summary());
+    let (_, summary, _) = present(&[], &hit("k|1", prefix(), Some(RESTORED)), |presented| presented.summary());
     assert!(summary.contains("| k | k\\|1 | prefix | 3 | 1 | 2.0 KiB | 1.0 KiB | 2.0 s |"), "{summary}");
     let (_, summary, _) = present(&[], &Outcome::Miss(MissReason::Denied), |presented| presented.summary());
     assert!(summary.contains("| k |  | miss (denied) |"), "{summary}");
