@@ -7,16 +7,17 @@ use std::path::Path;
 use xcache_tests::job::{Invocation, Job};
 use xcache_tests::place::Place;
 
+mod command_line;
 mod conformance;
 mod fidelity;
+mod help;
 mod hostile;
 mod interop;
 mod model;
 mod restore_cases;
 mod save_cases;
+mod stores;
 mod support;
-mod command_line;
-mod help;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
 const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");

@@ -91,10 +91,7 @@ impl Run<'_> {
                 _ => Ok(self.pass_over(&entry, &error)),
             },
             Err(Failed { error, replaced_files }) => Err(UnsafeToContinue {
-                what: format!(
-                    "{replaced_files} files have been replaced by those of entry `{}`, and the others have not",
-                    entry.key
-                ),
+                what: format!("{replaced_files} files are those of entry `{}` now, and the others are not", entry.key),
                 source: error.into(),
             }
             .into()),

@@ -12,7 +12,7 @@ use bytes::{Buf as _, Bytes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::fetch::PART_BYTES;
 use super::walker::Walker;
@@ -137,11 +137,12 @@ async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Er
             cuts: vec![end],
         };
         async move {
-            let (sender, mut receiver) = mpsc::channel(1);
-            let downloading = download_part(source.store.clone(), request, source.limits, sender);
-            let (done, piece) = tokio::join!(downloading, receiver.recv());
-            done?;
-            let part = piece.map(|piece| piece.bytes).unwrap_or_default();
+            let mut part = Bytes::new();
+            let sink = |_, bytes| {
+                part = bytes;
+                std::future::ready(())
+            };
+            download_part(&*source.store, &request, source.limits, sink).await?;
             (source.progress)(part.len() as u64);
             Ok::<_, Error>(part)
         }
