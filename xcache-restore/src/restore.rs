@@ -12,7 +12,9 @@ use xcache_core::entry::{Entry, Kind};
 use xcache_core::lookup::{Found, Lookup, Tail};
 use xcache_core::naming;
 use xcache_core::report::Reporter;
-use xcache_core::restore::{Before, Error, Failed, Frames, Options, PlainSource, Restored, Roots, restore, restore_plain};
+use xcache_core::restore::{
+    Before, Error, Failed, Frames, Options, PlainSource, Restored, Roots, restore, restore_plain,
+};
 use xcache_core::state::{self, State};
 use xcache_core::store::open::open;
 use xcache_core::store::{ErrorKind, ObjectName, Store};
@@ -126,8 +128,9 @@ impl Run<'_> {
                 // An entry of a trusted scope must not be made of what a less trusted one can write.
                 for r in &archive.footer.refs {
                     let scope = ObjectName::new(r.name.clone()).ok().and_then(|name| naming::parse(&name));
-                    let allowed = scope
-                        .is_some_and(|(scope, ..)| self.config.scopes.may_build_on(entry.scope.as_ref(), scope.as_ref()));
+                    let allowed = scope.is_some_and(|(scope, ..)| {
+                        self.config.scopes.may_build_on(entry.scope.as_ref(), scope.as_ref())
+                    });
                     if !allowed {
                         return Err(damaged(format!("it refers to `{}`, which it may not", r.name)));
                     }
@@ -163,7 +166,8 @@ impl Run<'_> {
             && let Some(directory) = &self.config.state_dir
         {
             // The save of this job may replace it, so that nobody else meets it.
-            let _ = state::note_spoilt(directory, &self.config.store.config.url.to_string(), &entry.name, &entry.meta.etag);
+            let _ =
+                state::note_spoilt(directory, &self.config.store.config.url.to_string(), &entry.name, &entry.meta.etag);
         }
         Tried::PassedOver(reason)
     }
