@@ -45,7 +45,7 @@ pub(crate) enum What {
 /// How writing an entry ended.
 pub(crate) enum Written {
     /// It is published.
-    Stored(Stored),
+    Stored(Box<Stored>),
     /// Another one was published first.
     Exists { sent_bytes: u64 },
 }
@@ -149,7 +149,7 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
     tell_skipped(run, &skipped);
     let skipped = skipped.len() as u64;
     let Published { etag, bytes, .. } = published;
-    Ok(Written::Stored(Stored { name, etag, bytes, sent_bytes, archive, skipped, signatures }))
+    Ok(Written::Stored(Box::new(Stored { name, etag, bytes, sent_bytes, archive, skipped, signatures })))
 }
 
 /// Everything that happens on plain threads: pack, put the index together, end the archive.
