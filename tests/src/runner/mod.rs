@@ -226,7 +226,7 @@ impl Runner {
             }
             return StepResult::default();
         }
-        let action = name.strip_prefix("./").or(name.strip_prefix("OWNER/xcache/"));
+        let action = name.strip_prefix("$/").or(name.strip_prefix("OWNER/xcache/"));
         self.run_action(action.unwrap_or_else(|| panic!("`{uses}` is not in this repository")), with)
     }
 
