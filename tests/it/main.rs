@@ -10,6 +10,8 @@ use xcache_tests::place::Place;
 mod command_line;
 mod conformance;
 mod fidelity;
+mod gc_cases;
+mod gc_scale;
 mod help;
 mod hostile;
 mod interop;
@@ -21,6 +23,8 @@ mod support;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
 const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");
+
+const GC: &str = env!("CARGO_BIN_EXE_gc-under-test");
 
 /// `xcache-save` in `job`, with its store and key.
 fn save(job: &Job, place: &Place, key: &str) -> Invocation {

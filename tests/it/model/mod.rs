@@ -14,6 +14,7 @@ mod explore;
 use actors::Actor::{self, BaseSaver, ChainSaver, DeltaSaver, Gc, Restorer, Rm};
 use explore::{Config, exhaust, wander};
 use store::Lie;
+pub(crate) use world::footer;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::Cascade;
 
