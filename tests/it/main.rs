@@ -9,6 +9,7 @@ use xcache_tests::place::Place;
 
 mod command_line;
 mod conformance;
+mod delta;
 mod fidelity;
 mod help;
 mod hostile;
