@@ -9,27 +9,29 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use xcache_core::store::open::{Keys, S3Options, Secret, StoreConfig, StoreUrl, open};
+use xcache_core::store::open::{Keys, S3Options, Secret, StoreConfig, open};
 use xcache_core::store::probe::{Features, features};
 use xcache_core::store::{ByteRange, Deletion, ETag, ErrorKind, ObjectName, PutMode, Store, Tags, collect, list_all};
+use xcache_tests::s3::S3Server;
 
 /// A store of its own for one case.
-struct Place {
-    store: Arc<dyn Store>,
+pub(crate) struct Place {
+    pub(crate) store: Arc<dyn Store>,
     /// Its files, for the store in a directory.
-    directory: Option<tempfile::TempDir>,
+    pub(crate) directory: Option<tempfile::TempDir>,
+    /// Ministack drops the tags of multipart uploads, and gives an overwriting object those of the one before.
+    is_exact_about_tags: bool,
 }
 
-async fn local() -> Place {
+pub(crate) async fn local() -> Place {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}/store", directory.path().display()).parse().unwrap();
     let opened = open(&StoreConfig { url, s3: S3Options::default() }).await.unwrap();
     assert!(!opened.needs_probe);
-    Place { store: opened.store, directory: Some(directory) }
+    Place { store: opened.store, directory: Some(directory), is_exact_about_tags: true }
 }
 
-fn s3_config(case: &str) -> StoreConfig {
-    let server = xcache_tests::s3::server();
+pub(crate) fn s3_config(server: &S3Server, case: &str) -> StoreConfig {
     let url = format!("s3://{}/conformance/{case}-{}", server.bucket, std::process::id());
     let s3 = S3Options {
         region: Some("us-east-1".to_owned()),
@@ -44,26 +46,33 @@ fn s3_config(case: &str) -> StoreConfig {
     StoreConfig { url: url.parse().unwrap(), s3 }
 }
 
-async fn s3(case: &str) -> Place {
-    let opened = open(&s3_config(case)).await.unwrap();
+async fn s3(server: &S3Server, case: &str) -> Place {
+    let opened = open(&s3_config(server, case)).await.unwrap();
     assert!(opened.needs_probe);
-    Place { store: opened.store, directory: None }
+    Place { store: opened.store, directory: None, is_exact_about_tags: server.name != "ministack" }
 }
 
 /// Each case as a test of each store.
 macro_rules! conformance {
     ($($case:ident),* $(,)?) => {
-        mod local_store {
+        mod directory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 super::$case(&super::local().await).await;
             })*
         }
 
-        mod s3_store {
+        mod seaweedfs {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(&super::s3(stringify!($case)).await).await;
+                super::$case(&super::s3(xcache_tests::s3::server(), stringify!($case)).await).await;
+            })*
+        }
+
+        mod ministack {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(&super::s3(xcache_tests::s3::ministack(), stringify!($case)).await).await;
             })*
         }
     };
@@ -91,7 +100,7 @@ conformance!(
     features_are_found_and_remembered,
 );
 
-fn name(text: &str) -> ObjectName {
+pub(crate) fn name(text: &str) -> ObjectName {
     ObjectName::new(text).unwrap()
 }
 
@@ -109,7 +118,7 @@ fn noise(bytes: usize) -> Bytes {
         .collect()
 }
 
-async fn put(store: &dyn Store, text: &str, body: &'static str) -> ETag {
+pub(crate) async fn put(store: &dyn Store, text: &str, body: &'static str) -> ETag {
     store.put(&name(text), Bytes::from_static(body.as_bytes()), PutMode::Create, &Tags::new()).await.unwrap()
 }
 
@@ -118,11 +127,11 @@ async fn read(store: &dyn Store, name: &ObjectName, range: ByteRange) -> (u64, B
     (download.offset, collect(download, usize::MAX).await.unwrap())
 }
 
-fn kind<T: std::fmt::Debug>(answer: xcache_core::store::Result<T>) -> ErrorKind {
+pub(crate) fn kind<T: std::fmt::Debug>(answer: xcache_core::store::Result<T>) -> ErrorKind {
     answer.unwrap_err().kind()
 }
 
-async fn names(store: &dyn Store, prefix: &str) -> BTreeSet<String> {
+pub(crate) async fn names(store: &dyn Store, prefix: &str) -> BTreeSet<String> {
     let listed = list_all(store, prefix).await.unwrap();
     let names: BTreeSet<String> = listed.iter().map(|object| object.name.to_string()).collect();
     assert_eq!(names.len(), listed.len(), "a name was listed twice");
@@ -256,11 +265,14 @@ async fn tags_are_kept(place: &Place) {
     upload.complete(PutMode::Create).await.unwrap();
     put(store, "plain", "x").await;
     assert_eq!(store.tags(&name("put")).await.unwrap(), tags);
-    assert_eq!(store.tags(&name("uploaded")).await.unwrap(), tags);
+    let kept = if place.is_exact_about_tags { tags } else { Tags::new() };
+    assert_eq!(store.tags(&name("uploaded")).await.unwrap(), kept);
     assert_eq!(store.tags(&name("plain")).await.unwrap(), Tags::new());
 
-    store.put(&name("put"), Bytes::from_static(b"y"), PutMode::Overwrite, &Tags::new()).await.unwrap();
-    assert_eq!(store.tags(&name("put")).await.unwrap(), Tags::new(), "the tags of the object before");
+    if place.is_exact_about_tags {
+        store.put(&name("put"), Bytes::from_static(b"y"), PutMode::Overwrite, &Tags::new()).await.unwrap();
+        assert_eq!(store.tags(&name("put")).await.unwrap(), Tags::new(), "the tags of the object before");
+    }
 }
 
 /// Names as our own naming makes them, and raw ones that every store can hold.
@@ -325,7 +337,7 @@ async fn names_that_are_no_paths_are_kept_or_refused(place: &Place) {
 }
 
 async fn listings_are_complete_over_pages(place: &Place) {
-    let expected: BTreeSet<String> = (0..2_345).map(|number| format!("many/{}/{number}", number % 3)).collect();
+    let expected: BTreeSet<String> = (0..1_100).map(|number| format!("many/{}/{number}", number % 3)).collect();
     let numbers: Vec<&String> = expected.iter().collect();
     for some in numbers.chunks(64) {
         let writes = some.iter().map(|text| {
@@ -492,120 +504,4 @@ async fn features_are_found_and_remembered(place: &Place) {
     let etag = store.head(&name(".xcache/store")).await.unwrap().etag;
     assert_eq!(features(store).await.unwrap(), Features::all());
     assert_eq!(store.head(&name(".xcache/store")).await.unwrap().etag, etag, "probed twice");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_sixteen_create_only_uploads_wins_in_a_directory() {
-    let place = local().await;
-    let uploads = (0..16).map(|_| {
-        let store = Arc::clone(&place.store);
-        tokio::spawn(async move {
-            let upload = store.upload(&name("a/b"), &Tags::new()).await.unwrap();
-            upload.part(1, 0, Bytes::from_static(b"x")).await.unwrap();
-            let completed = upload.complete(PutMode::Create).await;
-            upload.abort().await.unwrap();
-            completed
-        })
-    });
-    let (won, lost): (Vec<_>, Vec<_>) =
-        join_all(uploads).await.into_iter().map(Result::unwrap).partition(Result::is_ok);
-    assert_eq!(won.len(), 1);
-    assert!(lost.into_iter().all(|answer| kind(answer) == ErrorKind::AlreadyExists));
-}
-
-/// Names come and go, and with them directories, without one create failing.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn directories_come_and_go_under_concurrent_creates_and_deletes() {
-    let place = local().await;
-    let workers = (0..4).map(|worker| {
-        let store = Arc::clone(&place.store);
-        tokio::spawn(async move {
-            for _ in 0..200 {
-                let target = name(&format!("a/b/c/{worker}"));
-                store.put(&target, Bytes::from_static(b"x"), PutMode::Create, &Tags::new()).await.unwrap();
-                store.delete(&[Deletion { name: target, if_match: None }]).await.pop().unwrap().unwrap();
-            }
-        })
-    });
-    for worker in join_all(workers).await {
-        worker.unwrap();
-    }
-    let root = place.directory.as_ref().unwrap().path().join("store");
-    assert!(!root.join("a").exists());
-}
-
-#[tokio::test]
-async fn links_do_not_lead_out_of_a_directory_store() {
-    let place = local().await;
-    put(place.store.as_ref(), "kept", "x").await;
-    let directory = place.directory.as_ref().unwrap().path();
-    let outside = directory.join("outside");
-    std::fs::create_dir(&outside).unwrap();
-    std::fs::write(outside.join("file"), "secret").unwrap();
-    std::os::unix::fs::symlink(&outside, directory.join("store/link")).unwrap();
-    std::os::unix::fs::symlink(outside.join("file"), directory.join("store/file")).unwrap();
-    let store = place.store.as_ref();
-    for text in ["link/file", "file"] {
-        assert_eq!(kind(store.get(&name(text), ByteRange::Full, None).await), ErrorKind::Invalid, "{text}");
-        let deleted = store.delete(&[Deletion { name: name(text), if_match: None }]).await.pop().unwrap();
-        assert_eq!(kind(deleted), ErrorKind::Invalid);
-    }
-    let body = Bytes::from_static(b"x");
-    for mode in [PutMode::Create, PutMode::Overwrite] {
-        let put = store.put(&name("link/new"), body.clone(), mode.clone(), &Tags::new()).await;
-        assert_eq!(kind(put), ErrorKind::Invalid);
-        assert_eq!(kind(store.put(&name("file"), body.clone(), mode, &Tags::new()).await), ErrorKind::Invalid);
-    }
-    assert_eq!(names(store, "").await, BTreeSet::from(["kept".to_owned()]));
-    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
-    assert_eq!(std::fs::read_to_string(outside.join("file")).unwrap(), "secret");
-}
-
-/// Each kind of wrong configuration, and what the message must name.
-#[tokio::test]
-async fn trouble_with_s3_is_said_with_the_next_step() {
-    let good = s3_config("trouble");
-    let server = xcache_tests::s3::server();
-    let mut wrong_bucket = good.clone();
-    wrong_bucket.url = StoreUrl::S3 { bucket: "no-such-bucket".to_owned(), prefix: String::new() };
-    let wrong_key = |id: &str, secret: &str| {
-        let mut config = good.clone();
-        config.s3.keys =
-            Some(Keys { access_key_id: id.to_owned(), secret_access_key: Secret::new(secret), session_token: None });
-        config
-    };
-    let wrong_endpoint = |endpoint: &str| {
-        let mut config = good.clone();
-        config.s3.endpoint = Some(endpoint.to_owned());
-        config
-    };
-    for (config, expected, says) in [
-        (wrong_bucket, ErrorKind::Invalid, "no bucket `no-such-bucket`"),
-        (wrong_key("nobody", "x"), ErrorKind::Denied, "access key"),
-        (wrong_key(server.access_key, "wrong-secret"), ErrorKind::Denied, "secret access key"),
-        (wrong_endpoint("http://127.0.0.1:1"), ErrorKind::Unavailable, "nothing listens at http://127.0.0.1:1"),
-        (wrong_endpoint("http://no-such-host.invalid"), ErrorKind::Unavailable, "cannot reach http://no-such-host"),
-    ] {
-        let store = open(&config).await.unwrap().store;
-        let error = store.get(&name("object"), ByteRange::Last(1), None).await.unwrap_err();
-        let text = error.to_string();
-        assert_eq!(error.kind(), expected, "{text}");
-        assert!(text.starts_with("cannot download `object`: ") && text.contains(says), "{text}");
-        assert!(error.hint_text().is_some(), "{text}");
-        assert!(!format!("{text} {error:?} {store:?} {config:?}").contains("wrong-secret"));
-    }
-    let scheme = open(&wrong_endpoint("127.0.0.1:1")).await.unwrap_err();
-    assert_eq!(scheme.kind(), ErrorKind::Invalid);
-}
-
-#[tokio::test]
-async fn trouble_with_a_directory_is_said_with_the_next_step() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("file");
-    std::fs::write(&file, "").unwrap();
-    let config = StoreConfig { url: StoreUrl::Local(file), s3: S3Options::default() };
-    let error = open(&config).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.to_string().contains("not a directory"), "{error}");
-    assert!(error.hint_text().is_some());
 }

@@ -96,6 +96,23 @@ fn assert_clean_miss(outcome: &Outcome, target: &Path) {
     assert!(left.is_empty(), "left behind: {left:?}");
 }
 
+/// Without it, an archive might be refused for how it is made and not for what is hostile in it.
+#[test]
+fn a_harmless_archive_made_in_the_same_way_restores() {
+    let object = archive(|archive| {
+        member(archive, EntryType::Directory, b"./dir/", b"", b"");
+        file(archive, "./dir/file", "content");
+        link(archive, EntryType::Symlink, "./link", "../outside/file");
+        link(archive, EntryType::Link, "./hard", "./dir/file");
+    });
+    attack(&object, |outcome, target| {
+        assert_eq!(outcome.json()["outcome"], "exact", "{}", outcome.stderr);
+        assert_eq!(fs::read(target.join("harmless")).unwrap(), b"harmless");
+        assert_eq!(fs::read(target.join("hard")).unwrap(), b"content");
+        assert_eq!(fs::read_link(target.join("link")).unwrap(), Path::new("../outside/file"));
+    });
+}
+
 #[test]
 fn absolute_names_are_refused() {
     refused(|archive| file(archive, "/tmp/xcache-hostile-absolute", "x"));

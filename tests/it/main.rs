@@ -17,6 +17,7 @@ mod interop;
 mod model;
 mod restore_cases;
 mod save_cases;
+mod stores;
 mod support;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");

@@ -75,7 +75,9 @@ pub fn plan(candidates: &[Candidate], new_bytes: u64, tree_bytes: u64, rebase_af
     by_live.sort_by_key(|&i| candidates[i].live_bytes);
 
     let mut rewritten = 0;
-    let budget = REWRITE_BYTES.max(tree_bytes / REWRITE_SHARE);
+    // What is not yet urgent must not be what makes a base of a delta.
+    let room = (tree_bytes / 2).saturating_sub(new_bytes);
+    let budget = REWRITE_BYTES.max(tree_bytes / REWRITE_SHARE).min(room);
     for &i in &by_live {
         let Candidate { stored_bytes, live_bytes, .. } = candidates[i];
         if live_bytes < stored_bytes / 2 && rewritten + live_bytes <= budget {
@@ -110,11 +112,7 @@ mod tests {
     fn check(candidates: &[(u64, u64, u32)], new: u64, tree: u64, expected: Result<&[u8], Reason>) {
         let candidates: Vec<Candidate> = candidates
             .iter()
-            .map(|&(stored, live, days)| Candidate {
-                stored_bytes: stored * MIB,
-                live_bytes: live * MIB,
-                age: DAY * days,
-            })
+            .map(|&(stored, live, days)| Candidate { stored_bytes: stored * MIB, live_bytes: live * MIB, age: DAY * days })
             .collect();
         let expected = match expected {
             Ok(keep) => Plan::Delta { keep: keep.iter().map(|&k| k == 1).collect() },
@@ -165,8 +163,8 @@ mod tests {
     }
 
     #[test]
-    fn folding_counts_as_storing() {
-        check(&[(1000, 430, 1), (200, 64, 1)], 440, 1000, Ok(&[1, 1]));
-        check(&[(1000, 600, 1), (200, 64, 1)], 440, 1000, Err(Reason::MostlyNew));
+    fn rewriting_never_makes_a_base_of_a_delta() {
+        check(&[(1000, 600, 1), (200, 64, 1)], 430, 1000, Ok(&[1, 0]));
+        check(&[(1000, 600, 1), (200, 64, 1)], 440, 1000, Ok(&[1, 1]));
     }
 }

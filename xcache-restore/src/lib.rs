@@ -64,7 +64,7 @@ fn refuse(error: &UsageError, context: &RunContext, reporter: &Reporter) -> Exit
 
 fn restore_and_report(config: &Config, context: &RunContext, reporter: &Reporter) -> Exit {
     if config.store.is_default {
-        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.config.url));
+        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.url()));
     }
     let begin = Instant::now();
     let outcome = match cli::block_on(restore::run(config, context, reporter)) {

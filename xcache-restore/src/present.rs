@@ -176,7 +176,7 @@ impl Presented<'_> {
             lookup_only: config.action == Action::Lookup,
             key: config.keys.primary().as_str(),
             matched_key: entry.map(|entry| entry.key.as_str()),
-            store: config.store.config.url.to_string(),
+            store: config.store.url(),
             scope: entry.and_then(|entry| entry.scope.as_ref()).map(|scope| scope.as_str()),
             kind: entry.map(|entry| entry.kind.to_string()),
             object: entry.map(|entry| entry.name.as_str()),

@@ -9,7 +9,7 @@ use xcache_core::archive::reader::Archive;
 use xcache_core::archive::{self};
 use xcache_core::cli::{self, RunContext, UnsafeToContinue};
 use xcache_core::entry::{Entry, Kind};
-use xcache_core::lookup::{Found, Lookup, Tail};
+use xcache_core::lookup::{self, Found, Lookup, Tail};
 use xcache_core::naming;
 use xcache_core::report::Reporter;
 use xcache_core::restore::{Before, Error, Failed, Frames, Options, PlainSource, Restored, Roots, restore, restore_plain};
@@ -21,7 +21,7 @@ use xcache_core::transfer::download::DownloadLimits;
 
 use crate::clear;
 use crate::config::{Action, Config, Others, Owners};
-use crate::outcome::{self, Hit, MissReason, Outcome};
+use crate::outcome::{self, Hit, Match, MissReason, Outcome};
 
 /// Restores what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
@@ -79,6 +79,10 @@ impl Run<'_> {
         if let Err(error) = self.check(&entry, &content) {
             return Ok(self.pass_over(&entry, &error));
         }
+        let matched = match matched {
+            lookup::Match::Exact => Match::Exact,
+            lookup::Match::Prefix { .. } => Match::Prefix,
+        };
         if self.config.action == Action::Lookup {
             return Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: None })));
         }
@@ -90,13 +94,10 @@ impl Run<'_> {
                 Error::Write { .. } => Err(error.into()),
                 _ => Ok(self.pass_over(&entry, &error)),
             },
-            Err(Failed { error, replaced_files }) => Err(UnsafeToContinue {
-                what: format!(
-                    "{replaced_files} files have been replaced by those of entry `{}`, and the others have not",
-                    entry.key
-                ),
-                source: error.into(),
-            }
+            Err(Failed { error, replaced_files }) => Err(UnsafeToContinue::new(
+                format!("{replaced_files} files are those of entry `{}` now, and the others are not", entry.key),
+                error,
+            )
             .into()),
         }
     }

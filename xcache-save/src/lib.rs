@@ -71,7 +71,7 @@ fn refuse(error: &UsageError, args: &Args, context: &RunContext, reporter: &Repo
 
 fn save_and_report(config: &Config, context: &RunContext, reporter: &Reporter) -> Exit {
     if config.store.is_default {
-        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.config.url));
+        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.url()));
     }
     let begin = Instant::now();
     let outcome = match cli::block_on(save::run(config, context, reporter)) {

@@ -149,7 +149,7 @@ impl Presented<'_> {
             command: "save",
             outcome: outcome.word(),
             key: config.keys.primary().as_str(),
-            store: config.store.config.url.to_string(),
+            store: config.store.url(),
             scope: config.scopes.write.as_ref().map(|scope| scope.as_str()),
             branch: config.tags.branch(),
             kind: saved.map(|saved| saved.kind.to_string()),

@@ -20,7 +20,8 @@ pub const FOOTER_FRAME: u8 = 0xC;
 const SEEK_TABLE_FRAME: u8 = 0xE;
 /// The last bytes of a seekable archive.
 const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
-/// The last bytes of our footer. Found anywhere in a tail, they say that the archive once had an index.
+/// The first and the last bytes of our footer. Found anywhere in a tail, they say that the archive once had an index;
+/// twice, so that no single damage makes it pass for one that never had.
 pub const FOOTER_MAGIC: [u8; 8] = *b"XCACHE\x1a\n";
 /// Length of the seek table's own footer.
 const SEEK_TABLE_FOOTER_BYTES: usize = 9;
@@ -112,9 +113,9 @@ pub struct Seek {
 pub fn encode_end(footer: &Footer, frames: &[Seek]) -> std::io::Result<Vec<u8>> {
     let body = postcard::to_stdvec(footer).map_err(std::io::Error::other)?;
     let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
-    let mut payload = body;
-    let hash = *blake3::hash(&payload).as_bytes();
-    payload.extend_from_slice(&hash);
+    let mut payload = FOOTER_MAGIC.to_vec();
+    payload.extend_from_slice(&body);
+    payload.extend_from_slice(blake3::hash(&body).as_bytes());
     payload.extend_from_slice(&length.to_le_bytes());
     payload.extend_from_slice(&FORMAT.to_le_bytes());
     payload.extend_from_slice(&FOOTER_MAGIC);
@@ -193,16 +194,17 @@ pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
         return Err(Error::NewerFormat { found });
     }
     let body_bytes = u32::from_le_bytes([numbers[0], numbers[1], numbers[2], numbers[3]]) as usize;
-    let frame_bytes = 8 + body_bytes as u64 + TRAILER_BYTES as u64;
+    let head_bytes = 8 + FOOTER_MAGIC.len();
+    let frame_bytes = (head_bytes + body_bytes + TRAILER_BYTES) as u64;
     let end_bytes = table_bytes + frame_bytes;
     if end_bytes > object_bytes {
         return Err(Error::damaged("footer", "longer than the object"));
     }
-    let Some(start) = before.len().checked_sub(body_bytes + 8) else {
+    let Some(start) = before.len().checked_sub(body_bytes + head_bytes) else {
         return Ok(End::NeedsMore(end_bytes));
     };
     let payload = skippable_payload(FOOTER_FRAME, &rest[start..], "footer")?;
-    let body = &payload[..body_bytes];
+    let body = &payload[FOOTER_MAGIC.len()..FOOTER_MAGIC.len() + body_bytes];
     if blake3::hash(body).as_bytes() != hash {
         return Err(Error::damaged("footer", "its checksum is wrong"));
     }

@@ -108,7 +108,6 @@ pub struct UnsafeToContinue {
     /// What state things are in.
     pub what: String,
     /// What happened.
-    #[source]
     pub source: Box<dyn Error + Send + Sync>,
 }
 

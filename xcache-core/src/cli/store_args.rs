@@ -90,6 +90,13 @@ pub struct StoreSelection {
     pub is_default: bool,
 }
 
+impl StoreSelection {
+    /// Its URL, for reports and for telling stores apart.
+    pub fn url(&self) -> String {
+        self.config.url.to_string()
+    }
+}
+
 impl StoreArgs {
     /// Chooses the store.
     pub fn resolve(&self, context: &RunContext) -> Result<StoreSelection, UsageError> {
@@ -227,7 +234,7 @@ mod tests {
             let result = args(store, bucket, prefix).resolve(&context(&[HOME]));
             match (result, expected) {
                 (Ok(found), Ok(url)) => {
-                    assert_eq!((found.config.url.to_string().as_str(), found.is_default), (url, false));
+                    assert_eq!((found.url().as_str(), found.is_default), (url, false));
                 }
                 (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
                 (result, expected) => panic!("{result:?}, not {expected:?}"),
@@ -250,7 +257,7 @@ mod tests {
     fn none_given_means_local_except_in_actions() {
         let none = StoreArgs::default();
         let local = none.resolve(&context(&[HOME])).unwrap();
-        assert_eq!((local.config.url.to_string().as_str(), local.is_default), ("file:///home/u/.cache/xcache", true));
+        assert_eq!((local.url().as_str(), local.is_default), ("file:///home/u/.cache/xcache", true));
         assert!(none.resolve(&context(&[])).is_err());
         let error = none.resolve(&context(&[HOME, ACTIONS])).unwrap_err();
         assert!(error.hint().unwrap().contains("s3-bucket"), "{error:?}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
 use super::human::{Bytes, Rate};
@@ -43,7 +43,9 @@ impl Progress {
             ProgressMode::None => Display::Nothing,
             ProgressMode::Plain => Display::Lines { reporter, cadence: Cadence::every(Self::LINE_EVERY) },
             ProgressMode::Bar => Display::Bar {
-                bar: total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style(total.is_some())),
+                // Hidden until it joins the others, which is when the work turns out not to be short.
+                bar: ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden())
+                    .with_style(style(total.is_some())),
                 bars: bars.clone(),
                 start: Cadence::once(Self::BAR_AFTER),
             },
@@ -64,11 +66,11 @@ impl Progress {
                 }
             }
             Display::Bar { bar, bars, start } => {
-                if start.is_due(elapsed) {
-                    bars.add(bar.clone()).set_message(inner.stage);
-                }
                 if elapsed >= Self::BAR_AFTER {
                     bar.set_position(done);
+                }
+                if start.is_due(elapsed) {
+                    bars.add(bar.clone()).set_message(inner.stage);
                 }
             }
         }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Error;
 use crate::archive::footer::Ref;
-use crate::archive::index::Index;
+use crate::archive::index::{Frame, Index};
 use crate::store::{ETag, ObjectName, Store};
 use crate::transfer::download::{DownloadLimits, PartRequest, download_parts};
 
@@ -56,13 +56,18 @@ impl Part {
     }
 }
 
-/// Merges the frames `needed` into parts. Neighbours in their objects are fetched together.
-fn parts(index: &Index, needed: &[u32]) -> Vec<Part> {
+/// Merges the frames `needed` into parts. Neighbours in their objects are fetched together. Of the entry's own object
+/// nothing from `tail_start` on is fetched: that is here.
+fn parts(index: &Index, needed: &[u32], tail_start: u64) -> Vec<Part> {
     let mut frames: Vec<(u16, Range<u64>, u32)> = needed
         .iter()
         .map(|&number| {
             let frame = &index.frames[number as usize];
-            (frame.source, frame.range(), number)
+            let mut range = frame.range();
+            if frame.source == 0 {
+                range.end = range.end.min(tail_start);
+            }
+            (frame.source, range, number)
         })
         .collect();
     frames.sort_unstable_by_key(|(source, range, _)| (*source, range.start));
@@ -95,12 +100,13 @@ pub(super) async fn fetch(
     sender: mpsc::Sender<(u32, Bytes)>,
 ) -> Result<Fetched, Error> {
     let (tail, tail_start) = &frames.tail;
+    let tail_start = if is_second { &u64::MAX } else { tail_start };
     let in_tail = |frame: u32| {
         let frame = &index.frames[frame as usize];
-        !is_second && frame.source == 0 && frame.offset >= *tail_start
+        frame.source == 0 && frame.offset >= *tail_start
     };
     let (near, far): (Vec<u32>, Vec<u32>) = needed.iter().partition(|&&frame| in_tail(frame));
-    let parts = parts(index, &far);
+    let parts = parts(index, &far, *tail_start);
     let mut requests = Vec::with_capacity(parts.len());
     for part in &parts {
         let (name, etag) = source(frames, part.source)?;
@@ -125,6 +131,10 @@ pub(super) async fn fetch(
     let send_far = async {
         let sink = |part: usize, piece: usize, bytes: Bytes| {
             (frames.progress)(bytes.len() as u64);
+            let bytes = match parts[part].pieces[piece].1 {
+                Some(frame) => whole(&index.frames[frame as usize], bytes, tail, *tail_start),
+                None => bytes,
+            };
             let (frame, sender) = (parts[part].pieces[piece].1, sender.clone());
             async move {
                 if let Some(frame) = frame {
@@ -137,6 +147,17 @@ pub(super) async fn fetch(
     };
     tokio::try_join!(send_near, send_far)?;
     Ok(fetched)
+}
+
+/// A frame of which the end, if it reaches into the tail, was not fetched again.
+fn whole(frame: &Frame, fetched: Bytes, tail: &Bytes, tail_start: u64) -> Bytes {
+    let missing = frame.range().end.saturating_sub(tail_start.max(frame.offset));
+    match usize::try_from(missing) {
+        Ok(missing) if frame.source == 0 && missing > 0 && missing <= tail.len() => {
+            [&fetched, &tail[..missing]].concat().into()
+        }
+        _ => fetched,
+    }
 }
 
 /// The object that frames of `source` lie in.
@@ -152,7 +173,6 @@ fn source(frames: &Frames<'_>, source: u16) -> Result<(ObjectName, ETag), Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::index::Frame;
     use crate::chunk::Cutter;
 
     fn index(frames: &[(u16, u64, u32)]) -> Index {
@@ -171,15 +191,27 @@ mod tests {
     fn neighbours_are_fetched_together_up_to_a_part() {
         let mib = 1u32 << 20;
         let frames: Vec<_> = (0..20).map(|n| (0, n * u64::from(mib), mib)).collect();
-        let parts = parts(&index(&frames), &(0..20).collect::<Vec<_>>());
+        let parts = parts(&index(&frames), &(0..20).collect::<Vec<_>>(), u64::MAX);
         let sizes: Vec<u64> = parts.iter().map(|part| (part.end() - part.start) >> 20).collect();
         assert_eq!(sizes, [8, 8, 4]);
     }
 
     #[test]
+    fn what_the_tail_brought_is_not_fetched_again() {
+        let index = index(&[(0, 0, 100), (0, 100, 100), (1, 100, 100)]);
+        let parts = parts(&index, &[0, 1, 2], 150);
+        assert_eq!(parts[0].pieces, [(100, Some(0)), (150, Some(1))]);
+        assert_eq!(parts[1].pieces, [(200, Some(2))]);
+        let (head, tail) = (Bytes::from(vec![1; 50]), Bytes::from(vec![2; 80]));
+        assert_eq!(whole(&index.frames[1], head.clone(), &tail, 150)[..], [vec![1; 50], vec![2; 50]].concat());
+        assert_eq!(whole(&index.frames[2], head.clone(), &tail, 150), head);
+        assert_eq!(whole(&index.frames[0], head.clone(), &tail, 150), head);
+    }
+
+    #[test]
     fn small_gaps_are_fetched_along_and_large_ones_are_not() {
         let index = index(&[(0, 0, 100), (0, 200, 100), (0, 10 << 20, 100), (1, 10 << 20, 100)]);
-        let parts = parts(&index, &[3, 2, 1, 0]);
+        let parts = parts(&index, &[3, 2, 1, 0], u64::MAX);
         assert_eq!(parts.len(), 3);
         assert_eq!(parts[0].pieces, [(100, Some(0)), (200, None), (300, Some(1))]);
         assert_eq!((parts[1].source, parts[2].source), (0, 1));

@@ -209,21 +209,31 @@ pub async fn open(config: &StoreConfig) -> Result<Opened> {
             Ok(Opened { store: Arc::new(store), needs_probe: false })
         }
         StoreUrl::S3 { bucket, prefix } => {
-            if let Some(endpoint) = &config.s3.endpoint
-                && !(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
-            {
-                return Err(Error::new(ErrorKind::Invalid, "use", endpoint)
-                    .detail("an endpoint begins with `https://` or `http://`")
-                    .hint(format!("write `https://{endpoint}`")));
-            }
-            let store = S3Store::open(bucket, prefix, &config.s3).await?;
+            let s3 = &config.s3;
+            s3.endpoint.iter().chain(&s3.configured_endpoint).try_for_each(|endpoint| check_endpoint(endpoint))?;
+            let store = S3Store::open(bucket, prefix, s3).await?;
             let needs_probe = !store.is_aws();
             Ok(Opened { store: Arc::new(store), needs_probe })
         }
     }
 }
 
-/// Whether `name` fits S3's limit below `prefix`.
+fn check_endpoint(endpoint: &str) -> Result<()> {
+    if endpoint.contains('@') {
+        // Not shown: there may be a password in it.
+        return Err(Error::new(ErrorKind::Invalid, "use", "the endpoint")
+            .detail("an endpoint holds no user name or password")
+            .hint("give credentials as access key and secret access key"));
+    }
+    if !(endpoint.starts_with("https://") || endpoint.starts_with("http://")) {
+        return Err(Error::new(ErrorKind::Invalid, "use", endpoint)
+            .detail("an endpoint begins with `https://` or `http://`")
+            .hint(format!("write `https://{endpoint}`")));
+    }
+    Ok(())
+}
+
+/// The length of a name together with the prefix, which S3 limits.
 pub(super) fn full_name_bytes(prefix: &str, name: &ObjectName) -> usize {
     let slash = usize::from(!prefix.is_empty());
     prefix.len() + slash + name.as_str().len()

@@ -5,6 +5,7 @@
 
 pub mod upload;
 pub mod download;
+mod fleet;
 mod part;
 mod retry;
 

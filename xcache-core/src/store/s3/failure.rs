@@ -156,7 +156,7 @@ impl Request<'_> {
             Some(true) => self.error(ErrorKind::Denied, "no credentials found").hint(NO_CREDENTIALS),
             Some(false) => self
                 .error(ErrorKind::Denied, format!("cannot get credentials: {innermost}"))
-                .hint("check the profile, the role and the identity provider that the credentials come from"),
+                .hint(format!("check the profile or role that they come from, or {NO_CREDENTIALS}")),
             None if refused => self
                 .error(ErrorKind::Unavailable, format!("nothing listens at {place} (connection refused)"))
                 .hint(self.check_endpoint()),

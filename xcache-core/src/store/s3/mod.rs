@@ -200,6 +200,11 @@ fn spread(page: &[&Deletion], error: &Error) -> Vec<Result<()>> {
     page.iter().map(|deletion| Err(error.about(&deletion.name))).collect()
 }
 
+fn past_the_end(name: &ObjectName, size: u64) -> Error {
+    Error::new(ErrorKind::Invalid, "download", name)
+        .detail(format!("the range begins past the end of its {size} bytes"))
+}
+
 fn quoted(etag: &ETag) -> String {
     format!("\"{etag}\"")
 }
@@ -247,8 +252,7 @@ impl Store for S3Store {
                 if matches!(range, ByteRange::Last(_)) && meta.size == 0 {
                     return Ok(Download { meta, offset: 0, body: stream::empty().boxed() });
                 }
-                return Err(Error::new(ErrorKind::Invalid, "download", name)
-                    .detail(format!("the range begins past the end of its {} bytes", meta.size)));
+                return Err(past_the_end(name, meta.size));
             }
             Err(failure) => {
                 return Err(self.place.request("download", name.as_str(), ErrorKind::Changed).failed(failure));
@@ -257,6 +261,9 @@ impl Store for S3Store {
         let length = required(answer.content_length(), "length", "download", name)?;
         let length = required(u64::try_from(length).ok(), "valid length", "download", name)?;
         let (offset, size) = match answer.content_range() {
+            // An empty object: 416 on AWS, an empty answer with a range that makes no sense elsewhere.
+            _ if length == 0 && matches!(range, ByteRange::Span(_)) => return Err(past_the_end(name, 0)),
+            _ if length == 0 => (0, 0),
             None => (0, length),
             Some(text) => required(names::content_range(text), "valid Content-Range", "download", name)?,
         };
