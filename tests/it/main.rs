@@ -9,6 +9,7 @@ use xcache_tests::place::Place;
 
 mod command_line;
 mod conformance;
+mod costs;
 mod delta;
 mod fidelity;
 mod help;
@@ -17,6 +18,7 @@ mod interop;
 mod model;
 mod restore_cases;
 mod save_cases;
+mod simulation;
 mod stores;
 mod support;
 

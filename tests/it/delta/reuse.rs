@@ -70,11 +70,9 @@ fn an_unchanged_tree_is_not_read_and_sends_its_index_only() {
 fn touched_files_are_read_and_recognised() {
     check(
         |tree| {
-            for path in [a_file(tree, 1), a_file(tree, 100_000)] {
-                set_mtime(&path, 1_700_000_000, 5);
-            }
+            set_mtime(&a_file(tree, 100_000), 1_700_000_000, 5);
         },
-        2,
+        1,
         0,
     );
 }
