@@ -112,7 +112,11 @@ mod tests {
     fn check(candidates: &[(u64, u64, u32)], new: u64, tree: u64, expected: Result<&[u8], Reason>) {
         let candidates: Vec<Candidate> = candidates
             .iter()
-            .map(|&(stored, live, days)| Candidate { stored_bytes: stored * MIB, live_bytes: live * MIB, age: DAY * days })
+            .map(|&(stored, live, days)| Candidate {
+                stored_bytes: stored * MIB,
+                live_bytes: live * MIB,
+                age: DAY * days,
+            })
             .collect();
         let expected = match expected {
             Ok(keep) => Plan::Delta { keep: keep.iter().map(|&k| k == 1).collect() },

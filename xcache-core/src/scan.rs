@@ -198,7 +198,13 @@ pub fn scan(paths: &PathList, threads: usize) -> Tree {
         if let Some(directory) = &directory
             && kind != RootKind::File
         {
-            let job = Job { root: number, path: Box::default(), parent: directory.clone(), opened: true, saved: kind == RootKind::Directory };
+            let job = Job {
+                root: number,
+                path: Box::default(),
+                parent: directory.clone(),
+                opened: true,
+                saved: kind == RootKind::Directory,
+            };
             queue.push([job]);
         }
         roots.push(TreeRoot { given: root.given.clone(), kind, base: base_of(root, kind), directory, nodes: 0..0 });
@@ -372,7 +378,8 @@ fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> Vec<Job> {
                 Ok(stat) => children.extend(add(job, path, name, &directory, &stat, paths, found)),
                 Err(rustix::io::Errno::NOENT) => {} // gone since it was listed
                 Err(error) => {
-                    found.skip(place().join(name.to_string_lossy().as_ref()), SkipReason::Unreadable(error.to_string()));
+                    found
+                        .skip(place().join(name.to_string_lossy().as_ref()), SkipReason::Unreadable(error.to_string()));
                 }
             }
         }

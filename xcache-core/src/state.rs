@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::columns;
 use crate::archive::footer::{Footer, Ref};
 use crate::archive::index::RootKind;
-use crate::archive::columns;
 use crate::archive::reader::{Archive, read_index};
 use crate::paths::PathList;
 use crate::scan::Signature;

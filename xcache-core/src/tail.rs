@@ -1,8 +1,8 @@
 //! From an object in a store to its archive: the tail is read, once more if it was too short.
 
+use crate::archive;
 use crate::archive::footer::{ArchiveId, End, Ref, decode_end};
 use crate::archive::reader::{self, Archive};
-use crate::archive;
 use crate::lookup::Tail;
 use crate::store::{self, ByteRange, ETag, ObjectName, Store, collect};
 

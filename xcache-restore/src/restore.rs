@@ -9,10 +9,12 @@ use xcache_core::archive::reader::Archive;
 use xcache_core::archive::{self};
 use xcache_core::cli::{self, RunContext, UnsafeToContinue};
 use xcache_core::entry::{Entry, Kind};
-use xcache_core::lookup::{self, Found, Lookup, Tail};
+use xcache_core::lookup::{Found, Lookup, Tail};
 use xcache_core::naming;
 use xcache_core::report::Reporter;
-use xcache_core::restore::{Before, Error, Failed, Frames, Options, PlainSource, Restored, Roots, restore, restore_plain};
+use xcache_core::restore::{
+    Before, Error, Failed, Frames, Options, PlainSource, Restored, Roots, restore, restore_plain,
+};
 use xcache_core::state::{self, State};
 use xcache_core::store::open::open;
 use xcache_core::store::{ErrorKind, ObjectName, Store};
@@ -21,7 +23,7 @@ use xcache_core::transfer::download::DownloadLimits;
 
 use crate::clear;
 use crate::config::{Action, Config, Others, Owners};
-use crate::outcome::{self, Hit, Match, MissReason, Outcome};
+use crate::outcome::{self, Hit, MissReason, Outcome};
 
 /// Restores what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
@@ -79,10 +81,6 @@ impl Run<'_> {
         if let Err(error) = self.check(&entry, &content) {
             return Ok(self.pass_over(&entry, &error));
         }
-        let matched = match matched {
-            lookup::Match::Exact => Match::Exact,
-            lookup::Match::Prefix { .. } => Match::Prefix,
-        };
         if self.config.action == Action::Lookup {
             return Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: None })));
         }
@@ -94,10 +92,10 @@ impl Run<'_> {
                 Error::Write { .. } => Err(error.into()),
                 _ => Ok(self.pass_over(&entry, &error)),
             },
-            Err(Failed { error, replaced_files }) => Err(UnsafeToContinue::new(
-                format!("{replaced_files} files are those of entry `{}` now, and the others are not", entry.key),
-                error,
-            )
+            Err(Failed { error, replaced_files }) => Err(UnsafeToContinue {
+                what: format!("{replaced_files} files are those of entry `{}` now, and the others are not", entry.key),
+                source: error.into(),
+            }
             .into()),
         }
     }
@@ -130,8 +128,9 @@ impl Run<'_> {
                 // An entry of a trusted scope must not be made of what a less trusted one can write.
                 for r in &archive.footer.refs {
                     let scope = ObjectName::new(r.name.clone()).ok().and_then(|name| naming::parse(&name));
-                    let allowed = scope
-                        .is_some_and(|(scope, ..)| self.config.scopes.may_build_on(entry.scope.as_ref(), scope.as_ref()));
+                    let allowed = scope.is_some_and(|(scope, ..)| {
+                        self.config.scopes.may_build_on(entry.scope.as_ref(), scope.as_ref())
+                    });
                     if !allowed {
                         return Err(damaged(format!("it refers to `{}`, which it may not", r.name)));
                     }
@@ -167,7 +166,8 @@ impl Run<'_> {
             && let Some(directory) = &self.config.state_dir
         {
             // The save of this job may replace it, so that nobody else meets it.
-            let _ = state::note_spoilt(directory, &self.config.store.config.url.to_string(), &entry.name, &entry.meta.etag);
+            let _ =
+                state::note_spoilt(directory, &self.config.store.config.url.to_string(), &entry.name, &entry.meta.etag);
         }
         Tried::PassedOver(reason)
     }

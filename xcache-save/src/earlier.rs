@@ -31,7 +31,10 @@ pub(crate) struct Earlier {
 /// Finds an entry to build on. Trouble is no reason not to save.
 pub(crate) async fn find(run: &Run<'_>) -> Option<Earlier> {
     let config = run.config;
-    let left = config.state_dir.as_deref().and_then(|dir| state::read(dir, &config.store.config.url.to_string(), &config.paths));
+    let left = config
+        .state_dir
+        .as_deref()
+        .and_then(|dir| state::read(dir, &config.store.config.url.to_string(), &config.paths));
     if let Some(State { archive, own, signatures, roots, noted_nanos }) = left {
         if may_refer(run, &own, &archive) {
             let key = archive.footer.key.clone();
@@ -109,4 +112,3 @@ pub(crate) fn plan(known: &Known, facts: &Facts, usable: &[bool], now_nanos: i64
         plan => plan,
     }
 }
-

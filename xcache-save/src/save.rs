@@ -47,15 +47,14 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
     let (store, key) = (opened.store, config.keys.primary());
     let scope = config.scopes.write.as_ref();
     for (inner, outer) in config.paths.overlaps() {
-        reporter.notice(format_args!("path `{}` lies inside `{}`: its files are stored twice", inner.given, outer.given));
+        reporter
+            .notice(format_args!("path `{}` lies inside `{}`: its files are stored twice", inner.given, outer.given));
     }
     let scanning = {
         let (paths, threads) = (config.paths.clone(), config.limits.workers);
         tokio::task::spawn_blocking(move || scan(&paths, threads))
     };
-    let features = async {
-        if opened.needs_probe { probe::features(&*store).await } else { Ok(Features::all()) }
-    };
+    let features = async { if opened.needs_probe { probe::features(&*store).await } else { Ok(Features::all()) } };
     let (there, features, tree) = tokio::join!(exists(&*store, scope, key), features, scanning);
     let tree = tree.context("cannot scan")?;
     let there = match there {
@@ -88,7 +87,8 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
 fn spoilt(config: &Config, there: Option<&Entry>) -> Option<Entry> {
     let entry = there?;
     let directory = config.state_dir.as_deref()?;
-    state::is_spoilt(directory, &config.store.config.url.to_string(), &entry.name, &entry.meta.etag).then(|| entry.clone())
+    state::is_spoilt(directory, &config.store.config.url.to_string(), &entry.name, &entry.meta.etag)
+        .then(|| entry.clone())
 }
 
 impl Run<'_> {

@@ -1,8 +1,9 @@
 //! Writing one entry: frames leave for the store while later ones are still being made.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -102,14 +103,26 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
 
     let (sender, receiver) = mpsc::channel(QUEUE);
     let settings = Settings { level: run.config.level, workers: run.config.limits.workers };
-    let making = tokio::task::spawn_blocking(move || make(&tree, what, title, settings, &sender));
+    let stop = Arc::new(AtomicBool::new(false));
+    let making = {
+        let stop = stop.clone();
+        tokio::task::spawn_blocking(move || make(&tree, what, title, settings, &sender, &stop))
+    };
     let sent = Arc::new(AtomicU64::new(0));
     let tags = run.config.tags.of(kind);
-    let publishing = publish(&*run.store, &name, &tags, mode, receiver, &limits, sent.clone());
-    let (published, made) = tokio::select! {
-        both = async { tokio::join!(publishing, making) } => both,
-        () = show(run, &sent) => unreachable!("progress is shown until the end"),
-        interrupted = cli::interrupted() => return Err(interrupted.into()),
+    let (published, made) = {
+        let publishing = publish(&*run.store, &name, &tags, mode, receiver, &limits, sent.clone());
+        let mut both = std::pin::pin!(async { tokio::join!(publishing, making) });
+        tokio::select! {
+            both = &mut both => both,
+            never = show(run, &sent) => match never {},
+            interrupted = cli::interrupted() => {
+                // The makers stop, so the sender is dropped, so the upload is aborted; only then this ends.
+                stop.store(true, Ordering::Relaxed);
+                let _ = both.await;
+                return Err(interrupted.into());
+            }
+        }
     };
     let sent_bytes = sent.load(Ordering::Relaxed);
     let made = made.context("cannot pack")?;
@@ -122,7 +135,12 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
             }
         }
         // A store error of its own, or the sender was dropped because packing failed: that is then the cause.
-        Err(error) => return Err(made.err().filter(|e| e.kind() != std::io::ErrorKind::BrokenPipe).map_or(error.into(), anyhow::Error::from)),
+        Err(error) => {
+            return Err(made
+                .err()
+                .filter(|e| e.kind() != std::io::ErrorKind::BrokenPipe)
+                .map_or(error.into(), anyhow::Error::from));
+        }
     };
     let Made { archive, signatures, skipped } = made?;
     if published.tags_dropped {
@@ -141,8 +159,12 @@ fn make(
     title: Title,
     settings: Settings,
     sender: &mpsc::Sender<Piece>,
+    stop: &AtomicBool,
 ) -> std::io::Result<Made> {
     let mut send = |bytes: Bytes| {
+        if stop.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
         sender.blocking_send(Piece::Data(bytes)).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
     };
     let mut packed = Packed::default();
@@ -187,12 +209,16 @@ fn make(
 async fn is_ours(run: &Run<'_>, name: &ObjectName, archive_id: ArchiveId) -> Option<Published> {
     let tail = tail::fetch(&*run.store, name, TAIL_BYTES, None).await.ok()?;
     let meta = &tail.meta;
-    (tail::archive_id(&tail)? == archive_id)
-        .then(|| Published { etag: meta.etag.clone(), bytes: meta.size, parts: 1, tags_dropped: false })
+    (tail::archive_id(&tail)? == archive_id).then(|| Published {
+        etag: meta.etag.clone(),
+        bytes: meta.size,
+        parts: 1,
+        tags_dropped: false,
+    })
 }
 
 /// Shows how far the upload is, for ever.
-async fn show(run: &Run<'_>, sent: &AtomicU64) {
+async fn show(run: &Run<'_>, sent: &AtomicU64) -> Infallible {
     let progress = run.reporter.progress("saving", None);
     let mut shown = 0;
     loop {

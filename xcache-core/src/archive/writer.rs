@@ -20,7 +20,12 @@ pub struct Title {
 }
 
 /// The end of the archive whose data frames are `frames`, and the archive as a reader would see it.
-pub fn finish(title: Title, index: Index, refs: Vec<Ref>, mut frames: Vec<Seek>) -> std::io::Result<(Vec<u8>, Archive)> {
+pub fn finish(
+    title: Title,
+    index: Index,
+    refs: Vec<Ref>,
+    mut frames: Vec<Seek>,
+) -> std::io::Result<(Vec<u8>, Archive)> {
     let (stored, index_raw_bytes) = columns::encode(&index)?;
     let data_bytes: u64 = frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum();
     let Title { archive_id, kind, key, created_nanos } = title;
@@ -83,7 +88,14 @@ mod tests {
             chunks: vec![chunk(1, 1, 512), chunk(2, 2, 7), chunk(3, 0, 0)],
         };
         let archive_id = ArchiveId([3; 16]);
-        let r = Ref { name: "k-base.tar.zst".into(), etag: "e".into(), size: 90, data_bytes: 60, archive_id, created_nanos: 1 };
+        let r = Ref {
+            name: "k-base.tar.zst".into(),
+            etag: "e".into(),
+            size: 90,
+            data_bytes: 60,
+            archive_id,
+            created_nanos: 1,
+        };
         (index, vec![r])
     }
 
@@ -101,7 +113,9 @@ mod tests {
         let size = bytes.len() as u64;
         let needed = bytes.len() - 20;
         for length in [needed, needed + 1, bytes.len()] {
-            let Tail::Archive(read) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else { panic!("{length}") };
+            let Tail::Archive(read) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else {
+                panic!("{length}")
+            };
             assert_eq!(*read, archive);
         }
     }
@@ -111,7 +125,9 @@ mod tests {
         let (bytes, _) = archive();
         let size = bytes.len() as u64;
         for length in 41..bytes.len() - 20 {
-            let Tail::NeedsMore(wanted) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else { panic!("{length}") };
+            let Tail::NeedsMore(wanted) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else {
+                panic!("{length}")
+            };
             assert!(wanted > length as u64 && wanted <= size, "{length}: {wanted}");
         }
     }

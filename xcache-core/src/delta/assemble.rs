@@ -45,7 +45,12 @@ impl<'a> Earlier<'a> {
 /// # Errors
 /// The nodes whose chunks are nowhere, because a file that was to bring them changed meanwhile: they must be packed
 /// whole.
-pub fn assemble(tree: &Tree, packed: &Packed, earlier: Option<&Earlier<'_>>, writer: &str) -> Result<Assembled, Vec<u32>> {
+pub fn assemble(
+    tree: &Tree,
+    packed: &Packed,
+    earlier: Option<&Earlier<'_>>,
+    writer: &str,
+) -> Result<Assembled, Vec<u32>> {
     let mut places = Places::new(packed, earlier);
     let lost: std::collections::HashSet<u32> =
         packed.lost.iter().chain(earlier.iter().flat_map(|e| &e.facts.lost)).copied().collect();
@@ -54,7 +59,8 @@ pub fn assemble(tree: &Tree, packed: &Packed, earlier: Option<&Earlier<'_>>, wri
     let mut unresolved = Vec::new();
     let mut counts = vec![0u32; tree.roots.len()];
     for (number, node) in (0u32..).zip(&tree.nodes) {
-        let mut member = Member { path: node.path.clone(), meta: node.meta, xattrs: Vec::new(), content: Content::Directory };
+        let mut member =
+            Member { path: node.path.clone(), meta: node.meta, xattrs: Vec::new(), content: Content::Directory };
         let mut signature = None;
         let is_there = !lost.contains(&number)
             && match &node.kind {
@@ -144,7 +150,12 @@ impl<'a> Places<'a> {
     /// Appends the chunks of a file. `None` if there is no such file any more.
     fn file(&mut self, number: u32, chunks: &mut Vec<Chunk>) -> Result<Option<&'a FileRecord>, Unresolved> {
         if let Some((record, own)) = self.packed.files.get(&number) {
-            chunks.extend(own.iter().map(|&(frame, c)| Chunk { hash: c.hash, length: c.length, frame, offset: c.offset }));
+            chunks.extend(own.iter().map(|&(frame, c)| Chunk {
+                hash: c.hash,
+                length: c.length,
+                frame,
+                offset: c.offset,
+            }));
             return Ok(Some(record));
         }
         let Some(facts) = self.earlier.and_then(|e| e.facts.files.get(number as usize)?.as_ref()) else {

@@ -47,9 +47,8 @@ pub fn usage(known: &Known, facts: &Facts) -> (Vec<u64>, u64, u64) {
 /// Selects what is in none of the refs that stay. Each chunk is stored once; a file of which all is new is stored
 /// whole.
 pub fn select(tree: &Tree, known: &Known, facts: &Facts, keep: &[bool]) -> Selection {
-    let is_known = |hash: &ChunkHash| {
-        known.chunk(hash).is_some_and(|chunk| keep[usize::from(known.frame_of(chunk).source) - 1])
-    };
+    let is_known =
+        |hash: &ChunkHash| known.chunk(hash).is_some_and(|chunk| keep[usize::from(known.frame_of(chunk).source) - 1]);
     let mut stored: HashSet<ChunkHash> = HashSet::new();
     let (mut whole, mut loose) = (Vec::new(), Vec::new());
     for (node, file) in (0u32..).zip(&facts.files) {

@@ -67,7 +67,8 @@ struct Large {
 
 impl<'a> Sequence<'a> {
     pub(super) fn new(tree: &'a Tree, jobs: Vec<Job>, window: u64) -> Self {
-        let state = State { jobs: jobs.into(), large: None, next: 0, written: 0, is_stopped: false, skipped: Vec::new() };
+        let state =
+            State { jobs: jobs.into(), large: None, next: 0, written: 0, is_stopped: false, skipped: Vec::new() };
         Self { tree, window, state: Mutex::new(state), moved: Condvar::new() }
     }
 

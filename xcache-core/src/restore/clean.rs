@@ -59,4 +59,3 @@ fn names(at: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     }
     Ok(names)
 }
-

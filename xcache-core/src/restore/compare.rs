@@ -70,7 +70,8 @@ pub(super) fn compare(
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
-                let mut comparer = Comparer { index, roots, known: known.as_ref(), journal, walker: None, buffer: Vec::new() };
+                let mut comparer =
+                    Comparer { index, roots, known: known.as_ref(), journal, walker: None, buffer: Vec::new() };
                 loop {
                     let next = batches.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((root, first, slots)) = next else { break };
@@ -132,10 +133,9 @@ impl Comparer<'_> {
         for (number, slot) in (first..).zip(slots) {
             let Content::File(file) = &self.index.members[number].content else { continue };
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            *slot = self.file(root, number, file).map_err(|source| Error::Write {
-                path: self.roots.full_path(self.index, number),
-                source,
-            })?;
+            *slot = self
+                .file(root, number, file)
+                .map_err(|source| Error::Write { path: self.roots.full_path(self.index, number), source })?;
         }
         Ok(())
     }
@@ -165,7 +165,9 @@ impl Comparer<'_> {
                 == (wanted.mode, wanted.mtime_seconds, wanted.mtime_nanos),
             signature,
         };
-        let before = self.known.and_then(|known| known.unchanged(root, &self.index.members[number as usize].path, &signature).map(|f| (known, f)));
+        let before = self.known.and_then(|known| {
+            known.unchanged(root, &self.index.members[number as usize].path, &signature).map(|f| (known, f))
+        });
         if let Some((known, before)) = before
             && (file.size, &file.extents) == (before.size, &before.extents)
         {

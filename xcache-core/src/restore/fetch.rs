@@ -166,7 +166,8 @@ fn source(frames: &Frames<'_>, source: u16) -> Result<(ObjectName, ETag), Error>
     let bad = || crate::archive::Error::damaged("index", "a frame of an object that is not named");
     let r = frames.refs.get(number).ok_or_else(bad)?;
     let name = ObjectName::new(r.name.clone());
-    let name = name.map_err(|e| crate::archive::Error::damaged("footer", format!("a ref without a usable name: {e}")))?;
+    let name =
+        name.map_err(|e| crate::archive::Error::damaged("footer", format!("a ref without a usable name: {e}")))?;
     Ok((name, ETag(r.etag.clone())))
 }
 

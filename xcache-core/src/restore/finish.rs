@@ -15,29 +15,38 @@ use crate::scan::{Signature, metadata};
 
 /// Makes all directories that are missing, open enough to write into them.
 pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
-    each(shared, |content| matches!(content, Content::Directory), |number, path, walker| {
-        if path.is_empty() {
-            return Ok(()); // the root itself: it is there
-        }
-        let (at, name) = (walker.enter(parent(path))?, file_name(path));
-        let mode = shared.index.members[number as usize].meta.mode & 0o777 | 0o700;
-        match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into())) {
-            Ok(()) => shared.journal.created(number),
-            Err(rustix::io::Errno::EXIST) => {
-                let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                if !FileType::from_raw_mode(stat.st_mode).is_dir() {
-                    shared.journal.set_aside(at, number, name)?;
-                    rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into()))?;
-                    shared.journal.created(number);
-                } else if stat.st_mode & 0o300 != 0o300 {
-                    // Ours to write into; its mode is set at the end.
-                    rustix::fs::chmodat(at, name, Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700), AtFlags::empty())?;
-                }
+    each(
+        shared,
+        |content| matches!(content, Content::Directory),
+        |number, path, walker| {
+            if path.is_empty() {
+                return Ok(()); // the root itself: it is there
             }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    })
+            let (at, name) = (walker.enter(parent(path))?, file_name(path));
+            let mode = shared.index.members[number as usize].meta.mode & 0o777 | 0o700;
+            match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into())) {
+                Ok(()) => shared.journal.created(number),
+                Err(rustix::io::Errno::EXIST) => {
+                    let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+                        shared.journal.set_aside(at, number, name)?;
+                        rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into()))?;
+                        shared.journal.created(number);
+                    } else if stat.st_mode & 0o300 != 0o300 {
+                        // Ours to write into; its mode is set at the end.
+                        rustix::fs::chmodat(
+                            at,
+                            name,
+                            Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700),
+                            AtFlags::empty(),
+                        )?;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            Ok(())
+        },
+    )
 }
 
 /// Makes the files that needed nothing fetched, then links, then sets right what was kept with other attributes.
@@ -53,24 +62,38 @@ pub(super) fn make_rest(shared: &Shared<'_>, done: &mut Done) -> Result<(), Erro
     done.signatures.append(&mut writer.signatures);
     done.imperfections.append(&mut writer.imperfections);
 
-    each(shared, |content| matches!(content, Content::File(_)), |number, path, walker| {
-        let Have::Same { is_exact, .. } = shared.plan.have(number) else { return Ok(()) };
-        let member = &shared.index.members[number as usize];
-        if *is_exact && member.xattrs.is_empty() && !shared.options.same_owner {
-            return Ok(());
-        }
-        let (at, name) = (walker.enter(parent(path))?, file_name(path));
-        set_right(at, name, member, shared, done).map(|signature| done.signatures.push((number, signature)))
-    })?;
-    each(shared, |content| matches!(content, Content::Symlink(_)), |number, path, walker| {
-        let (at, name) = (walker.enter(parent(path))?, file_name(path));
-        symlink(shared, at, name, number)
-    })?;
+    each(
+        shared,
+        |content| matches!(content, Content::File(_)),
+        |number, path, walker| {
+            let Have::Same { is_exact, .. } = shared.plan.have(number) else { return Ok(()) };
+            let member = &shared.index.members[number as usize];
+            if *is_exact && member.xattrs.is_empty() && !shared.options.same_owner {
+                return Ok(());
+            }
+            let (at, name) = (walker.enter(parent(path))?, file_name(path));
+            set_right(at, name, member, shared, done).map(|signature| done.signatures.push((number, signature)))
+        },
+    )?;
+    each(
+        shared,
+        |content| matches!(content, Content::Symlink(_)),
+        |number, path, walker| {
+            let (at, name) = (walker.enter(parent(path))?, file_name(path));
+            symlink(shared, at, name, number)
+        },
+    )?;
     hard_links(shared, done)
 }
 
 /// Sets mode, time and attributes of a kept file that has not quite those of the entry.
-fn set_right(at: BorrowedFd<'_>, name: &[u8], member: &Member, shared: &Shared<'_>, done: &mut Done) -> io::Result<Signature> {
+fn set_right(
+    at: BorrowedFd<'_>,
+    name: &[u8],
+    member: &Member,
+    shared: &Shared<'_>,
+    done: &mut Done,
+) -> io::Result<Signature> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = match rustix::fs::openat(at, name, flags, Mode::empty()) {
         Ok(open) => open,
@@ -90,7 +113,8 @@ fn symlink(shared: &Shared<'_>, at: BorrowedFd<'_>, name: &[u8], number: u32) ->
     match rustix::fs::symlinkat(&target[..], at, name) {
         Ok(()) => shared.journal.created(number),
         Err(rustix::io::Errno::EXIST) => {
-            let is_same = rustix::fs::readlinkat(at, name, Vec::new()).is_ok_and(|found| found.as_bytes() == &target[..]);
+            let is_same =
+                rustix::fs::readlinkat(at, name, Vec::new()).is_ok_and(|found| found.as_bytes() == &target[..]);
             if !is_same {
                 shared.journal.set_aside(at, number, name)?;
                 rustix::fs::symlinkat(&target[..], at, name)?;
@@ -111,30 +135,34 @@ fn hard_links(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
     let Shared { index, roots, journal, .. } = *shared;
     let mut firsts: Vec<u32> = Vec::new();
     let mut first_walker: Option<(usize, Walker)> = None;
-    each(shared, |content| matches!(content, Content::HardLink(_)), |number, path, walker| {
-        let Content::HardLink(first) = index.members[number as usize].content else { return Ok(()) };
-        let (first_path, first_root) = roots.place(index, first).ok_or(io::ErrorKind::NotFound)?;
-        let from = enter(&mut first_walker, roots, first_root, parent(&first_path))?;
-        let first_name = file_name(&first_path);
-        let (at, name) = (walker.enter(parent(path))?, file_name(path));
-        match rustix::fs::linkat(from, first_name, at, name, AtFlags::empty()) {
-            Ok(()) => journal.created(number),
-            Err(rustix::io::Errno::EXIST) => {
-                let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-                let there = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                let wanted = rustix::fs::statat(from, first_name, AtFlags::SYMLINK_NOFOLLOW)?;
-                if identity(there) == identity(wanted) {
-                    return Ok(());
+    each(
+        shared,
+        |content| matches!(content, Content::HardLink(_)),
+        |number, path, walker| {
+            let Content::HardLink(first) = index.members[number as usize].content else { return Ok(()) };
+            let (first_path, first_root) = roots.place(index, first).ok_or(io::ErrorKind::NotFound)?;
+            let from = enter(&mut first_walker, roots, first_root, parent(&first_path))?;
+            let first_name = file_name(&first_path);
+            let (at, name) = (walker.enter(parent(path))?, file_name(path));
+            match rustix::fs::linkat(from, first_name, at, name, AtFlags::empty()) {
+                Ok(()) => journal.created(number),
+                Err(rustix::io::Errno::EXIST) => {
+                    let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+                    let there = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    let wanted = rustix::fs::statat(from, first_name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    if identity(there) == identity(wanted) {
+                        return Ok(());
+                    }
+                    journal.set_aside(at, number, name)?;
+                    rustix::fs::linkat(from, first_name, at, name, AtFlags::empty())?;
+                    journal.created(number);
                 }
-                journal.set_aside(at, number, name)?;
-                rustix::fs::linkat(from, first_name, at, name, AtFlags::empty())?;
-                journal.created(number);
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
-        }
-        firsts.push(first);
-        Ok(())
-    })?;
+            firsts.push(first);
+            Ok(())
+        },
+    )?;
     // A new name changes the ctime of the file.
     firsts.sort_unstable();
     firsts.dedup();
@@ -166,10 +194,8 @@ pub(super) fn finish_directories(shared: &Shared<'_>, done: &mut Done) -> Result
             if !is_whole && !shared.journal.is_created(number) {
                 continue;
             }
-            finish_directory(&mut walker, &directory, member, options, done).map_err(|source| Error::Write {
-                path: roots.full_path(index, number),
-                source,
-            })?;
+            finish_directory(&mut walker, &directory, member, options, done)
+                .map_err(|source| Error::Write { path: roots.full_path(index, number), source })?;
         }
     }
     Ok(())
@@ -232,7 +258,8 @@ fn each(
             }
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             let Some((path, _)) = roots.place(index, number) else { continue };
-            act(number, &path, &mut walker).map_err(|source| Error::Write { path: roots.full_path(index, number), source })?;
+            act(number, &path, &mut walker)
+                .map_err(|source| Error::Write { path: roots.full_path(index, number), source })?;
         }
     }
     Ok(())

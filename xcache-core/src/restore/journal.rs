@@ -111,7 +111,8 @@ impl Journal {
             let walker = walker_for(&mut walker, roots, root);
             let Some(Ok(at)) = walker.map(|walker| walker.enter(parent(&path))) else { continue };
             let name = file_name(&path);
-            let is_directory = matches!(index.members[number as usize].content, crate::archive::index::Content::Directory);
+            let is_directory =
+                matches!(index.members[number as usize].content, crate::archive::index::Content::Directory);
             // A directory that somebody else has put something into stays.
             let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
             let _ = rustix::fs::unlinkat(at, name, flags);

@@ -119,7 +119,8 @@ fn stream(
                 () = interrupted.notified() => Err(Error::Interrupted),
             }
         });
-        let extracted = extracting.join().unwrap_or_else(|_| Err(archive::Error::damaged("archive", "cannot be read").into()));
+        let extracted =
+            extracting.join().unwrap_or_else(|_| Err(archive::Error::damaged("archive", "cannot be read").into()));
         // A broken download shows as a broken archive, too: the cause is told.
         fetched.and(extracted)
     })
@@ -130,12 +131,8 @@ async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Er
     let starts = (0..source.size).step_by(usize::try_from(PART_BYTES).unwrap_or(usize::MAX));
     let parts = futures_util::stream::iter(starts.map(|start| {
         let end = (start + PART_BYTES).min(source.size);
-        let request = PartRequest {
-            name: source.name.clone(),
-            etag: source.etag.clone(),
-            range: start..end,
-            cuts: vec![end],
-        };
+        let request =
+            PartRequest { name: source.name.clone(), etag: source.etag.clone(), range: start..end, cuts: vec![end] };
         async move {
             let mut part = Bytes::new();
             let sink = |_, bytes| {
@@ -271,7 +268,8 @@ impl Extractor<'_> {
         if !path.is_empty() {
             check_path(path)?;
         }
-        let mut member = Member { path: path.into(), meta: Metadata::default(), xattrs: Vec::new(), content: Content::Directory };
+        let mut member =
+            Member { path: path.into(), meta: Metadata::default(), xattrs: Vec::new(), content: Content::Directory };
         (member.meta, member.xattrs) = attributes(&mut entry, path)?;
         let kind = entry.header().entry_type();
         let write = |source: io::Error| Error::Write {
@@ -327,7 +325,10 @@ impl Extractor<'_> {
             Err(rustix::io::Errno::EXIST) => {
                 let stat = rustix::fs::statat(at, file_name(path), AtFlags::SYMLINK_NOFOLLOW)?;
                 if !FileType::from_raw_mode(stat.st_mode).is_dir() {
-                    return Err(io::Error::new(io::ErrorKind::NotADirectory, "something that is no directory is there"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::NotADirectory,
+                        "something that is no directory is there",
+                    ));
                 }
             }
             Err(error) => return Err(error.into()),
@@ -536,7 +537,9 @@ mod tests {
 
     #[test]
     fn paths_lose_what_means_nothing_and_keep_what_is_wrong() {
-        for (raw, path) in [("./", ""), (".", ""), ("./a/b/", "a/b"), ("a", "a"), ("/a", "/a"), ("././/a", "a"), ("../a", "../a")] {
+        for (raw, path) in
+            [("./", ""), (".", ""), ("./a/b/", "a/b"), ("a", "a"), ("/a", "/a"), ("././/a", "a"), ("../a", "../a")]
+        {
             assert_eq!(relative(raw.as_bytes()), path.as_bytes(), "{raw}");
         }
     }

@@ -82,7 +82,11 @@ impl Roots {
 
     /// The members of each root that is there.
     pub(super) fn members(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
-        self.0.iter().enumerate().filter(|(_, root)| root.directory.is_some()).map(|(n, root)| (n, root.members.clone()))
+        self.0
+            .iter()
+            .enumerate()
+            .filter(|(_, root)| root.directory.is_some())
+            .map(|(n, root)| (n, root.members.clone()))
     }
 
     /// Where a member is, for messages.

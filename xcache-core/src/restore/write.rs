@@ -163,7 +163,9 @@ impl<'a> Writer<'a> {
             write_placed(&open, file, piece.start, content)?;
         }
         let done = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
-        let is_complete = plan.remaining(number).is_some_and(|left| left.fetch_sub(done, std::sync::atomic::Ordering::AcqRel) == done);
+        let is_complete = plan
+            .remaining(number)
+            .is_some_and(|left| left.fetch_sub(done, std::sync::atomic::Ordering::AcqRel) == done);
         if is_complete { self.complete(number, &open) } else { Ok(()) }
     }
 
