@@ -11,6 +11,8 @@ mod action_files;
 mod actions;
 mod command_line;
 mod conformance;
+mod costs;
+mod delta;
 mod fidelity;
 mod gc_cases;
 mod gc_scale;
@@ -20,6 +22,7 @@ mod interop;
 mod model;
 mod restore_cases;
 mod save_cases;
+mod simulation;
 mod stores;
 mod support;
 
