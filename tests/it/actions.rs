@@ -8,7 +8,7 @@ use xcache_tests::s3;
 
 use crate::{GC, RESTORE, SAVE};
 
-const PROGRAMS: [(&str, &str); 3] = [("xcache-restore", RESTORE), ("xcache-save", SAVE), ("xcache-gc", GC)];
+pub(crate) const PROGRAMS: [(&str, &str); 3] = [("xcache-restore", RESTORE), ("xcache-save", SAVE), ("xcache-gc", GC)];
 
 #[test]
 fn a_cache_goes_round_restore_build_save_restore_and_clean_up() {

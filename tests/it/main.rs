@@ -9,6 +9,7 @@ use xcache_tests::place::Place;
 
 mod action_files;
 mod actions;
+mod as_actions_cache;
 mod command_line;
 mod conformance;
 mod costs;
@@ -22,6 +23,7 @@ mod interop;
 mod model;
 mod restore_cases;
 mod save_cases;
+mod scopes;
 mod simulation;
 mod stores;
 mod support;
