@@ -134,13 +134,15 @@ fn the_primary_key_is_written_even_if_the_store_cannot_be_reached() {
 }
 
 /// Keys and restore keys that break a limit.
-fn wrong() -> [(String, &'static str); 5] {
+fn wrong() -> [(String, &'static str); 6] {
     let key = |text: &str| text.to_owned();
     [
         (key("a,b"), ""),
         (key("key"), "a,b"),
         (key("key"), "1\n2\n3\n4\n5\n6\n7\n8\n9\n10"),
-        ("é".repeat(513), ""),
+        ("k".repeat(513), ""),
+        // Each becomes six bytes in the name of the object.
+        ("é".repeat(200), ""),
         (key(""), "a"),
     ]
 }
@@ -170,7 +172,7 @@ fn wrong_keys_are_a_warning_to_a_save() {
 #[test]
 fn ten_keys_and_512_characters_are_fine() {
     let place = Place::local();
-    let long = "é".repeat(512);
+    let long = "k".repeat(512);
     let (_, step) = restore(&place, &long, &[("restore-keys", "1\n2\n3\n4\n5\n6\n7\n8\n9")]);
     assert!(!step.is_failure && !step.log.contains("::"), "{}", step.log);
 }

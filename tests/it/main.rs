@@ -8,6 +8,7 @@ use xcache_tests::job::{Invocation, Job};
 use xcache_tests::place::Place;
 
 mod action_files;
+mod action_install;
 mod actions;
 mod as_actions_cache;
 mod command_line;
