@@ -18,6 +18,7 @@ mod help;
 mod hostile;
 mod interop;
 mod model;
+mod old_archives;
 mod restore_cases;
 mod save_cases;
 mod simulation;
