@@ -12,6 +12,7 @@ mod conformance;
 mod fidelity;
 mod gc_cases;
 mod gc_scale;
+mod gc_stress;
 mod help;
 mod hostile;
 mod interop;
