@@ -9,6 +9,8 @@ use xcache_tests::place::Place;
 
 mod command_line;
 mod conformance;
+mod costs;
+mod delta;
 mod fidelity;
 mod gc_cases;
 mod gc_scale;
@@ -19,6 +21,7 @@ mod interop;
 mod model;
 mod restore_cases;
 mod save_cases;
+mod simulation;
 mod stores;
 mod support;
 

@@ -466,8 +466,7 @@ fn node(job: &Job, path: Box<[u8]>, stat: &Stat, kind: NodeKind) -> Node {
 /// The extended attributes in the `user.` namespace of an open file, sorted by name. None where the file system has
 /// none.
 pub fn read_xattrs(file: &OwnedFd) -> io::Result<Xattrs> {
-    let mut none: [u8; 0] = [];
-    let length = match rustix::fs::flistxattr(file, &mut none[..]) {
+    let length = match rustix::fs::flistxattr_query(file) {
         Ok(0) | Err(rustix::io::Errno::NOTSUP) => return Ok(Xattrs::new()),
         Ok(length) => length,
         Err(error) => return Err(error.into()),

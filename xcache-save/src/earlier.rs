@@ -35,11 +35,11 @@ pub(crate) async fn find(run: &Run<'_>) -> Option<Earlier> {
         .state_dir
         .as_deref()
         .and_then(|dir| state::read(dir, &config.store.config.url.to_string(), &config.paths));
-    if let Some(State { archive, own, signatures, roots, noted_nanos }) = left {
-        if may_refer(run, &own, &archive) {
-            let key = archive.footer.key.clone();
-            return Some(Earlier { known: Known::new(own, archive), signatures, roots, noted_nanos, key });
-        }
+    if let Some(State { archive, own, signatures, roots, noted_nanos }) = left
+        && may_refer(run, &own, &archive)
+    {
+        let key = archive.footer.key.clone();
+        return Some(Earlier { known: Known::new(own, archive), signatures, roots, noted_nanos, key });
     }
     let mut keys: Vec<_> = config.base_key.iter().cloned().collect();
     let mut restore = config.keys.restore().to_vec();

@@ -160,14 +160,14 @@ impl Run<'_> {
             self.withdraw(&stored).await?;
             return self.save_base(tree, Reason::RefsGone).await;
         }
-        Ok(self.saved(stored, Kind::Delta, Some(built_on)))
+        Ok(self.saved(&stored, Kind::Delta, Some(built_on)))
     }
 
     async fn save_base(&self, tree: Arc<Tree>, reason: Reason) -> anyhow::Result<Outcome> {
         self.reporter.debug(format_args!("saving a complete entry: {reason}"));
         let what = What::Base { jobs: base_jobs(&tree) };
         match write(self, tree, what, PutMode::Create).await? {
-            Written::Stored(stored) => Ok(self.saved(stored, Kind::Base, None)),
+            Written::Stored(stored) => Ok(self.saved(&stored, Kind::Base, None)),
             Written::Exists { sent_bytes } => Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes }),
         }
     }
@@ -186,7 +186,7 @@ impl Run<'_> {
                     let mode = DeleteMode::of(&self.features);
                     gc::remove(&*self.store, mode, &random()?, &[target], Cascade::Yes, Mode::Real).await?;
                 }
-                Ok(self.saved(stored, Kind::Base, None))
+                Ok(self.saved(&stored, Kind::Base, None))
             }
             Written::Exists { sent_bytes } => Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes }),
         }
@@ -200,7 +200,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn saved(&self, stored: Stored, kind: Kind, built_on: Option<String>) -> Outcome {
+    fn saved(&self, stored: &Stored, kind: Kind, built_on: Option<String>) -> Outcome {
         let footer = &stored.archive.footer;
         // What is on disk is now this entry: another save of the job builds on it.
         if let Some(directory) = &self.config.state_dir {

@@ -188,12 +188,11 @@ fn chunks(c: &Columns) -> Option<Vec<Chunk>> {
     }
     let mut end = (0u32, 0u32);
     let mut chunks = Vec::with_capacity(count);
-    for i in 0..count {
-        let frame = end.0.wrapping_add(c.chunk_frame[i].cast_unsigned());
+    for (((hash, &length), step), gap) in hashes.iter().zip(&c.chunk_length).zip(&c.chunk_frame).zip(&c.chunk_gap) {
+        let frame = end.0.wrapping_add(step.cast_unsigned());
         let base = if end.0 == frame { end.1 } else { 0 };
-        let offset = base.wrapping_add(c.chunk_gap[i].cast_unsigned());
-        let length = c.chunk_length[i];
-        chunks.push(Chunk { hash: ChunkHash::from_bytes(hashes[i]), length, frame, offset });
+        let offset = base.wrapping_add(gap.cast_unsigned());
+        chunks.push(Chunk { hash: ChunkHash::from_bytes(*hash), length, frame, offset });
         end = (frame, offset.checked_add(length)?);
     }
     Some(chunks)

@@ -2,7 +2,7 @@
 //!
 //! Read back by GNU tar and bsdtar; sparse files are in the pax format 1.0 of GNU tar.
 
-use super::index::{Extent, Metadata};
+use super::index::{Extent, Metadata, Xattr};
 
 /// Everything in a tar stream is a multiple of this.
 pub const BLOCK: usize = 512;
@@ -33,7 +33,7 @@ pub enum Entry<'a> {
 }
 
 /// Appends the header blocks of a member called `name` in the archive (`./a/b`; no trailing slash).
-pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[(Box<[u8]>, Box<[u8]>)], entry: Entry<'_>) {
+pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr], entry: Entry<'_>) {
     let mut header = tar::Header::new_ustar();
     let mut pax = Pax::default();
     let mut map = Vec::new();

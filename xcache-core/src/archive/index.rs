@@ -93,8 +93,10 @@ pub struct Member {
     pub content: Content,
 }
 
-/// Extended attributes: names and values.
-pub type Xattrs = Vec<(Box<[u8]>, Box<[u8]>)>;
+/// An extended attribute: name and value.
+pub type Xattr = (Box<[u8]>, Box<[u8]>);
+/// Extended attributes.
+pub type Xattrs = Vec<Xattr>;
 
 /// Mode, times and owner of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

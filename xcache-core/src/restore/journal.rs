@@ -133,15 +133,18 @@ impl Journal {
         }
     }
 
-    /// Removes for good what was set aside.
-    pub(super) fn commit(&self, index: &Index, roots: &Roots) {
+    /// Removes for good what was set aside. Tells whether there was anything.
+    pub(super) fn commit(&self, index: &Index, roots: &Roots) -> bool {
         let mut walker = None;
-        for (member, aside) in self.take_aside() {
-            let Some((path, root)) = roots.place(index, member) else { continue };
+        let aside = self.take_aside();
+        for (member, aside) in &aside {
+            let Some((path, root)) = roots.place(index, *member) else { continue };
             if let Some(Ok(at)) = walker_for(&mut walker, roots, root).map(|walker| walker.enter(parent(&path))) {
-                let _ = super::clean::remove_tree(at, &aside);
+                // What cannot be removed stays beside the restored file, under its temporary name.
+                let _ = super::clean::remove_tree(at, aside);
             }
         }
+        !aside.is_empty()
     }
 
     fn take_aside(&self) -> Vec<(u32, Vec<u8>)> {

@@ -415,7 +415,7 @@ impl Extractor<'_> {
 
     fn finish_directories(&mut self) -> Result<(), Error> {
         let mut directories = std::mem::take(&mut self.directories);
-        directories.sort_by(|a, b| b.path.len().cmp(&a.path.len()));
+        directories.sort_by_key(|member| std::cmp::Reverse(member.path.len()));
         for member in directories {
             let full = self.base.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&member.path));
             let path = (!member.path.is_empty()).then_some(&member.path[..]);

@@ -137,9 +137,8 @@ pub fn restore(
     // Files get their modes at creation, as the umask is not part of what was saved.
     let umask = rustix::process::umask(rustix::fs::Mode::empty());
     let result = run(runtime, index, frames, &roots, before, options, interrupted, &journal);
-    match &result {
-        Ok(_) => journal.commit(index, &roots),
-        Err(_) => journal.roll_back(index, &roots),
+    if result.is_err() {
+        journal.roll_back(index, &roots);
     }
     rustix::process::umask(umask);
     result.map_err(|error| Failed { error, replaced_files: journal.replaced_count() })
@@ -179,6 +178,11 @@ fn run(
         false => 0,
     };
     finish::finish_directories(&shared, &mut done)?;
+    // From here on nothing is taken back any more.
+    if journal.commit(index, roots) {
+        // Directories in which something had been set aside have changed once more.
+        finish::finish_directories(&shared, &mut done)?;
+    }
     Ok(done.summarise(index, &plan, removed))
 }
 
