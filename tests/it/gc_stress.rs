@@ -50,7 +50,7 @@ fn nothing_breaks_while_everybody_works() {
         });
         let last = gc(&Job::new(), &place, "verify").arg("--deep").run().ok();
         let n = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        println!(
+        eprintln!(
             "{}: {} saves, {} hits, {} misses, {} prunes, {} kills, verified {} times; at the end: {}",
             server.name,
             n(&counts.saves),
