@@ -14,6 +14,7 @@ mod delta;
 mod fidelity;
 mod gc_cases;
 mod gc_scale;
+mod gc_stress;
 mod help;
 mod hostile;
 mod interop;
