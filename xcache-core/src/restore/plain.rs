@@ -254,6 +254,9 @@ impl Extractor<'_> {
             self.entry(entry.map_err(damaged)?)?;
         }
         let mut blocks = archive.into_inner();
+        // The reader stops at the first block of zeros; the mark is two of them.
+        let second = crate::archive::header::END_OF_ARCHIVE.len() as u64 / 2;
+        io::copy(&mut blocks.by_ref().take(second), &mut io::sink()).map_err(damaged)?;
         if blocks.zeros < crate::archive::header::END_OF_ARCHIVE.len() {
             return Err(archive::Error::damaged("archive", "it ends before its end mark").into());
         }
