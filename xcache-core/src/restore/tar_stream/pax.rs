@@ -214,9 +214,17 @@ mod tests {
 
     #[test]
     fn malformed_records_are_refused() {
-        for bad in
-            ["x", "5 a=b", "7 a=b\n", "5 ab=\n", "6 ab=\n6", "06 a=\n\n ", "-6 a=b\n", "99999999999999999999 a=b\n", " a=b\n"]
-        {
+        for bad in [
+            "x",
+            "5 a=b",
+            "7 a=b\n",
+            "5 ab=\n",
+            "6 ab=\n6",
+            "06 a=\n\n ",
+            "-6 a=b\n",
+            "99999999999999999999 a=b\n",
+            " a=b\n",
+        ] {
             assert!(Pax::default().read(bad.as_bytes()).is_err(), "{bad:?}");
         }
     }

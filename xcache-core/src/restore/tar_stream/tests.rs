@@ -268,8 +268,7 @@ fn sparse_0_0() -> Tar {
 }
 
 fn sparse_0_1(map: &[u8]) -> Tar {
-    let records =
-        [("GNU.sparse.size", &b"5000"[..]), ("GNU.sparse.name", b"dir/sparse"), ("GNU.sparse.map", map)];
+    let records = [("GNU.sparse.size", &b"5000"[..]), ("GNU.sparse.name", b"dir/sparse"), ("GNU.sparse.map", map)];
     Tar::default().pax(b'x', &records).member(b'0', SPARSE_NAME, &sparse_data())
 }
 
@@ -377,7 +376,10 @@ fn sparse_maps_that_lie_are_refused() {
 fn lengths_that_are_too_large_are_refused_before_anything_is_made() {
     for kind in [b'x', b'g', b'L', b'K'] {
         refused(Tar::default().block(kind, "a", b"", |header| header.set_size(2 << 20)), "the limit is");
-        refused(Tar::default().member(kind, "a", b""), "describes no member".get(..usize::from(kind != b'g') * 19).unwrap());
+        refused(
+            Tar::default().member(kind, "a", b""),
+            "describes no member".get(..usize::from(kind != b'g') * 19).unwrap(),
+        );
     }
     refused(Tar::default().block(b'0', "a", b"", |header| header.set_size(1 << 60)), "within a member");
     refused(Tar::default().pax(b'x', &[("uid", b"4294967295")]).member(b'0', "a", b""), "owner");
@@ -386,9 +388,9 @@ fn lengths_that_are_too_large_are_refused_before_anything_is_made() {
 #[test]
 fn kinds_without_content_have_none() {
     let archive = Tar::default();
-    let archive = b"123456".iter().fold(archive, |archive, kind| {
-        archive.block(*kind, "without", b"", |header| header.set_size(1000))
-    });
+    let archive = b"123456"
+        .iter()
+        .fold(archive, |archive, kind| archive.block(*kind, "without", b"", |header| header.set_size(1000)));
     let archive = b"DVZ".iter().fold(archive, |archive, kind| archive.member(*kind, "with", &[9; 600]));
     let archive = archive.member(b'0', "old directory/", b"").member(b'7', "contiguous", b"").member(0, "v7", b"v7");
     let kinds: Vec<_> = read(&archive.end()).unwrap().into_iter().map(|(entry, _)| entry.kind).collect();
