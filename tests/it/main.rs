@@ -11,6 +11,7 @@ mod action_files;
 mod action_install;
 mod actions;
 mod as_actions_cache;
+mod caches;
 mod command_line;
 mod conformance;
 mod costs;

@@ -1,7 +1,9 @@
 //! The command line of `xcache-restore`.
 
 use clap::Parser;
+use xcache_core::cli::UsageError;
 use xcache_core::cli::cache_args::CacheArgs;
+use xcache_core::cli::caches::CacheSpec;
 use xcache_core::cli::compat_args::CompatArgs;
 use xcache_core::cli::env_vars as var;
 use xcache_core::cli::other_args::OtherArgs;
@@ -62,6 +64,19 @@ pub struct Args {
 
     #[command(flatten)]
     pub(crate) other: OtherArgs,
+}
+
+impl Args {
+    /// The arguments of each cache: these, or those of each in the list.
+    pub(crate) fn each(&self) -> Result<Vec<Self>, UsageError> {
+        let Some(list) = self.cache.list(&self.restore_keys)? else { return Ok(vec![self.clone()]) };
+        let of = |spec: &CacheSpec| Self {
+            cache: self.cache.of(spec),
+            restore_keys: vec![spec.restore_keys.clone()],
+            ..self.clone()
+        };
+        Ok(list.iter().map(of).collect())
+    }
 }
 
 const EXAMPLES: &str = "\

@@ -79,6 +79,16 @@ pub enum Owners {
 }
 
 impl Config {
+    /// Checks the arguments of each cache. All of them share the limits.
+    pub fn each(args: &Args, context: &RunContext, event: &Event) -> Result<Vec<Self>, UsageError> {
+        let each = args.each()?;
+        let new = |args| {
+            let config = Self::new(args, context, event)?;
+            Ok(Self { limits: config.limits.shared_by(each.len()), ..config })
+        };
+        each.iter().map(new).collect()
+    }
+
     /// Checks the arguments.
     pub fn new(args: &Args, context: &RunContext, event: &Event) -> Result<Self, UsageError> {
         let Args {

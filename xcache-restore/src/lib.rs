@@ -15,6 +15,7 @@ mod clear;
 pub mod config;
 pub mod outcome;
 pub mod present;
+pub mod report;
 pub mod restore;
 #[cfg(test)]
 mod test_support;
@@ -23,6 +24,7 @@ use args::Args;
 use config::Config;
 use outcome::{MissReason, Outcome};
 use present::{PRIMARY_KEY_OUTPUT, Presented};
+use report::Report;
 
 /// Runs the command.
 pub fn main() -> ExitCode {
@@ -43,12 +45,14 @@ fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Ex
     for notice in args.compat.notices() {
         reporter.notice(notice);
     }
-    if let Some(key) = args.cache.raw_key() {
-        cli::write_outputs(context, &reporter, &[(PRIMARY_KEY_OUTPUT, key.to_owned())]);
+    let keys: Vec<String> =
+        args.each().iter().flatten().filter_map(|args| args.cache.raw_key().map(str::to_owned)).collect();
+    if !keys.is_empty() {
+        cli::write_outputs(context, &reporter, &[(PRIMARY_KEY_OUTPUT, keys.join("\n"))]);
     }
     let event = cli::read_event(context, &reporter);
-    match Config::new(&args, context, &event) {
-        Ok(config) => restore_and_report(&config, context, &reporter),
+    match Config::each(&args, context, &event) {
+        Ok(configs) => restore_and_report(&configs, args.cache.is_list(), context, &reporter),
         Err(error) => refuse(&error, context, &reporter),
     }
 }
@@ -62,28 +66,55 @@ fn refuse(error: &UsageError, context: &RunContext, reporter: &Reporter) -> Exit
     }
 }
 
-fn restore_and_report(config: &Config, context: &RunContext, reporter: &Reporter) -> Exit {
-    if config.store.is_default {
+/// Restores each cache, all at the same time, and tells of them in their order.
+fn restore_and_report(configs: &[Config], is_list: bool, context: &RunContext, reporter: &Reporter) -> Exit {
+    if let Some(config) = configs.iter().find(|config| config.store.is_default) {
         reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.url()));
     }
     let begin = Instant::now();
-    let outcome = match cli::block_on(restore::run(config, context, reporter)) {
-        Ok(outcome) => outcome,
-        Err(error) => match cli::classify(error.as_ref()) {
-            Class::Trouble => {
-                reporter.warning_for(error.as_ref());
-                Outcome::Miss(MissReason::of(error.as_ref()))
+    let runs = configs.iter().map(|config| restore::run(config, context, reporter));
+    let results = cli::block_on_all(runs).unwrap_or_else(|crash| {
+        reporter.warning_for(&crash);
+        configs.iter().map(|_| (Ok(Outcome::Miss(MissReason::Failed)), begin.elapsed())).collect()
+    });
+    let mut exit = Exit::Done;
+    let mut outcomes = Vec::new();
+    for (config, (result, elapsed)) in configs.iter().zip(results) {
+        match outcome(result, reporter) {
+            Ok(outcome) => {
+                exit = exit.max(outcome.exit(config));
+                outcomes.push((config, outcome, elapsed));
             }
-            class @ (Class::Unsafe | Class::Usage) => {
-                reporter.error_for(error.as_ref());
-                return class.exit();
-            }
-        },
-    };
-    let presented = Presented { config, outcome: &outcome, started: context.now, elapsed: begin.elapsed() };
-    presented.print(reporter);
-    cli::write_outputs(context, reporter, &presented.outputs());
-    cli::write_summary(context, reporter, &presented.summary());
-    cli::print_document(reporter, &presented.document());
-    outcome.exit(config)
+            Err(class) => exit = exit.max(class.exit()),
+        }
+    }
+    let started = context.now;
+    let caches: Vec<_> = outcomes
+        .iter()
+        .map(|(config, outcome, elapsed)| Presented { config, outcome, started, elapsed: *elapsed })
+        .collect();
+    for presented in &caches {
+        presented.print(reporter);
+    }
+    if !caches.is_empty() {
+        let report = Report { caches: &caches, is_list };
+        cli::write_outputs(context, reporter, &report.outputs());
+        cli::write_summary(context, reporter, &report.summary());
+        cli::print_document(reporter, &report.document());
+    }
+    exit
+}
+
+/// The outcome of a run. Trouble is a miss; any other error is reported, and its class says how to end.
+fn outcome(result: anyhow::Result<Outcome>, reporter: &Reporter) -> Result<Outcome, Class> {
+    result.or_else(|error| match cli::classify(error.as_ref()) {
+        Class::Trouble => {
+            reporter.warning_for(error.as_ref());
+            Ok(Outcome::Miss(MissReason::of(error.as_ref())))
+        }
+        class @ (Class::Unsafe | Class::Usage) => {
+            reporter.error_for(error.as_ref());
+            Err(class)
+        }
+    })
 }

@@ -1,11 +1,10 @@
-//! An outcome in all the forms in which it is told: log lines, outputs, step summary, document.
+//! An outcome in the forms in which it is told: log lines, a row of the step summary, document.
 
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use xcache_core::cli::cache_args::OnTrouble;
-use xcache_core::github::summary::Table;
 use xcache_core::lookup::Match;
 use xcache_core::report::Reporter;
 use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
@@ -114,53 +113,27 @@ impl Presented<'_> {
         )
     }
 
-    /// The outputs of the step but for [`PRIMARY_KEY_OUTPUT`]. As in `actions/cache`, `cache-hit` is `true` for the
-    /// key itself, `false` for another one, and not written at all on a miss.
-    pub fn outputs(&self) -> Vec<(&'static str, String)> {
-        let mut outputs = Vec::new();
-        let mut reason = "";
-        match self.outcome {
-            Outcome::Hit(Hit { entry, matched, .. }) => {
-                outputs.push(("cache-hit", (*matched == Match::Exact).to_string()));
-                outputs.push(("cache-matched-key", entry.key.to_string()));
-            }
-            Outcome::Miss(why) => reason = why.word(),
-        }
-        let Restored { files, tree_bytes, received_bytes, .. } = self.restored();
-        outputs.extend([
-            ("outcome", self.outcome.word().to_owned()),
-            ("miss-reason", reason.to_owned()),
-            ("files", files.to_string()),
-            ("tree-bytes", tree_bytes.to_string()),
-            ("received-bytes", received_bytes.to_string()),
-            ("seconds", seconds(self.elapsed).to_string()),
-        ]);
-        outputs
-    }
-
-    /// The Markdown for the page of the run.
-    pub fn summary(&self) -> String {
+    /// The row of the table on the page of the run.
+    pub fn row(&self) -> [String; 8] {
         let Restored { files, tree_bytes, kept_files, received_bytes, .. } = self.restored();
         let outcome = match self.outcome {
             Outcome::Hit(_) => self.outcome.word().to_owned(),
             Outcome::Miss(reason) => format!("miss ({})", reason.word()),
         };
-        Table::new(&["Key", "Matched key", "Outcome", "Files", "Unchanged", "Size", "Received", "Time"])
-            .row([
-                self.config.keys.primary().to_string(),
-                self.hit().map(|hit| hit.entry.key.to_string()).unwrap_or_default(),
-                outcome,
-                files.to_string(),
-                kept_files.to_string(),
-                Bytes(tree_bytes).to_string(),
-                Bytes(received_bytes).to_string(),
-                Elapsed(self.elapsed).to_string(),
-            ])
-            .titled("Cache restore")
+        [
+            self.config.keys.primary().to_string(),
+            self.hit().map(|hit| hit.entry.key.to_string()).unwrap_or_default(),
+            outcome,
+            files.to_string(),
+            kept_files.to_string(),
+            Bytes(tree_bytes).to_string(),
+            Bytes(received_bytes).to_string(),
+            Elapsed(self.elapsed).to_string(),
+        ]
     }
 
     /// The document of `--json`.
-    pub fn document(&self) -> impl Serialize {
+    pub fn document(&self) -> impl Serialize + use<'_> {
         let Self { config, outcome, started, elapsed } = self;
         let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = self.restored();
         let entry = self.hit().map(|hit| &hit.entry);
@@ -192,14 +165,14 @@ impl Presented<'_> {
         }
     }
 
-    fn hit(&self) -> Option<&Hit> {
+    pub(crate) fn hit(&self) -> Option<&Hit> {
         match self.outcome {
             Outcome::Hit(hit) => Some(hit),
             Outcome::Miss(_) => None,
         }
     }
 
-    fn restored(&self) -> Restored {
+    pub(crate) fn restored(&self) -> Restored {
         self.hit().and_then(|hit| hit.restored).unwrap_or_default()
     }
 }

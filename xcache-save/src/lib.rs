@@ -15,6 +15,7 @@ pub mod config;
 mod earlier;
 pub mod outcome;
 pub mod present;
+pub mod report;
 pub mod save;
 mod write;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use args::Args;
 use config::Config;
 use outcome::Outcome;
 use present::Presented;
+use report::Report;
 
 /// Runs the command.
 pub fn main() -> ExitCode {
@@ -45,8 +47,8 @@ fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Ex
         reporter.notice(notice);
     }
     let event = cli::read_event(context, &reporter);
-    match Config::new(&args, context, &event) {
-        Ok(config) => save_and_report(&config, context, &reporter),
+    match Config::each(&args, context, &event) {
+        Ok(configs) => save_and_report(&configs, args.cache.is_list(), context, &reporter),
         Err(error) => refuse(&error, &args, context, &reporter),
     }
 }
@@ -69,28 +71,55 @@ fn refuse(error: &UsageError, args: &Args, context: &RunContext, reporter: &Repo
     }
 }
 
-fn save_and_report(config: &Config, context: &RunContext, reporter: &Reporter) -> Exit {
-    if config.store.is_default {
+/// Saves each cache, all at the same time, and tells of them in their order.
+fn save_and_report(configs: &[Config], is_list: bool, context: &RunContext, reporter: &Reporter) -> Exit {
+    if let Some(config) = configs.iter().find(|config| config.store.is_default) {
         reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.url()));
     }
     let begin = Instant::now();
-    let outcome = match cli::block_on(save::run(config, context, reporter)) {
-        Ok(outcome) => outcome,
-        Err(error) => match cli::classify(error.as_ref()) {
-            Class::Trouble => {
-                reporter.warning_for(error.as_ref());
-                Outcome::NotSaved { sent_bytes: 0 }
+    let runs = configs.iter().map(|config| save::run(config, context, reporter));
+    let results = cli::block_on_all(runs).unwrap_or_else(|crash| {
+        reporter.warning_for(&crash);
+        configs.iter().map(|_| (Ok(Outcome::NotSaved { sent_bytes: 0 }), begin.elapsed())).collect()
+    });
+    let mut exit = Exit::Done;
+    let mut outcomes = Vec::new();
+    for (config, (result, elapsed)) in configs.iter().zip(results) {
+        match outcome(result, reporter) {
+            Ok(outcome) => {
+                exit = exit.max(outcome.exit(config));
+                outcomes.push((config, outcome, elapsed));
             }
-            class @ (Class::Unsafe | Class::Usage) => {
-                reporter.error_for(error.as_ref());
-                return class.exit();
-            }
-        },
-    };
-    let presented = Presented { config, outcome: &outcome, started: context.now, elapsed: begin.elapsed() };
-    presented.print(reporter);
-    cli::write_outputs(context, reporter, &presented.outputs());
-    cli::write_summary(context, reporter, &presented.summary());
-    cli::print_document(reporter, &presented.document());
-    outcome.exit(config)
+            Err(class) => exit = exit.max(class.exit()),
+        }
+    }
+    let started = context.now;
+    let caches: Vec<_> = outcomes
+        .iter()
+        .map(|(config, outcome, elapsed)| Presented { config, outcome, started, elapsed: *elapsed })
+        .collect();
+    for presented in &caches {
+        presented.print(reporter);
+    }
+    if !caches.is_empty() {
+        let report = Report { caches: &caches, is_list };
+        cli::write_outputs(context, reporter, &report.outputs());
+        cli::write_summary(context, reporter, &report.summary());
+        cli::print_document(reporter, &report.document());
+    }
+    exit
+}
+
+/// The outcome of a run. Trouble means that nothing is saved; any other error is reported, and its class says how to end.
+fn outcome(result: anyhow::Result<Outcome>, reporter: &Reporter) -> Result<Outcome, Class> {
+    result.or_else(|error| match cli::classify(error.as_ref()) {
+        Class::Trouble => {
+            reporter.warning_for(error.as_ref());
+            Ok(Outcome::NotSaved { sent_bytes: 0 })
+        }
+        class @ (Class::Unsafe | Class::Usage) => {
+            reporter.error_for(error.as_ref());
+            Err(class)
+        }
+    })
 }

@@ -1,11 +1,10 @@
-//! An outcome in all the forms in which it is told: log lines, outputs, step summary, document.
+//! An outcome in the forms in which it is told: log lines, a row of the step summary, document.
 
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use xcache_core::cli::cache_args::OnTrouble;
-use xcache_core::github::summary::Table;
 use xcache_core::report::Reporter;
 use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
 
@@ -50,12 +49,12 @@ struct Document<'a> {
 
 /// The numbers of an outcome, zero where nothing was saved.
 #[derive(Clone, Copy, Default)]
-struct Numbers {
-    files: u64,
+pub(crate) struct Numbers {
+    pub(crate) files: u64,
     skipped: u64,
-    tree_bytes: u64,
-    stored_bytes: u64,
-    sent_bytes: u64,
+    pub(crate) tree_bytes: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 impl Presented<'_> {
@@ -107,40 +106,23 @@ impl Presented<'_> {
         )
     }
 
-    /// The outputs of the step.
-    pub fn outputs(&self) -> Vec<(&'static str, String)> {
+    /// The row of the table on the page of the run.
+    pub fn row(&self) -> [String; 8] {
         let Numbers { files, tree_bytes, stored_bytes, sent_bytes, .. } = self.numbers();
-        vec![
-            ("outcome", self.outcome.word().to_owned()),
-            ("kind", self.saved().map(|saved| saved.kind.to_string()).unwrap_or_default()),
-            ("files", files.to_string()),
-            ("tree-bytes", tree_bytes.to_string()),
-            ("stored-bytes", stored_bytes.to_string()),
-            ("sent-bytes", sent_bytes.to_string()),
-            ("seconds", seconds(self.elapsed).to_string()),
+        [
+            self.config.keys.primary().to_string(),
+            self.outcome.word().to_owned(),
+            self.saved().map(|saved| saved.kind.to_string()).unwrap_or_default(),
+            files.to_string(),
+            Bytes(tree_bytes).to_string(),
+            Bytes(stored_bytes).to_string(),
+            Bytes(sent_bytes).to_string(),
+            Elapsed(self.elapsed).to_string(),
         ]
     }
 
-    /// The Markdown for the page of the run.
-    pub fn summary(&self) -> String {
-        let Numbers { files, tree_bytes, stored_bytes, sent_bytes, .. } = self.numbers();
-        let kind = self.saved().map(|saved| saved.kind.to_string()).unwrap_or_default();
-        Table::new(&["Key", "Outcome", "Kind", "Files", "Size", "Stored", "Sent", "Time"])
-            .row([
-                self.config.keys.primary().to_string(),
-                self.outcome.word().to_owned(),
-                kind,
-                files.to_string(),
-                Bytes(tree_bytes).to_string(),
-                Bytes(stored_bytes).to_string(),
-                Bytes(sent_bytes).to_string(),
-                Elapsed(self.elapsed).to_string(),
-            ])
-            .titled("Cache save")
-    }
-
     /// The document of `--json`.
-    pub fn document(&self) -> impl Serialize {
+    pub fn document(&self) -> impl Serialize + use<'_> {
         let Self { config, outcome, started, elapsed } = self;
         let Numbers { files, skipped, tree_bytes, stored_bytes, sent_bytes } = self.numbers();
         let saved = self.saved();
@@ -165,14 +147,14 @@ impl Presented<'_> {
         }
     }
 
-    fn saved(&self) -> Option<&Saved> {
+    pub(crate) fn saved(&self) -> Option<&Saved> {
         match self.outcome {
             Outcome::Saved(saved) => Some(saved),
             Outcome::AlreadyExists { .. } | Outcome::NothingToSave | Outcome::NotSaved { .. } => None,
         }
     }
 
-    fn numbers(&self) -> Numbers {
+    pub(crate) fn numbers(&self) -> Numbers {
         match self.outcome {
             Outcome::Saved(saved) => Numbers {
                 files: saved.files,

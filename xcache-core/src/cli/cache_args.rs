@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::caches::{CacheSpec, parse_caches};
 use super::env_vars as var;
 use super::values::{lines, parse_switch};
 use super::{RunContext, UsageError};
@@ -28,6 +29,10 @@ pub struct CacheArgs {
     #[arg(long, short, env = var::KEY, value_name = "KEY")]
     pub key: Option<String>,
 
+    /// Several caches at once: a YAML or JSON list of `path`, `key` and `restore-keys`, in place of these
+    #[arg(long, env = var::CACHES, value_name = "LIST")]
+    pub caches: Option<String>,
+
     /// Where state is left by restore for the next save [default: $RUNNER_TEMP/xcache in CI, else
     /// $XDG_STATE_HOME/xcache or ~/.local/state/xcache]
     #[arg(long, env = var::STATE_DIR, value_name = "DIR")]
@@ -39,6 +44,31 @@ pub struct CacheArgs {
 }
 
 impl CacheArgs {
+    /// Whether there is a list of caches.
+    pub fn is_list(&self) -> bool {
+        self.caches.is_some()
+    }
+
+    /// The caches of the list, if there is one; `restore_keys` are those beside it.
+    pub fn list(&self, restore_keys: &[String]) -> Result<Option<Vec<CacheSpec>>, UsageError> {
+        let Some(text) = &self.caches else { return Ok(None) };
+        let is_blank = |texts: &[String]| lines(texts).is_empty();
+        if self.raw_key().is_some() || !is_blank(&self.paths) || !is_blank(&self.path) || !is_blank(restore_keys) {
+            return Err(UsageError::with_hint(
+                "`caches` stands in place of `path`, `key` and `restore-keys`",
+                "give each cache its own in the list",
+            ));
+        }
+        parse_caches(text).map(Some)
+    }
+
+    /// The arguments of one cache of the list.
+    #[must_use]
+    pub fn of(&self, spec: &CacheSpec) -> Self {
+        let CacheSpec { path, key, restore_keys: _ } = spec;
+        Self { path: vec![path.clone()], key: Some(key.clone()), caches: None, ..self.clone() }
+    }
+
     /// The key as given, without surrounding space; `None` if there is none.
     pub fn raw_key(&self) -> Option<&str> {
         self.key.as_deref().map(str::trim).filter(|key| !key.is_empty())
@@ -95,6 +125,7 @@ mod tests {
             paths: paths.iter().map(ToString::to_string).collect(),
             path: Vec::new(),
             key: Some(key.to_owned()),
+            caches: None,
             state_dir: None,
             fail_on_error: false,
         }

@@ -33,6 +33,8 @@ pub const AWS_SESSION_TOKEN: &str = "XCACHE_AWS_SESSION_TOKEN";
 pub const PATH: &str = "XCACHE_PATH";
 /// `--key`.
 pub const KEY: &str = "XCACHE_KEY";
+/// `--caches`.
+pub const CACHES: &str = "XCACHE_CACHES";
 /// `--restore-keys`.
 pub const RESTORE_KEYS: &str = "XCACHE_RESTORE_KEYS";
 /// `--scope`.

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// How a program ends. The README's table is tested against this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a program ends, from good to bad. The README's table is tested against this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Exit {
     /// Done; also a miss, an entry that already exists, and nothing to save.

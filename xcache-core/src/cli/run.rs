@@ -3,7 +3,9 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::{Interrupted, RunContext};
@@ -31,6 +33,18 @@ pub fn block_on<T, E: From<Crash>>(future: impl Future<Output = Result<T, E>>) -
     let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(future)));
     runtime.shutdown_background();
     result.unwrap_or_else(|panic| Err(Crash::Panic(panic_message(&*panic)).into()))
+}
+
+/// Runs all of `futures` at the same time, as [`block_on`] does one. Each comes with the time it took.
+pub fn block_on_all<T>(
+    futures: impl IntoIterator<Item = impl Future<Output = T>>,
+) -> Result<Vec<(T, Duration)>, Crash> {
+    let timed = futures.into_iter().map(|future| async {
+        let begin = Instant::now();
+        (future.await, begin.elapsed())
+    });
+    let all = join_all(timed);
+    block_on(async { Ok(all.await) })
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -27,6 +27,16 @@ pub struct Limits {
     pub workers: usize,
 }
 
+impl Limits {
+    /// The limits of each of `count` runs at the same time, which together keep to these as far as they can: each needs
+    /// at least one of everything.
+    #[must_use]
+    pub fn shared_by(self, count: usize) -> Self {
+        let Self { concurrency, workers } = self;
+        Self { concurrency: (concurrency / count).max(1), workers: (workers / count).max(1) }
+    }
+}
+
 impl TransferArgs {
     /// More workers than this have not made any measured tree faster, and each costs buffers.
     const MOST_DEFAULT_WORKERS: usize = 16;

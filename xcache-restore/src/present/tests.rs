@@ -10,6 +10,7 @@ use xcache_core::report::{Settings, Verbosity};
 use xcache_core::store::{ETag, ObjectMeta, ObjectName};
 
 use super::*;
+use crate::report::Report;
 use crate::test_support::config;
 
 #[derive(Clone, Default)]
@@ -58,6 +59,11 @@ fn present<T>(argv: &[&str], outcome: &Outcome, look: impl FnOnce(&Presented<'_>
     presented.print(&Reporter::to_writers(settings, Box::new(io::sink()), Box::new(stderr.clone())));
     let text = String::from_utf8(stderr.0.lock().unwrap().clone()).unwrap();
     (text, look(&presented), outcome.exit(&config))
+}
+
+/// The report of a run with one cache.
+fn one<'a>(presented: &'a Presented<'a>) -> Report<'a> {
+    Report { caches: std::slice::from_ref(presented), is_list: false }
 }
 
 #[test]
@@ -117,7 +123,7 @@ fn log_lines_are_those_of_actions_cache() {
 #[test]
 fn outputs_are_those_of_actions_cache_and_ours() {
     let check = |outcome: Outcome, hit: Option<&str>, matched: Option<&str>, word: &str, reason: &str| {
-        let (_, outputs, _) = present(&[], &outcome, |presented| presented.outputs());
+        let (_, outputs, _) = present(&[], &outcome, |presented| one(presented).outputs());
         let output = |name: &str| outputs.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
         assert_eq!((output("cache-hit"), output("cache-matched-key")), (hit, matched), "{outcome:?}");
         assert_eq!((output("outcome"), output("miss-reason")), (Some(word), Some(reason)));
@@ -132,15 +138,15 @@ fn outputs_are_those_of_actions_cache_and_ours() {
 
 #[test]
 fn the_summary_is_one_row() {
-    let (_, summary, _) = present(&[], &hit("k|1", prefix(), Some(RESTORED)), |presented| presented.summary());
+    let (_, summary, _) = present(&[], &hit("k|1", prefix(), Some(RESTORED)), |presented| one(presented).summary());
     assert!(summary.contains("| k | k\\|1 | prefix | 3 | 1 | 2.0 KiB | 1.0 KiB | 2.0 s |"), "{summary}");
-    let (_, summary, _) = present(&[], &Outcome::Miss(MissReason::Denied), |presented| presented.summary());
+    let (_, summary, _) = present(&[], &Outcome::Miss(MissReason::Denied), |presented| one(presented).summary());
     assert!(summary.contains("| k |  | miss (denied) |"), "{summary}");
 }
 
 #[test]
 fn the_document_has_sizes_in_bytes_and_times_in_utc() {
-    let json = |presented: &Presented<'_>| serde_json::to_value(presented.document()).unwrap();
+    let json = |presented: &Presented<'_>| serde_json::to_value(one(presented).document()).unwrap();
     let (_, found, _) = present(&[], &hit("k", Match::Exact, Some(RESTORED)), json);
     assert_eq!(
         found,
@@ -155,4 +161,28 @@ fn the_document_has_sizes_in_bytes_and_times_in_utc() {
     let (_, found, _) = present(&[], &Outcome::Miss(MissReason::Corrupt), json);
     assert_eq!((&found["outcome"], &found["reason"]), (&"miss".into(), &"corrupt".into()));
     assert!(found["matched_key"].is_null() && found["saved_at"].is_null());
+}
+
+/// The outputs of a run with several caches.
+fn outputs_of(outcomes: &[Outcome]) -> String {
+    let config = config(&[], &[("HOME", "/h")]).unwrap();
+    let (started, elapsed) = (DateTime::UNIX_EPOCH, Duration::from_secs(2));
+    let present = |outcome| Presented { config: &config, outcome, started, elapsed };
+    let caches: Vec<_> = outcomes.iter().map(present).collect();
+    let outputs = Report { caches: &caches, is_list: true }.outputs();
+    let shown = outputs.iter().filter(|(name, _)| *name != "caches");
+    shown.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ").replace('\n', "+")
+}
+
+#[test]
+fn of_several_caches_the_worst_counts() {
+    let exact = || hit("k", Match::Exact, Some(RESTORED));
+    let other = || hit("j", prefix(), Some(RESTORED));
+    let miss = || Outcome::Miss(MissReason::Denied);
+    let sums = "files=6 tree-bytes=4096 received-bytes=2048 seconds=2";
+    let check = |outcomes: &[Outcome], expected: &str| assert_eq!(outputs_of(outcomes), expected);
+    check(&[exact(), exact()], &format!("cache-hit=true cache-matched-key=k+k outcome=exact miss-reason= {sums}"));
+    check(&[other(), exact()], &format!("cache-hit=false cache-matched-key=j+k outcome=prefix miss-reason= {sums}"));
+    check(&[exact(), miss(), other()], &format!("cache-matched-key=k+j outcome=miss miss-reason=denied {sums}"));
+    check(&[miss()], "outcome=miss miss-reason=denied files=0 tree-bytes=0 received-bytes=0 seconds=2");
 }

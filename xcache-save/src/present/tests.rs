@@ -10,6 +10,7 @@ use xcache_core::report::{Settings, Verbosity};
 use xcache_core::store::ObjectName;
 
 use super::*;
+use crate::report::Report;
 use crate::test_support::config;
 
 #[derive(Clone, Default)]
@@ -54,6 +55,11 @@ fn present<T>(argv: &[&str], outcome: &Outcome, look: impl FnOnce(&Presented<'_>
     presented.print(&Reporter::to_writers(settings, Box::new(io::sink()), Box::new(stderr.clone())));
     let text = String::from_utf8(stderr.0.lock().unwrap().clone()).unwrap();
     (text, look(&presented), outcome.exit(&config))
+}
+
+/// The report of a run with one cache.
+fn one<'a>(presented: &'a Presented<'a>) -> Report<'a> {
+    Report { caches: std::slice::from_ref(presented), is_list: false }
 }
 
 #[test]
@@ -104,19 +110,19 @@ fn log_lines_are_those_of_actions_cache() {
 
 #[test]
 fn outputs_and_summary_hold_the_numbers() {
-    let (_, outputs, _) = present(&[], &Outcome::Saved(saved()), |presented| presented.outputs());
+    let (_, outputs, _) = present(&[], &Outcome::Saved(saved()), |presented| one(presented).outputs());
     let outputs: Vec<String> = outputs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let expected = "outcome=saved kind=base files=3 tree-bytes=2048 stored-bytes=1024 sent-bytes=1024 seconds=2";
     assert_eq!(outputs.join(" "), expected);
-    let (_, summary, _) = present(&[], &Outcome::Saved(saved()), |presented| presented.summary());
+    let (_, summary, _) = present(&[], &Outcome::Saved(saved()), |presented| one(presented).summary());
     assert!(summary.contains("| k | saved | base | 3 | 2.0 KiB | 1.0 KiB | 1.0 KiB | 2.0 s |"), "{summary}");
-    let (_, summary, _) = present(&[], &Outcome::NothingToSave, |presented| presented.summary());
+    let (_, summary, _) = present(&[], &Outcome::NothingToSave, |presented| one(presented).summary());
     assert!(summary.contains("| k | nothing-to-save |  | 0 | 0 B |"), "{summary}");
 }
 
 #[test]
 fn the_document_has_sizes_in_bytes_and_times_in_utc() {
-    let json = |presented: &Presented<'_>| serde_json::to_value(presented.document()).unwrap();
+    let json = |presented: &Presented<'_>| serde_json::to_value(one(presented).document()).unwrap();
     let (_, found, _) = present(&[], &Outcome::Saved(saved()), json);
     assert_eq!(
         found,
@@ -129,4 +135,20 @@ fn the_document_has_sizes_in_bytes_and_times_in_utc() {
     );
     let (_, found, _) = present(&[], &Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes: 7 }, json);
     assert_eq!((&found["outcome"], &found["sent_bytes"]), (&"exists".into(), &7.into()));
+}
+
+#[test]
+fn of_several_caches_the_worst_counts() {
+    let config = config(&[], &[("HOME", "/h")]).unwrap();
+    let (started, elapsed) = (DateTime::UNIX_EPOCH, Duration::from_secs(2));
+    let word = |outcomes: &[Outcome]| {
+        let present = |outcome| Presented { config: &config, outcome, started, elapsed };
+        let caches: Vec<_> = outcomes.iter().map(present).collect();
+        let outputs = Report { caches: &caches, is_list: true }.outputs();
+        format!("{} {}", outputs[0].1, outputs[5].1)
+    };
+    let exists = Outcome::AlreadyExists { when: Existed::Before, sent_bytes: 0 };
+    assert_eq!(word(&[Outcome::Saved(saved()), Outcome::Saved(saved())]), "saved 2048");
+    assert_eq!(word(&[Outcome::Saved(saved()), exists.clone()]), "exists 1024");
+    assert_eq!(word(&[exists, Outcome::NotSaved { sent_bytes: 1 }, Outcome::Saved(saved())]), "not-saved 1025");
 }

@@ -1,0 +1,166 @@
+//! Several caches in one step.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use xcache_tests::job::Job;
+use xcache_tests::place::Place;
+use xcache_tests::proxy::Proxy;
+use xcache_tests::runner::Runner;
+use xcache_tests::s3;
+
+use crate::actions::PROGRAMS;
+use crate::{RESTORE, SAVE};
+
+const LIST: &str = "
+- path: |
+    one
+    !one/*.log
+  key: k1
+- path: [two, three]
+  key: k2
+  restore-keys: k
+";
+
+/// A runner whose workspace has the directories of [`LIST`].
+fn runner(place: &Place) -> Runner {
+    let mut runner = Runner::new(&PROGRAMS);
+    runner.set_env("XCACHE_STORE", place.url());
+    for name in ["one", "two", "three"] {
+        fs::write(runner.job().dir(name).join("file"), name).unwrap();
+    }
+    fs::write(runner.job().path("one/x.log"), "left out").unwrap();
+    runner
+}
+
+fn wipe(runner: &Runner) {
+    for name in ["one", "two", "three"] {
+        fs::remove_dir_all(runner.job().path(name)).unwrap();
+    }
+}
+
+#[test]
+fn each_of_several_caches_is_saved_and_restored() {
+    for place in Place::each() {
+        let mut runner = runner(&place);
+        for (name, value) in place.env() {
+            runner.set_env(name, value);
+        }
+        let saved = runner.uses("save", &[("caches", LIST)]);
+        let outputs = &saved.outputs;
+        assert_eq!(
+            (&*outputs["outcome"], &*outputs["kind"], &*outputs["files"]),
+            ("saved", "base\nbase", "3"),
+            "{}",
+            saved.log
+        );
+        assert_eq!(place.entries(), ["k1-base.tar.zst", "k2-base.tar.zst"]);
+        wipe(&runner);
+        let restored = runner.uses("restore", &[("caches", LIST)]);
+        assert_eq!(
+            (&*restored.outputs["cache-hit"], &*restored.outputs["outcome"]),
+            ("true", "exact"),
+            "{}",
+            restored.log
+        );
+        assert_eq!(restored.outputs["cache-primary-key"], "k1\nk2");
+        assert_eq!(restored.outputs["cache-matched-key"], "k1\nk2");
+        for name in ["one", "two", "three"] {
+            assert_eq!(fs::read_to_string(runner.job().path(name).join("file")).unwrap(), name);
+        }
+        assert!(!runner.job().path("one/x.log").exists());
+        let rows = runner.summary().lines().filter(|line| line.starts_with("| k")).count();
+        assert_eq!(rows, 4, "{}", runner.summary());
+    }
+}
+
+#[test]
+fn each_cache_builds_on_what_was_restored_for_it() {
+    let place = Place::local();
+    let mut runner = runner(&place);
+    let content: Vec<u8> = (0..500_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    for name in ["one", "two"] {
+        fs::write(runner.job().path(name).join("large"), [&content[..], name.as_bytes()].concat()).unwrap();
+    }
+    runner.uses("save", &[("caches", LIST)]);
+    wipe(&runner);
+    runner.uses("restore", &[("caches", LIST)]);
+    for name in ["one", "two"] {
+        fs::write(runner.job().path(name).join("more"), "more").unwrap();
+    }
+    let next = LIST.replace("key: k1", "key: n1").replace("key: k2", "key: n2");
+    let saved = runner.uses("save", &[("caches", &next)]);
+    assert_eq!(saved.outputs["kind"], "delta\ndelta", "{}", saved.log);
+}
+
+#[test]
+fn one_that_is_missing_makes_the_step_a_miss_and_keeps_the_others() {
+    let place = Place::local();
+    let mut runner = runner(&place);
+    runner.uses("save", &[("path", "one"), ("key", "k1")]);
+    wipe(&runner);
+    let json = r#"[{"path": "one", "key": "k1"}, {"path": "two", "key": "other"}, {"path": "three", "key": "none", "restore-keys": ["k"]}]"#;
+    let step = runner.uses("restore", &[("caches", json)]);
+    assert!(!step.is_failure, "{}", step.log);
+    let outputs = &step.outputs;
+    assert_eq!((&*outputs["cache-hit"], &*outputs["cache-matched-key"], &*outputs["outcome"]), ("", "k1\nk1", "miss"));
+    assert_eq!(runner.job().outputs().get("cache-hit"), None);
+    let caches: serde_json::Value = serde_json::from_str(&outputs["caches"]).unwrap();
+    let outcomes: Vec<_> = caches.as_array().unwrap().iter().map(|cache| cache["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["exact", "miss", "prefix"]);
+    assert_eq!(fs::read_to_string(runner.job().path("one/file")).unwrap(), "one");
+    let step = runner.uses("restore", &[("caches", json), ("fail-on-cache-miss", "true")]);
+    assert!(step.is_failure);
+}
+
+#[test]
+fn a_list_stands_in_place_of_path_and_key_and_must_be_one() {
+    let job = Job::new();
+    let check = |args: &[&str], part: &str| {
+        for program in [RESTORE, SAVE] {
+            let place = Place::local();
+            job.command(program).store(&place).args(args).run().expect_code(2).says(&[part]);
+        }
+    };
+    check(&["--caches", LIST, "--key", "k"], "in place of");
+    check(&["--caches", LIST, "path"], "in place of");
+    check(&["--caches", "[{key: k}]"], "missing field `path`");
+    check(&["--caches", "[{\"path\": \"p\", \"key\": \"a,b\"}]"], "comma");
+    check(&["--caches", "nonsense"], "no list of caches");
+}
+
+#[test]
+fn the_document_of_a_list_is_a_list() {
+    let (job, place) = (Job::new(), Place::local());
+    let document = job.command(RESTORE).store(&place).args(["--json", "--caches", LIST]).run().ok().json();
+    assert_eq!((&document["format"], &document["command"]), (&1.into(), &"restore".into()));
+    assert_eq!((&document["caches"][0]["key"], &document["caches"][1]["key"]), (&"k1".into(), &"k2".into()));
+}
+
+#[test]
+fn one_slow_cache_does_not_hold_up_the_others() {
+    let place = Place::on(s3::server());
+    let job = Job::new();
+    for name in ["one", "two"] {
+        fs::write(job.dir(name).join("file"), name).unwrap();
+    }
+    let list = "[{path: one, key: k1}, {path: two, key: k2}]";
+    job.command(SAVE).store(&place).args(["--caches", list]).run().ok();
+    fs::remove_dir_all(job.path("one")).unwrap();
+    fs::remove_dir_all(job.path("two")).unwrap();
+
+    let mut proxy = Proxy::with_rules(s3::server(), &["GET k1-base hold"]);
+    let behind = place.behind(proxy.endpoint());
+    let mut command = job.command(RESTORE).store(&behind).args(["--quiet", "--caches", list]).into_command();
+    let mut child = command.spawn().unwrap();
+    let begin = Instant::now();
+    while !job.path("two/file").exists() && begin.elapsed() < Duration::from_secs(30) {
+        assert_eq!(child.try_wait().unwrap(), None, "the first is not there yet");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(fs::read_to_string(job.path("two/file")).unwrap(), "two");
+    assert!(!job.path("one/file").exists());
+    proxy.release();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(job.path("one/file")).unwrap(), "one");
+}
