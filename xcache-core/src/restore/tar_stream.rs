@@ -168,7 +168,10 @@ impl<R: Read> TarStream<R> {
         let id = |record: Option<u64>, field| {
             // The highest number means "no id" to the system.
             let id = record.map_or_else(|| number(field), Ok)?;
-            u32::try_from(id).ok().filter(|&id| id != u32::MAX).ok_or_else(|| damaged("the id of an owner is too large"))
+            u32::try_from(id)
+                .ok()
+                .filter(|&id| id != u32::MAX)
+                .ok_or_else(|| damaged("the id of an owner is too large"))
         };
         let meta = Metadata {
             mode: u16::try_from(number(&old.mode)? & 0o7777).map_err(|_| damaged("a mode is too large"))?,
@@ -302,7 +305,8 @@ impl<R: Read> TarStream<R> {
         let blanks = u32::from(b' ') * 8;
         let unsigned = header.as_bytes().iter().map(|&byte| u32::from(byte)).sum::<u32>() - field + blanks;
         // Writers whose characters had a sign summed them so.
-        let negatives = header.as_bytes().iter().zip(0..).filter(|(byte, at)| **byte >= 128 && !(148..156).contains(at));
+        let negatives =
+            header.as_bytes().iter().zip(0..).filter(|(byte, at)| **byte >= 128 && !(148..156).contains(at));
         let signed = i64::from(unsigned) - 256 * i64::try_from(negatives.count()).unwrap_or(0);
         match signed_number(&old.cksum) {
             Ok(sum) if sum == i64::from(unsigned) || sum == signed => Ok(Some(header)),
@@ -356,11 +360,12 @@ fn signed_number(field: &[u8]) -> Result<i64> {
         _ => {
             let text = field.split(|&byte| byte == 0).next().unwrap_or_default().trim_ascii();
             // Nothing at all is what some writers mean by zero.
-            text.iter().try_fold(0_i64, |value, byte| match byte {
-                b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(byte - b'0')),
-                _ => None,
-            })
-            .ok_or_else(bad)
+            text.iter()
+                .try_fold(0_i64, |value, byte| match byte {
+                    b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(byte - b'0')),
+                    _ => None,
+                })
+                .ok_or_else(bad)
         }
     }
 }

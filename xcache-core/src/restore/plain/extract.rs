@@ -107,9 +107,10 @@ impl<'a> Extractor<'a> {
     pub(super) fn finish_directories(&mut self) -> Result<(), Error> {
         for (path, member) in std::mem::take(&mut self.directories).into_iter().rev() {
             let path = (!path.is_empty()).then_some(&path[..]);
-            let set = self.walker.enter(path).and_then(|at| {
-                self.imperfections.set_attributes(&at.try_clone_to_owned()?, &member, self.options)
-            });
+            let set = self
+                .walker
+                .enter(path)
+                .and_then(|at| self.imperfections.set_attributes(&at.try_clone_to_owned()?, &member, self.options));
             set.map_err(|source| self.error(&member.path, source))?;
         }
         Ok(())

@@ -214,9 +214,17 @@ mod tests {
 
     #[test]
     fn malformed_records_are_refused() {
-        for bad in
-            ["x", "5 a=b", "7 a=b\n", "5 ab=\n", "6 ab=\n6", "06 a=\n\n ", "-6 a=b\n", "99999999999999999999 a=b\n", " a=b\n"]
-        {
+        for bad in [
+            "x",
+            "5 a=b",
+            "7 a=b\n",
+            "5 ab=\n",
+            "6 ab=\n6",
+            "06 a=\n\n ",
+            "-6 a=b\n",
+            "99999999999999999999 a=b\n",
+            " a=b\n",
+        ] {
             assert!(Pax::default().read(bad.as_bytes()).is_err(), "{bad:?}");
         }
     }
@@ -224,7 +232,7 @@ mod tests {
     #[test]
     fn an_empty_value_takes_back_what_was_said_of_all() {
         let mut pax = Pax::default();
-        pax.read(b"8 uid=7\n10 mtime=1\n").unwrap();
+        pax.read(b"8 uid=7\n11 mtime=1\n").unwrap();
         pax.read(b"7 uid=\n9 mtime=\n").unwrap();
         assert_eq!((pax.uid, pax.mtime), (None, None));
     }

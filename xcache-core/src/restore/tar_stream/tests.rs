@@ -10,23 +10,27 @@ use crate::archive::header::{END_OF_ARCHIVE, Entry as Written, append, pad};
 /// A member as it is read: the entry, and the content as the file has it.
 type Read = (Entry, Vec<u8>);
 
-/// Reads an archive. More than `limit` bytes of content are not kept.
+/// Damaged archives may tell of larger files than anybody wants to hold.
+const KEPT_BYTES: u64 = 1 << 20;
+
+/// Reads an archive to its end.
 fn read(archive: &[u8]) -> Result<Vec<Read>> {
     let mut stream = TarStream::new(archive);
     let mut members = Vec::new();
     while let Some(entry) = stream.next()? {
-        let mut file = Vec::new();
+        let (mut file, mut end) = (Vec::new(), 0);
         let mut buffer = [0; 700];
         while let Some((offset, length)) = stream.content(&mut buffer)? {
-            let offset = usize::try_from(offset).unwrap();
-            assert!(offset < 1 << 30, "these tests make no such files");
-            file.resize(file.len().max(offset), 0);
-            file.truncate(offset);
-            file.extend_from_slice(&buffer[..length]);
+            assert!(offset >= end && length > 0);
+            end = offset + length as u64;
+            if end <= KEPT_BYTES {
+                file.resize(usize::try_from(offset).unwrap(), 0);
+                file.extend_from_slice(&buffer[..length]);
+            }
         }
         if let Kind::File { size, .. } = entry.kind {
-            assert!(file.len() as u64 <= size);
-            if size < 1 << 24 {
+            assert!(end <= size);
+            if size <= KEPT_BYTES {
                 file.resize(usize::try_from(size).unwrap(), 0);
             }
         }
@@ -165,7 +169,7 @@ fn numbers_have_two_forms() {
         (b"        ", 0),
         (b"77777777777 ", 0o77_777_777_777),
         (b"777777777777", 0o777_777_777_777),
-        (&[0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1], (2 << 24) + 1),
+        (&[0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1], (2 << 32) + 1),
         (&[0xff; 12], -1),
         (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe], -2),
     ] {
@@ -268,8 +272,7 @@ fn sparse_0_0() -> Tar {
 }
 
 fn sparse_0_1(map: &[u8]) -> Tar {
-    let records =
-        [("GNU.sparse.size", &b"5000"[..]), ("GNU.sparse.name", b"dir/sparse"), ("GNU.sparse.map", map)];
+    let records = [("GNU.sparse.size", &b"5000"[..]), ("GNU.sparse.name", b"dir/sparse"), ("GNU.sparse.map", map)];
     Tar::default().pax(b'x', &records).member(b'0', SPARSE_NAME, &sparse_data())
 }
 
@@ -377,7 +380,9 @@ fn sparse_maps_that_lie_are_refused() {
 fn lengths_that_are_too_large_are_refused_before_anything_is_made() {
     for kind in [b'x', b'g', b'L', b'K'] {
         refused(Tar::default().block(kind, "a", b"", |header| header.set_size(2 << 20)), "the limit is");
-        refused(Tar::default().member(kind, "a", b""), "describes no member".get(..usize::from(kind != b'g') * 19).unwrap());
+    }
+    for kind in [b'x', b'L', b'K'] {
+        refused(Tar::default().member(kind, "a", b""), "describes no member");
     }
     refused(Tar::default().block(b'0', "a", b"", |header| header.set_size(1 << 60)), "within a member");
     refused(Tar::default().pax(b'x', &[("uid", b"4294967295")]).member(b'0', "a", b""), "owner");
@@ -386,9 +391,9 @@ fn lengths_that_are_too_large_are_refused_before_anything_is_made() {
 #[test]
 fn kinds_without_content_have_none() {
     let archive = Tar::default();
-    let archive = b"123456".iter().fold(archive, |archive, kind| {
-        archive.block(*kind, "without", b"", |header| header.set_size(1000))
-    });
+    let archive = b"123456"
+        .iter()
+        .fold(archive, |archive, kind| archive.block(*kind, "without", b"", |header| header.set_size(1000)));
     let archive = b"DVZ".iter().fold(archive, |archive, kind| archive.member(*kind, "with", &[9; 600]));
     let archive = archive.member(b'0', "old directory/", b"").member(b'7', "contiguous", b"").member(0, "v7", b"v7");
     let kinds: Vec<_> = read(&archive.end()).unwrap().into_iter().map(|(entry, _)| entry.kind).collect();
