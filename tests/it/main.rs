@@ -7,20 +7,31 @@ use std::path::Path;
 use xcache_tests::job::{Invocation, Job};
 use xcache_tests::place::Place;
 
+mod action_files;
+mod actions;
 mod command_line;
 mod conformance;
+mod costs;
+mod delta;
 mod fidelity;
+mod gc_cases;
+mod gc_scale;
+mod gc_stress;
 mod help;
 mod hostile;
 mod interop;
 mod model;
+mod old_archives;
 mod restore_cases;
 mod save_cases;
+mod simulation;
 mod stores;
 mod support;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
 const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");
+
+const GC: &str = env!("CARGO_BIN_EXE_gc-under-test");
 
 /// `xcache-save` in `job`, with its store and key.
 fn save(job: &Job, place: &Place, key: &str) -> Invocation {

@@ -121,6 +121,13 @@ impl Place {
 
     /// The names of all objects that are entries, in order: what lies under `.xcache/` is left out.
     pub fn entries(&self) -> Vec<String> {
+        let mut names = self.objects();
+        names.retain(|name| name.ends_with(".tar.zst") && !name.contains(".xcache/"));
+        names
+    }
+
+    /// The names of all objects, in order.
+    pub fn objects(&self) -> Vec<String> {
         let mut names = match &self.kind {
             Kind::Local(dir) => {
                 let mut names = Vec::new();
@@ -129,18 +136,32 @@ impl Place {
             }
             Kind::S3 { server, prefix } => {
                 // One page is enough for any test that lists; curl wants the query in the order of the alphabet.
-                let (status, body) = curl(server, "GET", &format!("?list-type=2&prefix={prefix}%2F"), None);
-                let body = String::from_utf8(body).expect("an answer in UTF-8");
-                assert_eq!(status, 200, "list: {body}");
-                assert!(body.contains("<IsTruncated>false"), "too many objects for one page");
+                let body = listing(server, &format!("?list-type=2&prefix={prefix}%2F"));
                 let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
                 keys.filter_map(|key| key.strip_prefix(&format!("{prefix}/"))).map(str::to_owned).collect()
             }
         };
-        names.retain(|name| name.ends_with(".tar.zst") && !name.contains(".xcache/"));
         names.sort();
         names
     }
+
+    /// How many multipart uploads have been begun and neither completed nor aborted.
+    pub fn uploads(&self) -> usize {
+        match &self.kind {
+            Kind::Local(_) => self.objects().iter().filter(|name| name.starts_with(".xcache/uploads/")).count(),
+            Kind::S3 { server, prefix } => {
+                listing(server, &format!("?prefix={prefix}%2F&uploads=")).matches("<UploadId>").count()
+            }
+        }
+    }
+}
+
+fn listing(server: &S3Server, query: &str) -> String {
+    let (status, body) = curl(server, "GET", query, None);
+    let body = String::from_utf8(body).expect("an answer in UTF-8");
+    assert_eq!(status, 200, "list: {body}");
+    assert!(body.contains("<IsTruncated>false"), "too much for one page: {body}");
+    body
 }
 
 fn files_below(dir: &Path, prefix: &str, names: &mut Vec<String>) {

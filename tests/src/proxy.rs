@@ -75,7 +75,19 @@ impl Proxy {
         let stdin = self.stdin.as_mut().expect("open until the end");
         stdin.write_all(b"\n").expect("the proxy runs");
         let lines = self.log.by_ref().map(|line| line.expect("the proxy's log is text"));
-        lines.take_while(|line| line != "drained").map(|line| Request::parse(&line)).collect()
+        let lines = lines.take_while(|line| line != "drained").filter(|line| line != "held");
+        lines.map(|line| Request::parse(&line)).collect()
+    }
+
+    /// Waits until a rule `hold` holds a request back. Forgets the requests before.
+    pub fn wait_until_held(&mut self) {
+        let mut lines = self.log.by_ref().map(|line| line.expect("the proxy's log is text"));
+        assert!(lines.any(|line| line == "held"), "the proxy ended before it held anything back");
+    }
+
+    /// Lets go what is held back.
+    pub fn release(&mut self) {
+        self.stdin.as_mut().expect("open until the end").write_all(b"release\n").expect("the proxy runs");
     }
 }
 

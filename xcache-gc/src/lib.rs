@@ -1,6 +1,96 @@
 //! Prunes, lists and verifies entries.
+//!
+//! [`main`] goes from the command line to the exit code: arguments → configuration → one command → report. Unlike a
+//! save or a restore, a run that could not do what it was asked for ends with exit code 1: nobody's build depends on
+//! it, and a clean-up that silently does nothing is found out by the bill.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use xcache_core::cli::{self, Class, Exit, Interrupted, RunContext};
+use xcache_core::report::{Reporter, init_log};
+
+pub mod args;
+mod branches;
+mod connection;
+mod du;
+mod filter;
+mod list;
+mod outcome;
+mod prune;
+mod reason;
+mod remove;
+mod show;
+mod size;
+mod verify;
+
+use args::{Args, Command};
+use connection::Connection;
 
 /// Runs the command.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    command(std::env::args_os(), &RunContext::from_process()).into()
+}
+
+fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Exit {
+    let args: Args = match cli::parse(argv) {
+        Ok(args) => args,
+        Err(stop) => return cli::print_stop(&stop),
+    };
+    if let Some(exit) = args.other.print::<Args>() {
+        return exit;
+    }
+    let Some(command) = args.command else { return Exit::Usage };
+    let settings = command.output().resolve(context, io::stderr().is_terminal());
+    init_log(settings);
+    let reporter = Reporter::new(settings);
+    match cli::block_on(run(&command, context, &reporter)) {
+        Ok(exit) => exit,
+        Err(error) => {
+            reporter.error_for(error.as_ref());
+            match cli::classify(error.as_ref()) {
+                Class::Usage => Exit::Usage,
+                Class::Trouble | Class::Unsafe => Exit::Failed,
+            }
+        }
+    }
+}
+
+async fn run(command: &Command, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Exit> {
+    tokio::select! {
+        result = dispatch(command, context, reporter) => result,
+        Interrupted = cli::interrupted() => Err(Interrupted.into()),
+    }
+}
+
+async fn dispatch(command: &Command, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Exit> {
+    match command {
+        Command::Prune(args) => {
+            // A policy that cannot be right is refused before anything is opened.
+            let policy = prune::policy(args, context)?;
+            let connection = Connection::open(&args.common, context, reporter).await?;
+            prune::run(args, policy, &connection, context, reporter).await
+        }
+        Command::Rm(args) => {
+            let connection = Connection::open(&args.common, context, reporter).await?;
+            remove::run(args, &connection, context, reporter).await
+        }
+        Command::Ls(args) => {
+            let connection = Connection::open(&args.common, context, reporter).await?;
+            list::run(args, &connection, context, reporter).await
+        }
+        Command::Show(args) => {
+            let connection = Connection::open(&args.common, context, reporter).await?;
+            show::run(args, &connection, reporter).await
+        }
+        Command::Verify(args) => {
+            let connection = Connection::open(&args.common, context, reporter).await?;
+            verify::run(args, &connection, context, reporter).await
+        }
+        Command::Du(args) => {
+            let connection = Connection::open(&args.common, context, reporter).await?;
+            du::run(args, &connection, reporter).await
+        }
+    }
 }

@@ -21,7 +21,7 @@ use xcache_core::scan::{Signature, Skipped, Tree};
 use xcache_core::state;
 use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
 use xcache_core::tail::{self, TAIL_BYTES, own_ref};
-use xcache_core::transfer::upload::{Confirm, Piece, Published, UploadLimits, publish};
+use xcache_core::transfer::upload::{Confirm, Piece, Published, Signals, UploadLimits, publish};
 
 use crate::save::{Run, random};
 
@@ -108,23 +108,24 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
         let stop = stop.clone();
         tokio::task::spawn_blocking(move || make(&tree, what, title, settings, &sender, &stop))
     };
-    let sent = Arc::new(AtomicU64::new(0));
+    let signals = Arc::new(Signals::default());
     let tags = run.config.tags.of(kind);
     let (published, made) = {
-        let publishing = publish(&*run.store, &name, &tags, mode, receiver, &limits, sent.clone());
+        let publishing = publish(&*run.store, &name, &tags, mode, receiver, &limits, signals.clone());
         let mut both = std::pin::pin!(async { tokio::join!(publishing, making) });
         tokio::select! {
             both = &mut both => both,
-            never = show(run, &sent) => match never {},
+            never = show(run, &signals.sent) => match never {},
             interrupted = cli::interrupted() => {
-                // The makers stop, so the sender is dropped, so the upload is aborted; only then this ends.
+                // The makers stop and the upload is aborted; only then this ends.
                 stop.store(true, Ordering::Relaxed);
+                signals.cancel.notify_one();
                 let _ = both.await;
                 return Err(interrupted.into());
             }
         }
     };
-    let sent_bytes = sent.load(Ordering::Relaxed);
+    let sent_bytes = signals.sent.load(Ordering::Relaxed);
     let made = made.context("cannot pack")?;
     let published = match published {
         Ok(published) => published,

@@ -10,6 +10,7 @@ use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::protocol::{Intent, Verdict};
 use xcache_core::gc::{Mode, prune, remove};
+use xcache_core::store::probe::Features;
 use xcache_core::store::{ByteRange, ErrorKind, ObjectName, PutMode, Store, Tags, collect};
 
 use super::store::ModelStore;
@@ -56,8 +57,9 @@ impl Hands {
             }
             Actor::Gc => {
                 let policy = Policy { max_age: Some(TimeDelta::days(7)), ..Policy::default() };
+                let features = Features { conditional_delete: self.mode == DeleteMode::Conditional, ..Features::all() };
                 // A pass that has to give way, or to stop, is as good as none.
-                let _ = prune(&self.store, self.mode, &self.sid(), &policy, Mode::Real).await;
+                let _ = prune(&self.store, &features, &self.sid(), &policy, Mode::Real).await;
             }
             Actor::Rm { key, cascade } => {
                 {

@@ -183,7 +183,7 @@ pub(super) fn archive(footer: Footer) -> Bytes {
     body.into()
 }
 
-pub(super) fn footer(kind: Kind, key: &str, archive_id: ArchiveId, refs: Vec<Ref>) -> Footer {
+pub(crate) fn footer(kind: Kind, key: &str, archive_id: ArchiveId, refs: Vec<Ref>) -> Footer {
     Footer {
         archive_id,
         kind,

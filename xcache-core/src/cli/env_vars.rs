@@ -77,6 +77,49 @@ pub const CONCURRENCY: &str = "XCACHE_CONCURRENCY";
 /// `--workers`.
 pub const WORKERS: &str = "XCACHE_WORKERS";
 
+/// `--keep-newest` of gc.
+pub const KEEP_NEWEST: &str = "XCACHE_KEEP_NEWEST";
+/// `--group-by` of gc.
+pub const GROUP_BY: &str = "XCACHE_GROUP_BY";
+/// `--max-age` of gc.
+pub const MAX_AGE: &str = "XCACHE_MAX_AGE";
+/// `--max-total-size` of gc.
+pub const MAX_TOTAL_SIZE: &str = "XCACHE_MAX_TOTAL_SIZE";
+/// `--live-branches` of gc.
+pub const LIVE_BRANCHES: &str = "XCACHE_LIVE_BRANCHES";
+/// `--live-branches-from-git` of gc.
+pub const LIVE_BRANCHES_FROM_GIT: &str = "XCACHE_LIVE_BRANCHES_FROM_GIT";
+/// `--shadowed` of gc.
+pub const SHADOWED: &str = "XCACHE_SHADOWED";
+/// `--dangling` of gc.
+pub const DANGLING: &str = "XCACHE_DANGLING";
+/// `--stale-uploads` of gc.
+pub const STALE_UPLOADS: &str = "XCACHE_STALE_UPLOADS";
+/// `--min-age` of gc.
+pub const MIN_AGE: &str = "XCACHE_MIN_AGE";
+/// `--dry-run` of gc.
+pub const DRY_RUN: &str = "XCACHE_DRY_RUN";
+/// `--prefix` of gc.
+pub const PREFIX: &str = "XCACHE_PREFIX";
+/// `--cascade` of gc.
+pub const CASCADE: &str = "XCACHE_CASCADE";
+/// `--deep` of gc.
+pub const DEEP: &str = "XCACHE_DEEP";
+/// `--kind` of gc.
+pub const KIND: &str = "XCACHE_KIND";
+/// `--older-than` of gc.
+pub const OLDER_THAN: &str = "XCACHE_OLDER_THAN";
+/// `--newer-than` of gc.
+pub const NEWER_THAN: &str = "XCACHE_NEWER_THAN";
+/// `--sort` of gc.
+pub const SORT: &str = "XCACHE_SORT";
+/// `--reverse` of gc.
+pub const REVERSE: &str = "XCACHE_REVERSE";
+/// `--long` of gc.
+pub const LONG: &str = "XCACHE_LONG";
+/// `--price` of gc.
+pub const PRICE: &str = "XCACHE_PRICE";
+
 /// `--json`.
 pub const JSON: &str = "XCACHE_JSON";
 /// `--verbose`.

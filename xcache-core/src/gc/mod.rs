@@ -4,7 +4,8 @@
 //! - [`protocol`]: the saver's half of the protocol;
 //! - [`inventory`], [`policy`], [`plan`]: what is there, what is wanted, what follows — pure;
 //! - [`pass`], [`survey`], [`sweep`]: reading the store and deleting, in the order that is safe;
-//! - [`run`]: prune and remove, from beginning to end.
+//! - [`run`]: prune and remove, from beginning to end;
+//! - [`look`], [`verify`]: reading only.
 
 pub mod document;
 pub mod protocol;
@@ -17,6 +18,8 @@ pub mod pass;
 mod survey;
 pub mod sweep;
 pub mod run;
+pub mod look;
+pub mod verify;
 
 pub use error::{Error, Result};
 pub use run::{Mode, prune, remove};

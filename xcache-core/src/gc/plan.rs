@@ -262,8 +262,10 @@ fn shield(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
     if inventory.is_noted(id) {
         return Some(Keep::Noted);
     }
-    // What is condemned was old enough when that was decided.
-    (!inventory.is_condemned(id) && now - inventory.modified(id) < policy.min_age).then_some(Keep::Young)
+    // What is condemned was old enough when that was decided. `now` has whole seconds on S3, listings may have more: what
+    // was written in this second may seem to come from the future, and must not seem younger than no age at all.
+    let is_young = now - inventory.modified(id) < policy.min_age && policy.min_age > TimeDelta::zero();
+    (is_young && !inventory.is_condemned(id)).then_some(Keep::Young)
 }
 
 /// The rules that look at one entry.

@@ -10,6 +10,7 @@ use super::policy::Policy;
 use super::survey::{Tagging, read_footers, read_tags, survey};
 use super::sweep::{Swept, sweep};
 use crate::naming;
+use crate::store::probe::Features;
 use crate::store::{ObjectName, Store, Upload};
 
 /// Whether to do it, or only to say what would be done.
@@ -32,8 +33,8 @@ pub struct Outcome {
     pub plan: Plan,
     /// What was done; none in a dry run.
     pub swept: Option<Swept>,
-    /// The store does not know tags: no branches, no pins.
-    pub without_tags: bool,
+    /// Whether the store knows tags; if not, there are no branches and no pins.
+    pub tagging: Tagging,
     /// Multipart uploads that were found stale.
     pub uploads: Vec<StaleUpload>,
 }
@@ -52,13 +53,14 @@ pub struct StaleUpload {
 /// Deletes what `policy` wants gone. `sid` is unique to this run.
 pub async fn prune(
     store: &dyn Store,
-    delete_mode: DeleteMode,
+    features: &Features,
     sid: &[u8; 16],
     policy: &Policy,
     mode: Mode,
 ) -> Result<Outcome> {
-    let pass = Pass::begin(store, delete_mode, sid).await?;
-    let outcome = prune_in(&pass, policy, mode).await;
+    let pass = Pass::begin(store, DeleteMode::of(features), sid).await?;
+    let tagging = if features.tags { Tagging::Known } else { Tagging::Unsupported };
+    let outcome = prune_in(&pass, tagging, policy, mode).await;
     pass.end().await;
     outcome
 }
@@ -81,21 +83,20 @@ pub async fn remove(
     outcome
 }
 
-async fn prune_in(pass: &Pass<'_>, policy: &Policy, mode: Mode) -> Result<Outcome> {
+async fn prune_in(pass: &Pass<'_>, mut tagging: Tagging, policy: &Policy, mode: Mode) -> Result<Outcome> {
     let now = pass.now();
     let mut inventory = survey(pass.store, now).await?;
-    let mut without_tags = false;
     let plan = loop {
         let plan = plan(&inventory, policy, now);
         let questions = plan.questions(&inventory, policy, now);
         if questions.tags.is_empty() && questions.footers.is_empty() {
             break plan;
         }
-        without_tags |= read_tags(pass.store, &mut inventory, questions.tags).await? == Tagging::Unsupported;
+        tagging = read_tags(pass.store, &mut inventory, tagging, questions.tags).await?;
         read_footers(pass.store, &mut inventory, questions.footers).await?;
     };
     let uploads = stale_uploads(pass, policy, mode).await?;
-    finish(pass, inventory, plan, mode, without_tags, uploads).await
+    finish(pass, inventory, plan, mode, tagging, uploads).await
 }
 
 async fn remove_in(pass: &Pass<'_>, targets: &[Target], cascade: Cascade, mode: Mode) -> Result<Outcome> {
@@ -108,7 +109,7 @@ async fn remove_in(pass: &Pass<'_>, targets: &[Target], cascade: Cascade, mode: 
         }
         read_footers(pass.store, &mut inventory, footers).await?;
     };
-    finish(pass, inventory, plan, mode, false, Vec::new()).await
+    finish(pass, inventory, plan, mode, Tagging::Known, Vec::new()).await
 }
 
 async fn finish(
@@ -116,14 +117,14 @@ async fn finish(
     inventory: Inventory,
     plan: Plan,
     mode: Mode,
-    without_tags: bool,
+    tagging: Tagging,
     uploads: Vec<StaleUpload>,
 ) -> Result<Outcome> {
     let swept = match mode {
         Mode::Real => Some(sweep(pass, &inventory, &plan).await),
         Mode::Dry => None,
     };
-    Ok(Outcome { now: pass.now(), inventory, plan, swept, without_tags, uploads })
+    Ok(Outcome { now: pass.now(), inventory, plan, swept, tagging, uploads })
 }
 
 async fn stale_uploads(pass: &Pass<'_>, policy: &Policy, mode: Mode) -> Result<Vec<StaleUpload>> {

@@ -34,9 +34,7 @@ pub(super) async fn survey(store: &dyn Store, now: DateTime<Utc>) -> Result<Inve
     remove_all(store, expired.into_iter().map(|intent| intent.name)).await;
     let noted = read_intents(store, standing).await?;
     let marks = read_marks(store).await?;
-    let mut inventory = Inventory::default();
-    each_page(store, |objects| objects.iter().for_each(|object| inventory.push(object))).await?;
-    inventory.finish();
+    let mut inventory = entries(store).await?;
     noted.iter().for_each(|name| inventory.note(name));
     // What a mark names and the later listing does not show has been deleted, and never comes back.
     let stale: Vec<ObjectName> = marks
@@ -45,6 +43,14 @@ pub(super) async fn survey(store: &dyn Store, now: DateTime<Utc>) -> Result<Inve
         .map(|(name, _)| name)
         .collect();
     remove_all(store, stale.into_iter()).await;
+    Ok(inventory)
+}
+
+/// Lists the entries.
+pub(super) async fn entries(store: &dyn Store) -> Result<Inventory> {
+    let mut inventory = Inventory::default();
+    each_page(store, |objects| objects.iter().for_each(|object| inventory.push(object))).await?;
+    inventory.finish();
     Ok(inventory)
 }
 
@@ -104,18 +110,26 @@ pub(super) async fn read_footers(store: &dyn Store, inventory: &mut Inventory, i
     Ok(())
 }
 
-/// What became of reading tags.
+/// Whether a store knows tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tagging {
-    /// The store knows tags.
+pub enum Tagging {
+    /// It does.
     Known,
     /// It does not.
     Unsupported,
 }
 
-/// Reads the tags of `ids` into `inventory`.
-pub(super) async fn read_tags(store: &dyn Store, inventory: &mut Inventory, ids: Vec<EntryId>) -> Result<Tagging> {
-    let mut tagging = Tagging::Known;
+/// Reads the tags of `ids` into `inventory`. A store that is known to have none is not asked.
+pub(super) async fn read_tags(
+    store: &dyn Store,
+    inventory: &mut Inventory,
+    mut tagging: Tagging,
+    ids: Vec<EntryId>,
+) -> Result<Tagging> {
+    if tagging == Tagging::Unsupported {
+        ids.into_iter().for_each(|id| inventory.set_tags(id, Some(&store::Tags::new())));
+        return Ok(tagging);
+    }
     let requests: Vec<_> = ids.into_iter().map(|id| (id, inventory.object_name(id))).collect();
     let mut answers = stream::iter(requests)
         .map(|(id, name)| async move { (id, store.tags(&name).await) })

@@ -105,6 +105,14 @@ impl Reporter {
         }
     }
 
+    /// A line of data on stdout, unless that is for the document of `--json`.
+    pub fn data(&self, text: impl fmt::Display) {
+        let Settings { is_json, is_actions, .. } = self.shared.settings;
+        if !is_json {
+            self.write(|outputs| &mut outputs.stdout, &format!("{}\n", one_line(&text.to_string(), is_actions)));
+        }
+    }
+
     /// A decision, for those who ask why.
     pub fn debug(&self, text: impl fmt::Display) {
         if self.shared.settings.verbosity >= Verbosity::Verbose {
@@ -275,6 +283,14 @@ pub(crate) mod tests {
         check(at(Verbosity::Quiet), all, "", "warning: w\nerror: e\nhint: h\n");
         check(PLAIN, all, "", "l\nnotice: n\nwarning: w\nerror: e\nhint: h\n");
         check(at(Verbosity::Verbose), all, "", "debug: d\nl\nnotice: n\nwarning: w\nerror: e\nhint: h\n");
+    }
+
+    #[test]
+    fn data_goes_to_stdout_where_no_document_is() {
+        let act = |reporter: &Reporter| reporter.data("a\tb");
+        check(PLAIN, act, "a\\tb\n", "");
+        check(Settings { verbosity: Verbosity::Quiet, ..PLAIN }, act, "a\\tb\n", "");
+        check(Settings { is_json: true, ..PLAIN }, act, "", "");
     }
 
     #[test]

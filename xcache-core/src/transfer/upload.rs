@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
@@ -44,6 +45,15 @@ pub enum Confirm {
     Head,
 }
 
+/// What is told while an upload runs.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// Bytes that have arrived, for progress.
+    pub sent: AtomicU64,
+    /// To give up, also when all pieces have been made: [`Notify::notify_one`].
+    pub cancel: Notify,
+}
+
 /// A published object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -63,15 +73,16 @@ const CONFLICT_ATTEMPTS: u32 = 5;
 /// The most parts of an upload, by the API.
 const MAX_PARTS: u32 = 10_000;
 
-/// Publishes what comes through `pieces` under `name`. `sent` grows by the bytes that have arrived, for progress.
+/// Publishes what comes through `pieces` under `name`.
 ///
 /// Lost races are [`ErrorKind::AlreadyExists`] (or [`ErrorKind::Changed`] with [`PutMode::Replace`]). They are also
 /// reported when the answer to our own successful request was lost and the request was sent again: the caller tells
 /// the two apart by looking into the object.
 ///
-/// On any error the multipart upload is aborted before this returns. **To cancel, drop the sender** and wait for the
-/// error: parts on their way are dropped and the upload is aborted. Dropping the future instead leaves the abort to a
-/// task of its own, which runs only if the runtime lives on; what it cannot remove is left for gc.
+/// On any error the multipart upload is aborted before this returns. **To cancel, use [`Signals::cancel`]** and wait for
+/// the error: requests on their way are dropped and the upload is aborted. (What was already on its way to publish may
+/// still arrive.) Dropping the future instead leaves the abort to a task of its own, which runs only if the runtime
+/// lives on; what it cannot remove is left for gc.
 pub async fn publish(
     store: &dyn Store,
     name: &ObjectName,
@@ -79,9 +90,9 @@ pub async fn publish(
     mode: PutMode,
     pieces: Receiver<Piece>,
     limits: &UploadLimits,
-    sent: Arc<AtomicU64>,
+    signals: Arc<Signals>,
 ) -> Result<Published> {
-    let publishing = Publishing { store, name, tags, mode, limits, sent };
+    let publishing = Publishing { store, name, tags, mode, limits, signals };
     let published = publishing.run(pieces).await?;
     if limits.confirm == Confirm::Head {
         let there = store.head(name).await?;
@@ -99,7 +110,7 @@ struct Publishing<'a> {
     tags: &'a Tags,
     mode: PutMode,
     limits: &'a UploadLimits,
-    sent: Arc<AtomicU64>,
+    signals: Arc<Signals>,
 }
 
 impl Publishing<'_> {
@@ -107,19 +118,19 @@ impl Publishing<'_> {
         let mut gather = Gather::default();
         // Until there is more than one part, nothing is sent: it may be all.
         while gather.bytes() <= self.limits.part_bytes {
-            match pieces.recv().await {
+            match self.unless_cancelled(async { Ok(pieces.recv().await) }).await? {
                 Some(Piece::Data(piece)) => gather.push(piece),
-                Some(Piece::Finish) => return self.put(gather.take(usize::MAX)).await,
+                Some(Piece::Finish) => return self.unless_cancelled(self.put(gather.take(usize::MAX))).await,
                 None => return Err(self.unfinished()),
             }
         }
         let (upload, tags_dropped) = self.begin().await?;
         let mut parts = Parts { upload: Aborter(Some(upload)), running: JoinSet::new(), begun: 0, offset: 0 };
-        let done = match self.send(&mut pieces, gather, &mut parts).await {
-            Ok(()) => self.complete(&parts.upload).await,
-            Err(error) => Err(error),
+        let sending = async {
+            self.send(&mut pieces, gather, &mut parts).await?;
+            self.complete(&parts.upload).await
         };
-        match done {
+        match self.unless_cancelled(sending).await {
             Ok(etag) => {
                 parts.upload.disarm();
                 Ok(Published { etag, bytes: parts.offset, parts: parts.begun, tags_dropped })
@@ -130,6 +141,14 @@ impl Publishing<'_> {
                 parts.upload.abort().await;
                 Err(error)
             }
+        }
+    }
+
+    /// Drops what is under way when it is given up.
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.signals.cancel.notified() => Err(self.unfinished()),
         }
     }
 
@@ -153,7 +172,7 @@ impl Publishing<'_> {
                 Err(error) => return Err(error),
             }
         };
-        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.signals.sent.fetch_add(bytes, Ordering::Relaxed);
         Ok(Published { etag, bytes, parts: 1, tags_dropped })
     }
 
@@ -204,10 +223,10 @@ impl Publishing<'_> {
         parts.begun += 1;
         let (number, offset, bytes) = (parts.begun, parts.offset, length(&body));
         parts.offset += bytes;
-        let sent = Arc::clone(&self.sent);
+        let signals = Arc::clone(&self.signals);
         parts.running.spawn(async move {
             upload.part(number, offset, body).await?;
-            sent.fetch_add(bytes, Ordering::Relaxed);
+            signals.sent.fetch_add(bytes, Ordering::Relaxed);
             Ok(())
         });
         Ok(())
@@ -311,8 +330,8 @@ mod tests {
     /// Publishes `body` in pieces, and tells what came of it.
     async fn send(store: &dyn Store, body: &Bytes, piece: usize, limits: &UploadLimits) -> Result<Published> {
         let (sender, receiver) = mpsc::channel(2);
-        let (name, tags, sent) = (name(), tags(), Arc::new(AtomicU64::new(0)));
-        let publishing = publish(store, &name, &tags, PutMode::Create, receiver, limits, Arc::clone(&sent));
+        let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
+        let publishing = publish(store, &name, &tags, PutMode::Create, receiver, limits, Arc::clone(&signals));
         let sending = async move {
             let mut rest = body.clone();
             while !rest.is_empty() {
@@ -325,7 +344,7 @@ mod tests {
         };
         let (published, ()) = tokio::join!(publishing, sending);
         if let Ok(published) = &published {
-            assert_eq!(sent.load(Ordering::Relaxed), published.bytes);
+            assert_eq!(signals.sent.load(Ordering::Relaxed), published.bytes);
         }
         published
     }
@@ -394,6 +413,27 @@ mod tests {
             assert!(store.uploads("").await.unwrap().is_empty());
             assert_eq!(store.head(&name).await.unwrap_err().kind(), ErrorKind::NotFound);
         }
+    }
+
+    #[tokio::test]
+    async fn cancelling_aborts_also_when_everything_has_been_made() {
+        let store = MemoryStore::slow(std::time::Duration::from_secs(60));
+        let (sender, receiver) = mpsc::channel(2);
+        let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
+        sender.send(Piece::Data(noise(500))).await.unwrap();
+        sender.send(Piece::Finish).await.unwrap();
+        drop(sender);
+        let publishing = publish(&store, &name, &tags, PutMode::Create, receiver, &LIMITS, signals.clone());
+        let cancelling = async {
+            while store.uploads("").await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            signals.cancel.notify_one();
+        };
+        let (published, ()) = tokio::join!(publishing, cancelling);
+        assert_eq!(published.unwrap_err().kind(), ErrorKind::Other);
+        assert!(store.uploads("").await.unwrap().is_empty());
+        assert_eq!(store.head(&name).await.unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[tokio::test]

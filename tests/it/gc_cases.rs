@@ -1,0 +1,279 @@
+//! gc and the administrator's commands, through the real program on every store.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use xcache_tests::job::{Invocation, Job, Outcome};
+use xcache_tests::place::Place;
+use xcache_tests::proxy::{self, Proxy};
+use xcache_tests::s3;
+use xcache_tests::tree::{Rng, assert_same_tree};
+
+use crate::{GC, restored, save, saved};
+
+fn gc(job: &Job, place: &Place, command: &str) -> Invocation {
+    job.command(GC).arg(command).store(place)
+}
+
+/// Both streams, so that a test need not know which line is data.
+#[track_caller]
+fn tells(outcome: &Outcome, parts: &[&str]) {
+    let all = format!("{}{}", outcome.stdout, outcome.stderr);
+    for part in parts {
+        assert!(all.contains(part), "`{part}` is missing; the program said:\n{all}");
+    }
+}
+
+/// The names that a plan deletes, in order.
+fn deletes(document: &Value) -> Vec<&str> {
+    let entries = document["entries"].as_array().unwrap().iter();
+    let mut names: Vec<&str> =
+        entries.filter(|entry| entry["decision"] == "delete").map(|entry| entry["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// A base `old` and, saved by the same job after a small change, the delta `new` on it. Returns the tree of `new`.
+fn base_and_delta(job: &Job, place: &Place) -> PathBuf {
+    let source = job.dir("source");
+    for number in 0..6 {
+        fs::write(source.join(format!("file-{number}")), Rng::new(number).bytes(300_000)).unwrap();
+    }
+    saved(job, place, "old", &source);
+    restored(job, place, "old", &source);
+    fs::write(source.join("file-0"), Rng::new(100).bytes(300_000)).unwrap();
+    saved(job, place, "new", &source);
+    assert_eq!(place.entries(), ["new-delta.tar.zst", "old-base.tar.zst"]);
+    source
+}
+
+#[test]
+fn what_a_delta_builds_on_is_shown_and_kept() {
+    for place in Place::each() {
+        let job = Job::new();
+        let source = base_and_delta(&job, &place);
+
+        let listed = gc(&job, &place, "ls").args(["--json", "--long"]).run().ok().json();
+        let rows = listed["entries"].as_array().unwrap();
+        assert_eq!(rows.len(), 2, "{listed}");
+        assert_eq!((&rows[0]["key"], &rows[0]["kind"]), (&"new".into(), &"delta".into()));
+        assert_eq!(rows[0]["refs"][0], "old-base.tar.zst", "{listed}");
+        tells(&gc(&job, &place, "show").arg("new").run().ok(), &["delta", "old-base.tar.zst: ", "in use", "7 members"]);
+        tells(&gc(&job, &place, "show").arg("old").run().ok(), &["base", "used by", "new-delta.tar.zst"]);
+        gc(&job, &place, "show").arg("other").run().expect_code(1).says(&["no entry has the key `other`"]);
+        let used = gc(&job, &place, "du").arg("--json").run().ok().json();
+        assert_eq!((&used["total"]["entries"], &used["by_kind"]["delta"]["entries"]), (&2.into(), &1.into()));
+        assert_eq!(used["total"]["content_bytes"], 3_600_000);
+        gc(&job, &place, "verify").arg("--deep").run().ok().says(&["verified 2 entries", "0 faults"]);
+
+        let policy = ["--keep-newest", "0", "--min-age", "0", "--json"];
+        let refused = gc(&job, &place, "rm").arg("old").run().expect_code(1);
+        tells(&refused, &["keep", "1 entry builds on it", "--cascade"]);
+        let dry = gc(&job, &place, "prune").args(policy).arg("--dry-run").run().ok().json();
+        assert_eq!(deletes(&dry), ["new-delta.tar.zst", "old-base.tar.zst"]);
+        assert_eq!(place.entries().len(), 2);
+        let target = job.dir("target");
+        restored(&Job::new(), &place, "new", &target);
+        assert_same_tree(&source, &target, &[]);
+
+        gc(&job, &place, "rm").args(["old", "--cascade"]).run().ok().says(&["deleted 2 entries", "after: 0 entries"]);
+        assert_eq!(place.entries(), [""; 0]);
+        gc(&job, &place, "ls").run().ok().says(&["0 entries, 0 B"]);
+        gc(&job, &place, "rm").arg("old").run().ok().says(&["no entry has the key `old`", "deleted 0 entries"]);
+    }
+}
+
+#[test]
+fn a_dry_run_is_the_plan_of_the_real_one() {
+    for place in Place::each() {
+        let job = Job::new();
+        let source = job.dir("source");
+        fs::write(source.join("file"), "text").unwrap();
+        for (key, arguments) in [
+            ("k-11111111111", vec!["--branch", "main"]),
+            ("k-22222222222", vec!["--branch", "main"]),
+            ("k-33333333333", vec!["--branch", "main", "--tag", "keep=true"]),
+            ("k-44444444444", vec!["--branch", "main"]),
+            ("k-55555555555", vec!["--branch", "topic"]),
+            ("odd key %", vec!["--branch", "main"]),
+        ] {
+            // One cannot be newer than the other within the same second of the server's clock.
+            save(&Job::new(), &place, key).args(arguments).arg(&source).run().ok();
+        }
+        place.put("k-66666666666-base.tar.zst", b"made by others");
+        let policy = ["--keep-newest", "1", "--min-age", "0", "--json"];
+        let dry = gc(&job, &place, "prune").args(policy).arg("--dry-run").run().ok().json();
+        let names = deletes(&dry);
+        assert!((2..=3).contains(&names.len()), "of four on main, one pinned, the newest stays: {dry:#}");
+        assert!(names.iter().all(|name| name.starts_with("k-")), "{names:?}");
+        assert_eq!(place.entries().len(), 7);
+
+        let real = gc(&job, &place, "prune").args(policy).run().ok().json();
+        assert_eq!((&real["entries"], real["dry_run"].as_bool()), (&dry["entries"], Some(false)));
+        let mut deleted: Vec<&str> = real["deleted"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+        deleted.sort_unstable();
+        assert_eq!(deleted, names);
+        assert_eq!(real["after"]["entries"], 7 - names.len());
+        assert_eq!(place.entries().len(), 7 - names.len());
+        for name in ["k-33333333333-base.tar.zst", "k-55555555555-base.tar.zst", "k-66666666666-base.tar.zst"] {
+            assert!(place.get(name).is_some(), "{name} stays");
+        }
+        let again = gc(&job, &place, "prune").args(policy).run().ok().json();
+        assert_eq!(deletes(&again), [""; 0]);
+    }
+}
+
+#[test]
+fn deleting_needs_a_rule_and_young_entries_stay() {
+    let (job, place) = (Job::new(), Place::local());
+    gc(&job, &place, "prune").run().expect_code(2).says(&["no rule says what to delete", "--keep-newest"]);
+    gc(&job, &place, "prune").args(["--min-age", "1h"]).run().expect_code(2);
+    gc(&job, &place, "rm").run().expect_code(2);
+    gc(&job, &place, "prune").args(["--max-age", "0"]).run().ok().says(&["deleted 0 entries", "before: 0 entries"]);
+    let empty = job.path("branches");
+    fs::write(&empty, "\n").unwrap();
+    gc(&job, &place, "prune").arg("--live-branches").arg(&empty).run().expect_code(2).says(&["every entry would go"]);
+
+    let source = job.dir("source");
+    fs::write(source.join("file"), "text").unwrap();
+    saved(&job, &place, "key", &source);
+    gc(&job, &place, "prune").args(["--keep-newest", "0"]).run().ok().says(&["deleted 0 entries", "after: 1 entry"]);
+    age(&place, "key-base.tar.zst", Duration::from_secs(40 * 86_400));
+    let outcome = gc(&job, &place, "prune").args(["--max-age", "30d"]).run().ok();
+    tells(&outcome, &["delete", "40 d", "key", "40 d old, the limit is 30 d", "deleted 1 entry"]);
+    assert_eq!(place.entries(), [""; 0]);
+}
+
+#[test]
+fn entries_of_dead_branches_go() {
+    let (job, place) = (Job::new(), Place::local());
+    let source = job.dir("source");
+    fs::write(source.join("file"), "text").unwrap();
+    for (key, branch) in [("a", "main"), ("b", "topic/x"), ("c", "gone")] {
+        save(&Job::new(), &place, key).args(["--branch", branch]).arg(&source).run().ok();
+    }
+    let repository = job.dir("repository");
+    git(&repository, &["init", "--quiet", "--initial-branch", "main"]);
+    git(&repository, &["commit", "--quiet", "--allow-empty", "-m", "first"]);
+    git(&repository, &["branch", "topic/x"]);
+    let rule = |rule: &str, value: &Path| {
+        let outcome = gc(&job, &place, "prune").arg(rule).arg(value).args(["--min-age", "0", "--dry-run"]).run().ok();
+        assert!(outcome.stdout.contains("branch `gone` is gone"), "{}", outcome.stdout);
+        assert_eq!(outcome.stdout.lines().count(), 1, "{}", outcome.stdout);
+    };
+    rule("--live-branches-from-git", &repository);
+    let file = job.path("branches");
+    fs::write(&file, "main\nrefs/heads/topic/x\n").unwrap();
+    rule("--live-branches", &file);
+    let nowhere = job.path("nowhere");
+    gc(&job, &place, "prune")
+        .arg("--live-branches-from-git")
+        .arg(nowhere)
+        .run()
+        .expect_code(1)
+        .says(&["git cannot list"]);
+}
+
+#[test]
+fn what_cannot_be_restored_is_found_and_goes() {
+    for place in Place::each() {
+        let job = Job::new();
+        base_and_delta(&job, &place);
+        let whole = place.get("old-base.tar.zst").unwrap();
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 3] ^= 1;
+        place.put("damaged-base.tar.zst", &damaged);
+        place.put("short-base.tar.zst", &whole[..whole.len() - 30]);
+        place.put("plain-base.tar.zst", b"made by others");
+        let found = |outcome: Outcome| {
+            let document = outcome.expect_code(1).json();
+            let faults = document["faults"].as_array().unwrap().iter();
+            faults.map(|fault| format!("{} {}", fault["name"], fault["fault"]).replace('"', "")).collect::<Vec<_>>()
+        };
+        let shallow = found(gc(&job, &place, "verify").arg("--json").run());
+        let has =
+            |faults: &[String], parts: [&str; 2]| faults.iter().any(|f| parts.iter().all(|part| f.contains(part)));
+        assert!(has(&shallow, ["short-base", "does not end where it should"]), "{shallow:?}");
+        assert!(has(&shallow, ["damaged-base", "written as the base of key `old`"]), "{shallow:?}");
+        let deep = found(gc(&job, &place, "verify").args(["--json", "--deep", "damaged"]).run());
+        assert!(has(&deep, ["damaged-base", "frame"]), "{deep:?}");
+        gc(&job, &place, "verify").args(["--deep", "new", "old", "plain"]).run().ok();
+        gc(&job, &place, "verify").arg("missing").run().expect_code(1).says(&["no entry has such a key"]);
+
+        place.delete("old-base.tar.zst");
+        let dangling = found(gc(&job, &place, "verify").args(["--json", "new"]).run());
+        assert!(has(&dangling, ["new-delta", "`old-base.tar.zst`, which it builds on, is gone"]), "{dangling:?}");
+        let pruned = gc(&job, &place, "prune").args(["--dangling", "--min-age", "0", "--json"]).run().ok().json();
+        assert_eq!(deletes(&pruned), ["new-delta.tar.zst"]);
+        assert!(place.get("new-delta.tar.zst").is_none());
+    }
+}
+
+#[test]
+fn a_failed_deletion_is_told_and_the_others_go_on() {
+    let server = s3::server();
+    let (job, place) = (Job::new(), Place::on(server));
+    for key in ["a", "b", "c"] {
+        place.put(&format!("{key}-base.tar.zst"), b"made by others");
+    }
+    let proxy = Proxy::with_rules(server, &["DELETE b-base status:403"]);
+    let behind = place.behind(proxy.endpoint());
+    let outcome = gc(&job, &behind, "rm").args(["a", "b", "c", "--json"]).run().expect_code(1);
+    let document = outcome.json();
+    assert_eq!(document["deleted"].as_array().unwrap().len(), 2, "{document:#}");
+    assert_eq!(document["failed"][0]["name"], "b-base.tar.zst");
+    assert_eq!((&document["before"]["entries"], &document["after"]["entries"]), (&3.into(), &1.into()));
+    outcome.says(&["`b` stays: cannot delete", "denied"]);
+    assert_eq!(place.entries(), ["b-base.tar.zst"]);
+    // Condemned and not deleted: the next run goes on where this one could not.
+    let next = gc(&job, &place, "prune").args(["--max-age", "900d", "--json"]).run().ok().json();
+    assert_eq!((deletes(&next), &next["deleted"][0]), (vec!["b-base.tar.zst"], &"b-base.tar.zst".into()));
+}
+
+#[test]
+fn a_job_gets_a_summary() {
+    let (job, place) = (Job::github(), Place::local());
+    place.put("key-base.tar.zst", b"made by others");
+    gc(&job, &place, "prune").args(["--keep-newest", "0", "--min-age", "0"]).run().ok();
+    let summary = fs::read_to_string(job.github_file("GITHUB_STEP_SUMMARY")).unwrap();
+    assert!(summary.contains("### xcache prune&#58; deleted 1 entry, 14 B; before"), "{summary}");
+    assert!(summary.contains("| key | base | 14 B | 0 s | number 1 of its group, 0 are kept |"), "{summary}");
+}
+
+#[test]
+fn a_pass_costs_what_is_written() {
+    for server in s3::servers() {
+        let (job, place) = (Job::new(), Place::on(server));
+        base_and_delta(&job, &place);
+        let mut proxy = Proxy::recording(server);
+        let behind = place.behind(proxy.endpoint());
+        let counted = |proxy: &mut Proxy| {
+            let requests = proxy.requests();
+            proxy::count(&requests)
+        };
+        gc(&job, &behind, "ls").run().ok();
+        assert_eq!(counted(&mut proxy), "ListObjects 1");
+        // Nothing to decide: what the store honours, the pass's own mark, and four listings.
+        gc(&job, &behind, "prune").args(["--max-age", "900d"]).run().ok();
+        assert_eq!(counted(&mut proxy), "DeleteObject 1, GetObject 1, HeadObject 1, ListObjects 4, PutObject 1");
+        // Two victims: the listing for the key, the footer of the delta and the id of the base, two marks, the second look,
+        // two conditional deletions, and the marks go.
+        gc(&job, &behind, "rm").args(["old", "--cascade"]).run().ok();
+        assert_eq!(counted(&mut proxy), "DeleteObject 5, GetObject 3, HeadObject 1, ListObjects 7, PutObject 3");
+    }
+}
+
+/// Makes an object of a local store look older.
+fn age(place: &Place, name: &str, age: Duration) {
+    let file = fs::File::options().write(true).open(place.dir().join(name)).unwrap();
+    file.set_modified(SystemTime::now() - age).unwrap();
+}
+
+fn git(dir: &Path, arguments: &[&str]) {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+    let status = Command::new("git").args(identity).args(arguments).current_dir(dir).status().unwrap();
+    assert!(status.success(), "git {arguments:?}");
+}

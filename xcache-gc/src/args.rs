@@ -1,0 +1,333 @@
+//! The command line of `xcache-gc`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use xcache_core::cli::env_vars as var;
+use xcache_core::cli::other_args::OtherArgs;
+use xcache_core::cli::output_args::OutputArgs;
+use xcache_core::cli::store_args::StoreArgs;
+use xcache_core::cli::values::{parse_duration, parse_switch};
+use xcache_core::entry::Kind;
+use xcache_core::gc::policy::GroupBy;
+
+use crate::size::parse_size;
+
+/// Prune, list and verify the entries of a cache
+///
+/// Deleting is safe while others save and restore: what a running save is about to use stays.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "xcache-gc", bin_name = "xcache-gc", version, after_help = EXAMPLES, max_term_width = 100,
+          arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) other: OtherArgs,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Delete entries by rules
+    Prune(PruneArgs),
+    /// List entries
+    Ls(ListArgs),
+    /// Show all there is to know of the entries of a key
+    Show(ShowArgs),
+    /// Delete entries by name
+    Rm(RemoveArgs),
+    /// Verify that entries can be restored
+    Verify(VerifyArgs),
+    /// Add up what entries take
+    Du(DuArgs),
+}
+
+impl Command {
+    /// What is printed.
+    pub(crate) fn output(&self) -> &OutputArgs {
+        let common = match self {
+            Self::Prune(args) => &args.common,
+            Self::Ls(args) => &args.common,
+            Self::Show(args) => &args.common,
+            Self::Rm(args) => &args.common,
+            Self::Verify(args) => &args.common,
+            Self::Du(args) => &args.common,
+        };
+        &common.output
+    }
+}
+
+/// What all commands have.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CommonArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Delete entries by rules
+///
+/// Each rule is a limit of its own: an entry goes as soon as one rule says so. It stays all the same if it has the tag
+/// `keep=true`, is younger than --min-age, is about to be used by a running save, or if an entry that stays builds on
+/// it. What an interrupted or earlier run has condemned goes as soon as nothing needs it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PruneArgs {
+    /// Keep so many of each group, the newest
+    #[arg(long, env = var::KEEP_NEWEST, value_name = "COUNT")]
+    pub(crate) keep_newest: Option<u32>,
+
+    /// What makes a group: the branch tag, the key family (the key without hashes, dates and run ids), or both
+    #[arg(long, env = var::GROUP_BY, value_name = "WHAT", value_enum, default_value_t = GroupByArg::BranchFamily)]
+    pub(crate) group_by: GroupByArg,
+
+    /// Delete entries older than this, for example `30d`
+    #[arg(long, env = var::MAX_AGE, value_name = "AGE", value_parser = parse_duration)]
+    pub(crate) max_age: Option<Duration>,
+
+    /// Delete the oldest entries until the rest is no larger than this, for example `50GiB`
+    #[arg(long, env = var::MAX_TOTAL_SIZE, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_total_size: Option<u64>,
+
+    /// Delete entries of branches that are not in this file, one to a line
+    #[arg(long, env = var::LIVE_BRANCHES, value_name = "FILE")]
+    pub(crate) live_branches: Option<PathBuf>,
+
+    /// Delete entries of branches that this git remote (a URL or path) no longer has
+    #[arg(long, env = var::LIVE_BRANCHES_FROM_GIT, value_name = "REMOTE")]
+    pub(crate) live_branches_from_git: Option<String>,
+
+    /// Delete deltas whose key has a base too; no restore looks at them
+    #[arg(long, env = var::SHADOWED, value_parser = parse_switch)]
+    pub(crate) shadowed: bool,
+
+    /// Delete entries that cannot be restored: what they build on is gone, or they are damaged
+    #[arg(long, env = var::DANGLING, value_parser = parse_switch)]
+    pub(crate) dangling: bool,
+
+    /// Throw away multipart uploads of entries that began longer ago than this
+    #[arg(long, env = var::STALE_UPLOADS, value_name = "AGE", value_parser = parse_duration)]
+    pub(crate) stale_uploads: Option<Duration>,
+
+    /// Keep entries younger than this, whatever the rules say
+    #[arg(long, env = var::MIN_AGE, value_name = "AGE", value_parser = parse_duration, default_value = "24h")]
+    pub(crate) min_age: Duration,
+
+    /// Only say what would be deleted
+    #[arg(long, env = var::DRY_RUN, value_parser = parse_switch)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// List entries
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+
+    /// Order
+    #[arg(long, env = var::SORT, value_name = "BY", value_enum, default_value_t = Sort::Key)]
+    pub(crate) sort: Sort,
+
+    /// The other way round
+    #[arg(long, short, env = var::REVERSE, value_parser = parse_switch)]
+    pub(crate) reverse: bool,
+
+    /// Also branches, refs and logical sizes; takes two more requests for each entry
+    #[arg(long, short, env = var::LONG, value_parser = parse_switch)]
+    pub(crate) long: bool,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// Which entries.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct FilterArgs {
+    /// Only keys that begin with this
+    #[arg(long, env = var::PREFIX, value_name = "PREFIX")]
+    pub(crate) prefix: Option<String>,
+
+    /// Only entries with this branch tag
+    #[arg(long, env = var::BRANCH, value_name = "BRANCH")]
+    pub(crate) branch: Option<String>,
+
+    /// Only bases or deltas
+    #[arg(long, env = var::KIND, value_name = "KIND", value_enum)]
+    pub(crate) kind: Option<KindArg>,
+
+    /// Only entries older than this
+    #[arg(long, env = var::OLDER_THAN, value_name = "AGE", value_parser = parse_duration)]
+    pub(crate) older_than: Option<Duration>,
+
+    /// Only entries younger than this
+    #[arg(long, env = var::NEWER_THAN, value_name = "AGE", value_parser = parse_duration)]
+    pub(crate) newer_than: Option<Duration>,
+}
+
+/// Show all there is to know of the entries of a key
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    /// The key, in any scope
+    pub(crate) key: String,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// Delete entries by name
+///
+/// There is no minimum age, and pins do not count: who names an entry means it. What a running save is about to use is
+/// condemned and left to the next `prune`.
+#[derive(Clone, Debug, clap::Args)]
+#[group(id = "which", required = true, multiple = true, args = ["keys", "prefix"])]
+pub(crate) struct RemoveArgs {
+    /// Keys, in any scope
+    #[arg(value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+
+    /// All keys that begin with this
+    #[arg(long, env = var::PREFIX, value_name = "PREFIX")]
+    pub(crate) prefix: Option<String>,
+
+    /// Also delete what builds on them
+    #[arg(long, env = var::CASCADE, value_parser = parse_switch)]
+    pub(crate) cascade: bool,
+
+    /// Only say what would be deleted
+    #[arg(long, env = var::DRY_RUN, value_parser = parse_switch)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// Verify that entries can be restored
+///
+/// Reads the end of each entry and looks for what it builds on. Ends with exit code 1 and a list if something is wrong.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// Only entries of these keys [default: all]
+    #[arg(value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+
+    /// Also read everything again and verify every chunk
+    #[arg(long, env = var::DEEP, value_parser = parse_switch)]
+    pub(crate) deep: bool,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// Add up what entries take
+///
+/// Takes two requests for each entry: tags and footer.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DuArgs {
+    /// Price of a GiB for a month, to add up the money too
+    #[arg(long, env = var::PRICE, value_name = "PRICE")]
+    pub(crate) price: Option<f64>,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// [`GroupBy`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GroupByArg {
+    /// The same branch tag and the same key family
+    BranchFamily,
+    /// The same branch tag
+    Branch,
+    /// The same key family
+    Family,
+    /// All entries of a scope together
+    Scope,
+}
+
+impl From<GroupByArg> for GroupBy {
+    fn from(arg: GroupByArg) -> Self {
+        match arg {
+            GroupByArg::BranchFamily => Self::BranchAndFamily,
+            GroupByArg::Branch => Self::Branch,
+            GroupByArg::Family => Self::Family,
+            GroupByArg::Scope => Self::Scope,
+        }
+    }
+}
+
+/// [`Kind`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KindArg {
+    /// Complete entries
+    Base,
+    /// Entries that build on others
+    Delta,
+}
+
+impl From<KindArg> for Kind {
+    fn from(arg: KindArg) -> Self {
+        match arg {
+            KindArg::Base => Self::Base,
+            KindArg::Delta => Self::Delta,
+        }
+    }
+}
+
+/// Order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// By key, then scope
+    Key,
+    /// Newest first
+    Age,
+    /// Largest first
+    Size,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Say what a policy would delete:
+    xcache-gc prune --store s3://my-bucket/ci --keep-newest 3 --max-age 30d --dry-run
+
+  Delete what nobody needs any more:
+    xcache-gc prune --store s3://my-bucket/ci --max-age 30d --live-branches-from-git origin \\
+      --shadowed --dangling --stale-uploads 2d
+
+  The largest entries of a branch:
+    xcache-gc ls --store s3://my-bucket/ci --branch main --sort size
+
+Exit codes:
+  0  done; also if there was nothing to do
+  1  something could not be read or deleted, or verify found something wrong
+  2  wrong usage, or a prune without any rule";
+
+#[cfg(test)]
+mod tests {
+    use xcache_core::cli::command;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_is_a_variable_of_the_same_name() {
+        for subcommand in command::<Args>().get_subcommands() {
+            for arg in subcommand.get_arguments() {
+                let Some(flag) = arg.get_long() else { continue };
+                let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+                let expected = format!("XCACHE_{}", flag.to_uppercase().replace('-', "_"));
+                assert_eq!(variable, Some(expected), "--{flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command::<Args>().debug_assert();
+    }
+}

@@ -1,0 +1,45 @@
+//! The store that a command works on.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use xcache_core::cli::RunContext;
+use xcache_core::report::Reporter;
+use xcache_core::store::Store;
+use xcache_core::store::open::open;
+use xcache_core::store::probe::{self, Features};
+
+use crate::args::CommonArgs;
+
+/// An open store.
+pub(crate) struct Connection {
+    pub(crate) store: Arc<dyn Store>,
+    needs_probe: bool,
+}
+
+impl Connection {
+    /// Opens the store of the command line.
+    pub(crate) async fn open(common: &CommonArgs, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Self> {
+        let selection = common.store.resolve(context)?;
+        if selection.is_default {
+            reporter.notice(format_args!("no store given, using the local one at `{}`", selection.config.url));
+        }
+        let opened = open(&selection.config).await?;
+        Ok(Self { store: opened.store, needs_probe: opened.needs_probe })
+    }
+
+    /// What the store honours. Commands that only read have no need to know.
+    pub(crate) async fn features(&self) -> anyhow::Result<Features> {
+        if !self.needs_probe {
+            return Ok(Features::all());
+        }
+        probe::features(&*self.store).await.context("cannot find out what the store honours")
+    }
+}
+
+/// An id that no other run has.
+pub(crate) fn unique_id() -> anyhow::Result<[u8; 16]> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).context("the system gives no random numbers")?;
+    Ok(id)
+}

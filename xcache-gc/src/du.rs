@@ -1,0 +1,104 @@
+//! `du`: adds up what entries take.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use xcache_core::cli::{Exit, print_document};
+use xcache_core::gc::inventory::{EntryId, Inventory};
+use xcache_core::gc::look::{self, Tagging};
+use xcache_core::report::Reporter;
+use xcache_core::report::human::{Bytes, Count};
+
+use crate::args::DuArgs;
+use crate::connection::Connection;
+
+#[derive(Serialize)]
+struct Document {
+    format: u32,
+    command: &'static str,
+    store: String,
+    total: Sum,
+    by_kind: BTreeMap<String, Sum>,
+    by_branch: BTreeMap<String, Sum>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price_per_month: Option<f64>,
+}
+
+/// What a group of entries takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Sum {
+    entries: u64,
+    /// In the store.
+    bytes: u64,
+    /// Restored: what all files of all entries take.
+    content_bytes: u64,
+    /// What the same entries would take if each were complete in itself: the objects that deltas build on, counted for
+    /// each of them. An upper bound, since a delta may use only a part of those.
+    without_deltas_bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, inventory: &Inventory, id: EntryId) {
+        let bytes = inventory.size(id);
+        self.entries += 1;
+        self.bytes += bytes;
+        self.content_bytes += inventory.facts(id).map_or(0, |facts| facts.content_bytes);
+        let refs: u64 = inventory.refs(id).iter().map(|&id| inventory.size(id)).sum();
+        self.without_deltas_bytes += bytes + refs;
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &DuArgs, connection: &Connection, reporter: &Reporter) -> anyhow::Result<Exit> {
+    let store = &*connection.store;
+    let mut inventory = look::list(store).await?;
+    let ids: Vec<EntryId> = inventory.ids().collect();
+    if look::tags(store, &mut inventory, ids.clone()).await? == Tagging::Unsupported {
+        reporter.notice("the store has no tags, so branches are not known");
+    }
+    look::footers(store, &mut inventory, ids.clone()).await?;
+    let mut total = Sum::default();
+    let mut by_kind: BTreeMap<String, Sum> = BTreeMap::new();
+    let mut by_branch: BTreeMap<String, Sum> = BTreeMap::new();
+    for id in ids {
+        let branch = inventory.branch(id).unwrap_or("(none)").to_owned();
+        total.add(&inventory, id);
+        by_kind.entry(inventory.kind(id).to_string()).or_default().add(&inventory, id);
+        by_branch.entry(branch).or_default().add(&inventory, id);
+    }
+    let price = args.price.map(|price| price * gibibytes(total.bytes));
+    for (title, sums) in [("kind", &by_kind), ("branch", &by_branch)] {
+        reporter.data(format_args!("{:>10}  {:>10}  {:>7}  by {title}", "stored", "logical", "entries"));
+        for (name, sum) in sums {
+            let (stored, logical) = (Bytes(sum.bytes).to_string(), Bytes(sum.content_bytes).to_string());
+            reporter.data(format_args!("{stored:>10}  {logical:>10}  {:>7}  {name}", sum.entries));
+        }
+    }
+    reporter.line(format_args!(
+        "{}: {} stored for {} of files; deltas save up to {}",
+        Count(total.entries, "entry"),
+        Bytes(total.bytes),
+        Bytes(total.content_bytes),
+        Bytes(total.without_deltas_bytes - total.bytes)
+    ));
+    if let Some(price) = price {
+        reporter.line(format_args!("{price:.2} a month"));
+    }
+    let document = Document {
+        format: 1,
+        command: "du",
+        store: store.to_string(),
+        total,
+        by_kind,
+        by_branch,
+        price_per_month: price,
+    };
+    print_document(reporter, &document);
+    Ok(Exit::Done)
+}
+
+/// Exact enough for money: 53 bits are eight petabytes to the byte.
+#[expect(clippy::cast_precision_loss, reason = "a price has two decimals")]
+fn gibibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}

@@ -1,0 +1,115 @@
+//! `ls`: lists entries.
+
+use std::cmp::Reverse;
+
+use serde::Serialize;
+use xcache_core::cli::{Exit, RunContext, print_document};
+use xcache_core::gc::inventory::{EntryId, Inventory};
+use xcache_core::gc::look::{self, Tagging};
+use xcache_core::report::Reporter;
+use xcache_core::report::human::{Bytes, Count};
+
+use crate::args::{ListArgs, Sort};
+use crate::connection::Connection;
+use crate::filter::{key, select};
+use crate::reason::age;
+
+#[derive(Serialize)]
+struct Document {
+    format: u32,
+    command: &'static str,
+    store: String,
+    entries: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    key: String,
+    scope: Option<String>,
+    kind: String,
+    bytes: u64,
+    modified: String,
+    etag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refs: Option<Vec<String>>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(
+    args: &ListArgs,
+    connection: &Connection,
+    context: &RunContext,
+    reporter: &Reporter,
+) -> anyhow::Result<Exit> {
+    let store = &*connection.store;
+    let mut inventory = look::list(store).await?;
+    let mut ids = select(&inventory, &args.filter, context.now);
+    if (args.long || args.filter.branch.is_some())
+        && look::tags(store, &mut inventory, ids.clone()).await? == Tagging::Unsupported
+    {
+        reporter.notice("the store has no tags, so branches are not known");
+    }
+    if let Some(branch) = &args.filter.branch {
+        ids.retain(|&id| inventory.branch(id) == Some(branch));
+    }
+    if args.long {
+        look::footers(store, &mut inventory, ids.clone()).await?;
+    }
+    sort(&mut ids, &inventory, args.sort);
+    if args.reverse {
+        ids.reverse();
+    }
+    if reporter.settings().is_json {
+        let entries = ids.iter().map(|&id| row(&inventory, id, args.long)).collect();
+        print_document(reporter, &Document { format: 1, command: "ls", store: store.to_string(), entries });
+    }
+    for &id in &ids {
+        reporter.data(line(&inventory, id, args.long, age(context.now - inventory.modified(id))));
+    }
+    let bytes = ids.iter().map(|&id| inventory.size(id)).sum();
+    reporter.line(format_args!("{}, {}", Count(ids.len() as u64, "entry"), Bytes(bytes)));
+    Ok(Exit::Done)
+}
+
+fn sort(ids: &mut [EntryId], inventory: &Inventory, sort: Sort) {
+    match sort {
+        Sort::Key => ids.sort_by_cached_key(|&id| (key(inventory, id), inventory.name(id).to_owned())),
+        Sort::Age => ids.sort_by_key(|&id| Reverse(inventory.modified_millis(id))),
+        Sort::Size => ids.sort_by_key(|&id| Reverse(inventory.size(id))),
+    }
+}
+
+fn line(inventory: &Inventory, id: EntryId, is_long: bool, age: String) -> String {
+    let size = Bytes(inventory.size(id)).to_string();
+    let kind = inventory.kind(id).to_string();
+    let scope = inventory.scope(id).map(|scope| format!(" [{scope}]")).unwrap_or_default();
+    let key = key(inventory, id);
+    if !is_long {
+        return format!("{size:>10}  {age:>7}  {kind:<5}  {key}{scope}");
+    }
+    let content = inventory.facts(id).map_or_else(|| "-".to_owned(), |facts| Bytes(facts.content_bytes).to_string());
+    let refs = inventory.refs(id).len();
+    let branch = inventory.branch(id).unwrap_or("-");
+    format!("{size:>10}  {content:>10}  {age:>7}  {kind:<5}  {refs:>2}  {branch:<16}  {key}{scope}")
+}
+
+fn row(inventory: &Inventory, id: EntryId, is_long: bool) -> Row {
+    let refs = || inventory.refs(id).iter().map(|&id| inventory.name(id).to_owned()).collect();
+    Row {
+        name: inventory.name(id).to_owned(),
+        key: key(inventory, id),
+        scope: inventory.scope(id).map(str::to_owned),
+        kind: inventory.kind(id).to_string(),
+        bytes: inventory.size(id),
+        modified: inventory.modified(id).to_rfc3339(),
+        etag: inventory.etag_text(id).to_owned(),
+        branch: inventory.branch(id).map(str::to_owned),
+        content_bytes: inventory.facts(id).map(|facts| facts.content_bytes),
+        refs: is_long.then(refs),
+    }
+}

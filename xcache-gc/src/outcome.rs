@@ -1,0 +1,273 @@
+//! How a prune or a removal is told: lines, the document of `--json`, and the summary of a step, all from one value.
+
+use serde::Serialize;
+use xcache_core::cli::{self, Exit, RunContext};
+use xcache_core::gc::inventory::EntryId;
+use xcache_core::gc::look::Tagging;
+use xcache_core::gc::policy::Policy;
+use xcache_core::gc::run::Outcome;
+use xcache_core::gc::sweep::{Left, Swept};
+use xcache_core::github::summary::Table;
+use xcache_core::report::Reporter;
+use xcache_core::report::chain;
+use xcache_core::report::human::{Bytes, Count};
+
+use crate::filter::key;
+use crate::reason::{age, reason};
+
+/// A summary is for reading: GitHub cuts it off at a megabyte.
+const MAX_SUMMARY_ROWS: usize = 200;
+
+/// What was planned and done.
+pub(crate) struct Presented<'a> {
+    pub(crate) command: &'static str,
+    pub(crate) store: String,
+    pub(crate) policy: Option<&'a Policy>,
+    pub(crate) outcome: &'a Outcome,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    format: u32,
+    command: &'static str,
+    store: &'a str,
+    now: String,
+    dry_run: bool,
+    tags_supported: bool,
+    before: Sum,
+    after: Sum,
+    entries: Vec<Row<'a>>,
+    stale_uploads: Vec<UploadRow>,
+    deleted: Vec<&'a str>,
+    already_gone: Vec<&'a str>,
+    left: Vec<NameAndWhy<'a>>,
+    failed: Vec<NameAndWhy<'a>>,
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Sum {
+    entries: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    key: String,
+    scope: Option<&'a str>,
+    kind: String,
+    bytes: u64,
+    modified: String,
+    branch: Option<&'a str>,
+    decision: &'static str,
+    reason: &'static str,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct UploadRow {
+    name: String,
+    initiated: String,
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct NameAndWhy<'a> {
+    name: &'a str,
+    why: String,
+}
+
+impl Presented<'_> {
+    /// Prints everything, and says how to end.
+    pub(crate) fn tell(&self, context: &RunContext, reporter: &Reporter) -> Exit {
+        if self.outcome.tagging == Tagging::Unsupported {
+            reporter.notice("the store has no tags: entries are grouped by key family alone, and none is pinned");
+        }
+        self.print_plan(reporter);
+        self.print_troubles(reporter);
+        reporter.line(self.totals_line());
+        cli::write_outputs(context, reporter, &self.outputs());
+        cli::write_summary(context, reporter, &self.summary());
+        if reporter.settings().is_json {
+            cli::print_document(reporter, &self.document());
+        }
+        if self.has_failed() { Exit::Failed } else { Exit::Done }
+    }
+
+    fn has_failed(&self) -> bool {
+        let swept = |swept: &Swept| !swept.failed.is_empty() || swept.stopped.is_some();
+        self.outcome.swept.as_ref().is_some_and(swept)
+            || self.outcome.uploads.iter().any(|upload| upload.failure.is_some())
+    }
+
+    fn print_plan(&self, reporter: &Reporter) {
+        let Outcome { now, inventory, plan, .. } = self.outcome;
+        for id in inventory.ids() {
+            let reason = reason(plan.decision(id), inventory, id, self.policy, *now);
+            // What no rule is about is not worth a line, unless all are asked for.
+            let is_dull = matches!(reason.code, "within-limits" | "young");
+            let line = format_args!(
+                "{:<6}  {:>10}  {:>7}  {:<5}  {}  ({})",
+                if reason.is_delete { "delete" } else { "keep" },
+                Bytes(inventory.size(id)).to_string(),
+                age(*now - inventory.modified(id)),
+                inventory.kind(id).to_string(),
+                self.label(id),
+                reason.text
+            );
+            if is_dull { reporter.debug(line) } else { reporter.data(line) }
+        }
+        for upload in &self.outcome.uploads {
+            let age = age(*now - upload.initiated);
+            reporter.data(format_args!("abort   multipart upload of `{}`, begun {age} ago", upload.name));
+        }
+    }
+
+    fn print_troubles(&self, reporter: &Reporter) {
+        for upload in &self.outcome.uploads {
+            if let Some(error) = &upload.failure {
+                reporter.warning_for(error);
+            }
+        }
+        let Some(swept) = &self.outcome.swept else { return };
+        for (id, left) in &swept.left {
+            reporter.notice(format_args!(
+                "`{}` is condemned and left to the next prune: {}",
+                self.label(*id),
+                why(*left)
+            ));
+        }
+        for (id, error) in &swept.failed {
+            reporter.warning(format_args!("`{}` stays: {}", self.label(*id), chain::text(error)), chain::hint(error));
+        }
+        if let Some(error) = &swept.stopped {
+            reporter.error_for(error);
+        }
+    }
+
+    fn label(&self, id: EntryId) -> String {
+        let inventory = &self.outcome.inventory;
+        match inventory.scope(id) {
+            Some(scope) => format!("{} [{scope}]", key(inventory, id)),
+            None => key(inventory, id),
+        }
+    }
+
+    fn before(&self) -> Sum {
+        let totals = self.outcome.plan.totals(&self.outcome.inventory);
+        Sum { entries: totals.entries, bytes: totals.bytes }
+    }
+
+    /// What is left, or would be.
+    fn after(&self) -> Sum {
+        let Sum { entries, bytes } = self.before();
+        let gone: Vec<EntryId> = match &self.outcome.swept {
+            Some(swept) => swept.deleted.iter().chain(&swept.gone).copied().collect(),
+            None => self.outcome.plan.victims().collect(),
+        };
+        let gone_bytes: u64 = gone.iter().map(|&id| self.outcome.inventory.size(id)).sum();
+        Sum { entries: entries - gone.len() as u64, bytes: bytes - gone_bytes }
+    }
+
+    fn totals_line(&self) -> String {
+        let (before, after) = (self.before(), self.after());
+        let verb = if self.outcome.swept.is_some() { "deleted" } else { "would delete" };
+        format!(
+            "{verb} {}, {}; before: {}, {}; after: {}, {}",
+            Count(before.entries - after.entries, "entry"),
+            Bytes(before.bytes - after.bytes),
+            Count(before.entries, "entry"),
+            Bytes(before.bytes),
+            Count(after.entries, "entry"),
+            Bytes(after.bytes)
+        )
+    }
+
+    /// The outputs of the step; of a dry run what they would be.
+    fn outputs(&self) -> [(&'static str, String); 4] {
+        let (before, after) = (self.before(), self.after());
+        [
+            ("deleted-entries", (before.entries - after.entries).to_string()),
+            ("deleted-bytes", (before.bytes - after.bytes).to_string()),
+            ("entries", after.entries.to_string()),
+            ("bytes", after.bytes.to_string()),
+        ]
+    }
+
+    fn summary(&self) -> String {
+        let Outcome { now, inventory, plan, .. } = self.outcome;
+        let mut table = Table::new(&["Key", "Kind", "Size", "Age", "Reason"]);
+        let victims: Vec<EntryId> = plan.victims().collect();
+        for &id in victims.iter().take(MAX_SUMMARY_ROWS) {
+            let reason = reason(plan.decision(id), inventory, id, self.policy, *now);
+            table = table.row([
+                self.label(id),
+                inventory.kind(id).to_string(),
+                Bytes(inventory.size(id)).to_string(),
+                age(*now - inventory.modified(id)),
+                reason.text,
+            ]);
+        }
+        if let Some(more) = victims.len().checked_sub(MAX_SUMMARY_ROWS).filter(|&more| more > 0) {
+            table = table.row([format!("… and {more} more")]);
+        }
+        table.titled(&format!("xcache {}: {}", self.command, self.totals_line()))
+    }
+
+    fn document(&self) -> Document<'_> {
+        let Outcome { now, inventory, plan, swept, tagging, uploads } = self.outcome;
+        let name = |id: &EntryId| inventory.name(*id);
+        let rows = inventory.ids().map(|id| {
+            let reason = reason(plan.decision(id), inventory, id, self.policy, *now);
+            Row {
+                name: inventory.name(id),
+                key: key(inventory, id),
+                scope: inventory.scope(id),
+                kind: inventory.kind(id).to_string(),
+                bytes: inventory.size(id),
+                modified: inventory.modified(id).to_rfc3339(),
+                branch: inventory.branch(id),
+                decision: if reason.is_delete { "delete" } else { "keep" },
+                reason: reason.code,
+                detail: reason.text,
+            }
+        });
+        let told = |id: EntryId, why: String| NameAndWhy { name: inventory.name(id), why };
+        let failed =
+            |swept: &Swept| swept.failed.iter().map(|(id, error)| told(*id, chain::text(error))).collect::<Vec<_>>();
+        let left = |swept: &Swept| swept.left.iter().map(|(id, left)| told(*id, why(*left).into())).collect::<Vec<_>>();
+        let swept = swept.as_ref();
+        Document {
+            format: 1,
+            command: self.command,
+            store: &self.store,
+            now: now.to_rfc3339(),
+            dry_run: swept.is_none(),
+            tags_supported: *tagging == Tagging::Known,
+            before: self.before(),
+            after: self.after(),
+            entries: rows.collect(),
+            stale_uploads: uploads
+                .iter()
+                .map(|upload| UploadRow {
+                    name: upload.name.to_string(),
+                    initiated: upload.initiated.to_rfc3339(),
+                    error: upload.failure.as_ref().map(|error| chain::text(error)),
+                })
+                .collect(),
+            deleted: swept.map(|swept| swept.deleted.iter().map(name).collect()).unwrap_or_default(),
+            already_gone: swept.map(|swept| swept.gone.iter().map(name).collect()).unwrap_or_default(),
+            left: swept.map(left).unwrap_or_default(),
+            failed: swept.map(failed).unwrap_or_default(),
+            error: swept.and_then(|swept| swept.stopped.as_ref()).map(|error| chain::text(error)),
+        }
+    }
+}
+
+fn why(left: Left) -> &'static str {
+    match left {
+        Left::InUse => "a running save is about to use it",
+        Left::DependentStays => "an entry that builds on it could not be deleted",
+    }
+}

@@ -1,0 +1,78 @@
+//! `prune`: deletes entries by rules.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use xcache_core::cli::{Exit, RunContext, UsageError};
+use xcache_core::gc::policy::Policy;
+use xcache_core::gc::{Mode, prune};
+use xcache_core::report::Reporter;
+
+use crate::args::PruneArgs;
+use crate::branches;
+use crate::connection::{Connection, unique_id};
+use crate::outcome::Presented;
+
+/// The policy of the command line.
+pub(crate) fn policy(args: &PruneArgs, context: &RunContext) -> anyhow::Result<Policy> {
+    let PruneArgs {
+        keep_newest,
+        group_by,
+        max_age,
+        max_total_size,
+        live_branches,
+        live_branches_from_git,
+        shadowed,
+        dangling,
+        stale_uploads,
+        min_age,
+        dry_run: _,
+        common: _,
+    } = args;
+    let mut live = Vec::new();
+    if let Some(file) = live_branches {
+        live.push(branches::from_file(&context.base_dir.join(file))?);
+    }
+    if let Some(remote) = live_branches_from_git {
+        live.push(branches::from_git(remote)?);
+    }
+    let policy = Policy {
+        keep_newest: *keep_newest,
+        group_by: (*group_by).into(),
+        max_age: max_age.map(delta),
+        max_total_bytes: *max_total_size,
+        live_branches: if live.is_empty() { None } else { Some(live.into_iter().flatten().collect()) },
+        shadowed: *shadowed,
+        dangling: *dangling,
+        stale_uploads: stale_uploads.map(delta),
+        min_age: delta(*min_age),
+    };
+    if policy.is_empty() {
+        return Err(UsageError::with_hint(
+            "no rule says what to delete",
+            "give at least one of --keep-newest, --max-age, --max-total-size, --live-branches, \
+             --live-branches-from-git, --shadowed, --dangling, --stale-uploads",
+        )
+        .into());
+    }
+    Ok(policy)
+}
+
+/// Runs the command.
+pub(crate) async fn run(
+    args: &PruneArgs,
+    policy: Policy,
+    connection: &Connection,
+    context: &RunContext,
+    reporter: &Reporter,
+) -> anyhow::Result<Exit> {
+    let store = &*connection.store;
+    let mode = if args.dry_run { Mode::Dry } else { Mode::Real };
+    let outcome = prune(store, &connection.features().await?, &unique_id()?, &policy, mode).await?;
+    let presented = Presented { command: "prune", store: store.to_string(), policy: Some(&policy), outcome: &outcome };
+    Ok(presented.tell(context, reporter))
+}
+
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).expect("the command line takes no duration above a thousand years")
+}

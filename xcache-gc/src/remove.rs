@@ -1,0 +1,50 @@
+//! `rm`: deletes entries by name.
+
+use xcache_core::cli::{Exit, RunContext};
+use xcache_core::gc::inventory::EntryId;
+use xcache_core::gc::pass::DeleteMode;
+use xcache_core::gc::plan::{Cascade, Decision, Keep, Target};
+use xcache_core::gc::{Mode, look, remove};
+use xcache_core::report::Reporter;
+
+use crate::args::RemoveArgs;
+use crate::connection::{Connection, unique_id};
+use crate::filter::{key, with_keys};
+use crate::outcome::Presented;
+
+/// Runs the command.
+pub(crate) async fn run(
+    args: &RemoveArgs,
+    connection: &Connection,
+    context: &RunContext,
+    reporter: &Reporter,
+) -> anyhow::Result<Exit> {
+    let store = &*connection.store;
+    let listed = look::list(store).await?;
+    let mut ids: Vec<EntryId> = with_keys(&listed, &args.keys);
+    for missing in args.keys.iter().filter(|wanted| !ids.iter().any(|&id| key(&listed, id) == **wanted)) {
+        reporter.notice(format_args!("no entry has the key `{missing}`"));
+    }
+    if let Some(prefix) = &args.prefix {
+        let before = ids.len();
+        ids.extend(listed.ids().filter(|&id| key(&listed, id).starts_with(prefix)));
+        if ids.len() == before {
+            reporter.notice(format_args!("no key begins with `{prefix}`"));
+        }
+    }
+    // Exactly what was listed: an entry that is saved again meanwhile stays.
+    let targets: Vec<Target> =
+        ids.into_iter().map(|id| Target { name: listed.object_name(id), etag: Some(listed.etag(id)) }).collect();
+    let mode = if args.dry_run { Mode::Dry } else { Mode::Real };
+    let cascade = if args.cascade { Cascade::Yes } else { Cascade::No };
+    let delete_mode = DeleteMode::of(&connection.features().await?);
+    let outcome = remove(store, delete_mode, &unique_id()?, &targets, cascade, mode).await?;
+    let exit =
+        Presented { command: "rm", store: store.to_string(), policy: None, outcome: &outcome }.tell(context, reporter);
+    let is_kept = |id| matches!(outcome.plan.decision(id), Decision::Keep(Keep::Needed(_)));
+    if outcome.inventory.ids().any(is_kept) {
+        reporter.error("entries that others build on were kept", Some("--cascade deletes what builds on them too"));
+        return Ok(Exit::Failed);
+    }
+    Ok(exit)
+}
