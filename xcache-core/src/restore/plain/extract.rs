@@ -246,7 +246,7 @@ impl<'a> Extractor<'a> {
             return Ok(());
         }
         self.make_parents(path)?;
-        let from = self.walker.enter(parent(&target)).and_then(|at| Ok(at.try_clone_to_owned()?));
+        let from = self.walker.enter(parent(&target)).and_then(|at| at.try_clone_to_owned());
         let from = from.map_err(|source| self.error(path, source))?;
         let made = self.make_temporary(path, |at, name| {
             Ok(rustix::fs::linkat(&from, file_name(&target), at, name, AtFlags::empty())?)
