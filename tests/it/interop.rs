@@ -52,10 +52,15 @@ fn newest(dir: &Path) -> (u64, PathBuf) {
 
 #[test]
 fn every_dialect_of_tar_restores() {
+    // The holes of a sparse file stay, if its writer was told to look for them.
     let dialects = [
-        ("tar --format=posix --xattrs -cf - -C \"$1\" .", [Aspect::Holes].as_slice()),
-        ("tar --format=gnu -cf - -C \"$1\" .", &[Aspect::Holes, Aspect::Mtimes, Aspect::Xattrs]),
+        ("tar --format=posix --xattrs --sparse -cf - -C \"$1\" .", [].as_slice()),
+        ("tar --format=posix --xattrs --sparse --sparse-version=0.1 -cf - -C \"$1\" .", &[]),
+        ("tar --format=posix --xattrs --sparse --sparse-version=0.0 -cf - -C \"$1\" .", &[]),
+        ("tar --format=posix --xattrs -cf - -C \"$1\" .", &[Aspect::Holes]),
+        ("tar --format=gnu --sparse -cf - -C \"$1\" .", &[Aspect::Mtimes, Aspect::Xattrs]),
         // It writes times before 1970 wrongly.
+        ("rm -r \"$1\"/times && bsdtar --format=pax --xattrs -cf - -C \"$1\" .", &[]),
         ("rm -r \"$1\"/times && bsdtar --format=pax --xattrs --no-read-sparse -cf - -C \"$1\" .", &[Aspect::Holes]),
     ];
     for (number, (command, but)) in dialects.into_iter().enumerate() {
