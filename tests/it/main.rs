@@ -7,6 +7,8 @@ use std::path::Path;
 use xcache_tests::job::{Invocation, Job};
 use xcache_tests::place::Place;
 
+mod action_files;
+mod actions;
 mod command_line;
 mod conformance;
 mod costs;
@@ -19,6 +21,7 @@ mod help;
 mod hostile;
 mod interop;
 mod model;
+mod old_archives;
 mod restore_cases;
 mod save_cases;
 mod simulation;

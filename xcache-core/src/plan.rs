@@ -5,6 +5,8 @@
 //!   [`REWRITE_BYTES`] or [`REWRITE_SHARE`] of the tree in one save.
 //! - No more than [`MAX_REFS`] refs stay: the emptiest are folded into the new delta.
 //! - If more than half of the tree would have to be stored, or the oldest ref is too old, it is a base.
+//! - If the whole tree is within [`REWRITE_BYTES`], and less than half of all that stays is used, it is a base, too: no
+//!   single ref can be dropped then without storing most of the tree, and nothing else would ever end the waste.
 
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ pub enum Reason {
     MostlyNew,
     /// The oldest ref is older than the limit.
     TooOld,
+    /// Less than half of what it would refer to is used.
+    MostlyUnused,
     /// Asked for.
     Asked,
     /// A ref is gone, or about to be deleted.
@@ -59,6 +63,7 @@ impl std::fmt::Display for Reason {
             Self::NothingKnown => "there is no entry to build on",
             Self::MostlyNew => "more than half of it is new",
             Self::TooOld => "the base is older than `--rebase-after`",
+            Self::MostlyUnused => "less than half of what it would refer to is used",
             Self::Asked => "`--full` was given",
             Self::RefsGone => "an object to build on is gone or being deleted",
         })
@@ -93,9 +98,12 @@ pub fn plan(candidates: &[Candidate], new_bytes: u64, tree_bytes: u64, rebase_af
             rewritten += candidates[i].live_bytes;
         }
     }
-    let oldest = candidates.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(candidate, _)| candidate.age).max();
-    match oldest {
+    let stays = || candidates.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(candidate, _)| candidate);
+    let stored: u64 = stays().map(|candidate| candidate.stored_bytes).sum();
+    let live: u64 = stays().map(|candidate| candidate.live_bytes).sum();
+    match stays().map(|candidate| candidate.age).max() {
         Some(age) if age > rebase_after => Plan::Base(Reason::TooOld),
+        Some(_) if live < stored / 2 && tree_bytes <= REWRITE_BYTES => Plan::Base(Reason::MostlyUnused),
         Some(_) if new_bytes + rewritten <= tree_bytes / 2 => Plan::Delta { keep },
         _ => Plan::Base(Reason::MostlyNew),
     }
@@ -155,6 +163,18 @@ mod tests {
         check(&[(1000, 800, 1), (200, 59, 1), (100, 5, 1)], 1, 1000, Ok(&[1, 0, 0]));
         // A twentieth of large ones.
         check(&[(9000, 9000, 1), (1500, 450, 1)], 1, 10_000, Ok(&[1, 0]));
+    }
+
+    #[test]
+    fn a_small_tree_leaves_a_chain_that_is_mostly_dead() {
+        // As after an eviction: all that is left lies in one old base.
+        check(&[(100, 40, 1)], 1, 41, Err(Reason::MostlyUnused));
+        check(&[(100, 50, 1)], 1, 51, Ok(&[1]));
+        check(&[(100, 40, 1), (10, 10, 1)], 1, 51, Err(Reason::MostlyUnused));
+        // What dropping a ref can mend is mended so.
+        check(&[(30, 30, 1), (100, 10, 1)], 1, 41, Ok(&[1, 0]));
+        // Too much to be stored anew at once.
+        check(&[(300, 100, 1)], 1, 101, Ok(&[1]));
     }
 
     #[test]
