@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::compare::Facts;
-use super::known::Known;
+use super::known::{Known, archived_bytes};
 use crate::chunk::ChunkHash;
 use crate::pack::{ChunkItem, Job, jobs_of_chunks, jobs_of_members};
 use crate::scan::Tree;
@@ -33,10 +33,13 @@ pub fn usage(known: &Known, facts: &Facts) -> (Vec<u64>, u64, u64) {
             Some(chunk) => {
                 let source = usize::from(known.frame_of(chunk).source);
                 live[source - 1] += known.stored_bytes(chunk);
-                live_raw += u64::from(length);
+                live_raw += archived_bytes(length);
             }
-            None => new_raw += u64::from(length),
+            None => new_raw += archived_bytes(length),
         }
+    }
+    for (live, r) in live.iter_mut().zip(&known.refs) {
+        *live = live.min(r.data_bytes as f64).ceil();
     }
     let live_all: f64 = live.iter().sum();
     let ratio = if live_raw == 0 { 1.0 } else { (live_all / live_raw as f64).min(1.0) };

@@ -93,15 +93,17 @@ pub(super) fn compare(
 struct Known<'a> {
     index: &'a Index,
     signatures: &'a [Option<Signature>],
+    noted_nanos: i64,
     ranges: Vec<std::ops::Range<usize>>,
 }
 
 impl<'a> Known<'a> {
     fn new(before: &Before<'a>) -> Self {
-        Self { index: before.index, signatures: before.signatures, ranges: before.index.root_ranges() }
+        let Before { index, signatures, noted_nanos } = *before;
+        Self { index, signatures, noted_nanos, ranges: index.root_ranges() }
     }
 
-    /// The file at this path, if its signature is still this one.
+    /// The file at this path, if it is certainly still the one that was noted.
     fn unchanged(&self, root: usize, path: &[u8], now: &Signature) -> Option<&'a File> {
         let range = self.ranges.get(root)?.clone();
         let members = &self.index.members[range.clone()];
@@ -111,7 +113,8 @@ impl<'a> Known<'a> {
             number = first as usize;
         }
         let Content::File(file) = &self.index.members[number].content else { return None };
-        (self.signatures.get(number)?.as_ref() == Some(now)).then_some(file)
+        let then = self.signatures.get(number)?.as_ref()?;
+        (then == now && then.is_settled(self.noted_nanos)).then_some(file)
     }
 }
 
