@@ -36,8 +36,9 @@ impl Counted {
     /// The requests since the last call, those about the store's own abilities told apart.
     fn requests(&mut self) -> (Vec<Request>, usize) {
         let all = self.proxy.requests();
-        let (abilities, others): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|request| request.target.ends_with("/.xcache/store?x-id=GetObject") || request.target.ends_with("/.xcache/store"));
+        let (abilities, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|request| {
+            request.target.ends_with("/.xcache/store?x-id=GetObject") || request.target.ends_with("/.xcache/store")
+        });
         (others, abilities.len())
     }
 

@@ -23,12 +23,12 @@ fn a_million_entries() {
     let now = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
     let begin = Instant::now();
     let inventory = inventory(now);
-    println!("inventory of {} entries: {:.1?}, {}", inventory.len(), begin.elapsed(), memory());
+    eprintln!("inventory of {} entries: {:.1?}, {}", inventory.len(), begin.elapsed(), memory());
     let policy = Policy {
         keep_newest: Some(20),
         max_age: Some(TimeDelta::days(300)),
         max_total_bytes: Some(30 << 40),
-        live_branches: Some((0..BRANCHES).filter(|n| n % 10 != 0).map(branch).collect()),
+        live_branches: Some((0..BRANCHES).filter(|n| !n.is_multiple_of(10)).map(branch).collect()),
         shadowed: true,
         dangling: true,
         min_age: TimeDelta::days(1),
@@ -38,7 +38,7 @@ fn a_million_entries() {
     let plan = plan(&inventory, &policy, now);
     let questions = plan.questions(&inventory, &policy, now);
     let elapsed = begin.elapsed();
-    println!("plan: {elapsed:.1?}, {}; {:?}", memory(), plan.totals(&inventory));
+    eprintln!("plan: {elapsed:.1?}, {}; {:?}", memory(), plan.totals(&inventory));
     assert!(questions.tags.is_empty(), "all tags are known");
     assert!(elapsed.as_secs() < 10);
     assert!(peak_kib().is_none_or(|kib| kib < 512 << 10), "{}", memory());
@@ -48,7 +48,7 @@ fn a_million_entries() {
 fn inventory(now: DateTime<Utc>) -> Inventory {
     let mut inventory = Inventory::default();
     let name = |n: u32, save: u32| {
-        let kind = if save % 10 == 0 { "base" } else { "delta" };
+        let kind = if save.is_multiple_of(10) { "base" } else { "delta" };
         format!("linux-x86_64-cargo-{}-{:016x}-{kind}.tar.zst", branch(n), u64::from(n * SAVES + save) << 24)
     };
     let etag = |n: u32, save: u32| format!("{:032x}", u128::from(n * SAVES + save) << 60);

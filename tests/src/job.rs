@@ -117,26 +117,31 @@ impl Job {
 
     /// The outputs that steps have set, the last value of each name.
     pub fn outputs(&self) -> BTreeMap<String, String> {
-        let text = fs::read_to_string(self.github_file("GITHUB_OUTPUT")).unwrap_or_default();
-        let mut outputs = BTreeMap::new();
-        let mut lines = text.lines();
-        while let Some(line) = lines.next() {
-            // Whichever comes first decides, as in the runner: `name=value` or `name<<delimiter`.
-            let equals = line.find('=').unwrap_or(usize::MAX);
-            match line.find("<<").filter(|&heredoc| heredoc < equals) {
-                Some(heredoc) => {
-                    let delimiter = &line[heredoc + 2..];
-                    let value: Vec<&str> = lines.by_ref().take_while(|line| *line != delimiter).collect();
-                    outputs.insert(line[..heredoc].to_owned(), value.join("\n"));
-                }
-                None => {
-                    let (name, value) = line.split_once('=').expect("an output has a name");
-                    outputs.insert(name.to_owned(), value.to_owned());
-                }
+        parse_file(&self.github_file("GITHUB_OUTPUT"))
+    }
+}
+
+/// Reads a file in which steps set outputs or variables: the last value of each name.
+pub fn parse_file(path: &Path) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let mut values = BTreeMap::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        // Whichever comes first decides, as in the runner: `name=value` or `name<<delimiter`.
+        let equals = line.find('=').unwrap_or(usize::MAX);
+        match line.find("<<").filter(|&heredoc| heredoc < equals) {
+            Some(heredoc) => {
+                let delimiter = &line[heredoc + 2..];
+                let value: Vec<&str> = lines.by_ref().take_while(|line| *line != delimiter).collect();
+                values.insert(line[..heredoc].to_owned(), value.join("\n"));
+            }
+            None => {
+                let (name, value) = line.split_once('=').expect("a value has a name");
+                values.insert(name.to_owned(), value.to_owned());
             }
         }
-        outputs
     }
+    values
 }
 
 impl Default for Job {

@@ -6,5 +6,6 @@
 pub mod job;
 pub mod place;
 pub mod proxy;
+pub mod runner;
 pub mod s3;
 pub mod tree;

@@ -20,7 +20,7 @@ use crate::size::parse_size;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "xcache-gc", bin_name = "xcache-gc", version, after_help = EXAMPLES, max_term_width = 100,
           arg_required_else_help = true)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 

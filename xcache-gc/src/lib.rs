@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use xcache_core::cli::{self, Class, Exit, Interrupted, RunContext};
 use xcache_core::report::{Reporter, init_log};
 
-mod args;
+pub mod args;
 mod branches;
 mod connection;
 mod du;

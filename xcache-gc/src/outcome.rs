@@ -87,6 +87,7 @@ impl Presented<'_> {
         self.print_plan(reporter);
         self.print_troubles(reporter);
         reporter.line(self.totals_line());
+        cli::write_outputs(context, reporter, &self.outputs());
         cli::write_summary(context, reporter, &self.summary());
         if reporter.settings().is_json {
             cli::print_document(reporter, &self.document());
@@ -181,6 +182,17 @@ impl Presented<'_> {
             Count(after.entries, "entry"),
             Bytes(after.bytes)
         )
+    }
+
+    /// The outputs of the step; of a dry run what they would be.
+    fn outputs(&self) -> [(&'static str, String); 4] {
+        let (before, after) = (self.before(), self.after());
+        [
+            ("deleted-entries", (before.entries - after.entries).to_string()),
+            ("deleted-bytes", (before.bytes - after.bytes).to_string()),
+            ("entries", after.entries.to_string()),
+            ("bytes", after.bytes.to_string()),
+        ]
     }
 
     fn summary(&self) -> String {

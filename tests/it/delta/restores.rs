@@ -7,7 +7,7 @@ use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::proxy::{Proxy, Request};
 use xcache_tests::s3;
-use xcache_tests::tree::{self, Rng, assert_same_tree};
+use xcache_tests::tree::{Rng, assert_same_tree};
 
 use super::{archive, save_base, save_delta};
 use crate::{restore, restored};

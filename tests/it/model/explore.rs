@@ -166,7 +166,7 @@ pub(super) fn wander(config: &Config, walks: u64, seed: u64) -> Found {
             random ^= random << 17;
             // Kills and jumps are rarer than requests.
             let requests = choices.iter().filter(|choice| matches!(choice, Choice::Grant(_))).count();
-            let rare = requests == 0 || random % 16 == 0;
+            let rare = requests == 0 || random.is_multiple_of(16);
             let among = if rare { &choices[..] } else { &choices[..requests] };
             run.take(among[(random >> 8) as usize % among.len()]);
         }

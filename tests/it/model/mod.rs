@@ -28,14 +28,14 @@ fn config(actors: Vec<Actor>) -> Config {
 /// No interleaving breaks a promise.
 fn safe(name: &str, config: &Config) {
     let found = exhaust(config);
-    println!("{name}: {found}");
+    eprintln!("{name}: {found}");
     assert!(found.violation.is_none() && !found.cut_short, "{name}: {found}");
 }
 
 /// None of `walks` random interleavings breaks a promise.
 fn wander_safely(name: &str, config: &Config, walks: u64) {
     let found = wander(config, walks, 1);
-    println!("{name}: {found}");
+    eprintln!("{name}: {found}");
     assert!(found.violation.is_none(), "{name}: {found}");
 }
 
@@ -43,7 +43,7 @@ fn wander_safely(name: &str, config: &Config, walks: u64) {
 fn broken(name: &str, config: &Config, liar: usize, lie: Lie) {
     let config = Config { lies: vec![(liar, lie)], ..config.clone() };
     let found = exhaust(&config);
-    println!("{name}: {found}");
+    eprintln!("{name}: {found}");
     assert!(found.violation.is_some(), "{name}: the model does not notice");
 }
 
@@ -166,7 +166,7 @@ mod breaks {
     fn without_stickiness() {
         let lies = vec![(0, Lie::Uncondemns)];
         let found = wander(&Config { lies, ..config(vec![Gc, DELTA, Gc]) }, 20_000, 1);
-        println!("not sticky: {found}");
+        eprintln!("not sticky: {found}");
         assert!(found.violation.is_some(), "not sticky: the model does not notice");
     }
 

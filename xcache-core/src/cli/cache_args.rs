@@ -17,7 +17,7 @@ pub struct CacheArgs {
     #[arg(value_name = "PATH")]
     pub paths: Vec<String>,
 
-    /// The same as PATH, one to a line (not together with PATH)
+    /// Files, directories and globs, one to a line; `!` excludes
     #[arg(long = "path", env = var::PATH, value_name = "PATHS", conflicts_with = "paths")]
     pub path: Vec<String>,
 

@@ -61,7 +61,7 @@ pub struct StoreArgs {
     #[arg(long, env = var::AWS_ACCESS_KEY_ID, value_name = "ID", hide_env_values = true)]
     pub aws_access_key_id: Option<String>,
 
-    /// Secret of the access key; give it in the environment, a command line can be read by others
+    /// Secret of the access key; better left to the environment or a role
     #[arg(long, env = var::AWS_SECRET_ACCESS_KEY, value_name = "SECRET", hide_env_values = true, value_parser = parse_secret)]
     pub aws_secret_access_key: Option<Secret>,
 

@@ -15,6 +15,7 @@ mod journal;
 mod plain;
 mod roots;
 mod run;
+mod tar_stream;
 mod walker;
 mod write;
 

@@ -99,13 +99,15 @@ impl Roots {
     }
 }
 
-struct Made {
-    directory: Arc<OwnedFd>,
-    is_fresh: bool,
+/// A root that is there now.
+pub(super) struct Made {
+    pub(super) directory: Arc<OwnedFd>,
+    /// Whether nothing was in it before.
+    pub(super) is_fresh: bool,
 }
 
 /// Opens the directory at `path`, which may lead through links as it is the user's own, or makes it.
-fn make_directory(path: &Path, journal: &Journal) -> io::Result<Made> {
+pub(super) fn make_directory(path: &Path, journal: &Journal) -> io::Result<Made> {
     let mut missing = Vec::new();
     let mut above = Some(path);
     while let Some(directory) = above {

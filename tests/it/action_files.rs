@@ -1,0 +1,128 @@
+//! The three `action.yml` files against the command lines of the programs: no input without a flag, no flag worth an
+//! input without one, same defaults, same text.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::{Arg, Command};
+use xcache_core::cli::command;
+use xcache_tests::runner::checkout;
+use xcache_tests::runner::file::{self, Action};
+
+/// Flags that make no sense as inputs: what a runner decides (where state lies, what the log looks like), and what
+/// prints something else than the result.
+const NO_INPUTS: [&str; 10] =
+    ["state-dir", "json", "verbose", "quiet", "color", "progress", "completions", "man", "help", "version"];
+
+/// Each action with what it runs.
+fn actions() -> Vec<(&'static str, &'static str, Command)> {
+    let mut gc = command::<xcache_gc::args::Args>();
+    gc.build();
+    let prune = gc.find_subcommand("prune").expect("there is a prune").clone();
+    let built = |mut command: Command| {
+        command.build();
+        command
+    };
+    vec![
+        ("restore", "xcache-restore", built(command::<xcache_restore::args::Args>())),
+        ("save", "xcache-save", built(command::<xcache_save::args::Args>())),
+        ("gc", "xcache-gc prune", prune),
+    ]
+}
+
+fn action(name: &str) -> Action {
+    file::read(&checkout().join(name).join("action.yml"))
+}
+
+/// The flags worth an input, by the name of the input.
+fn flags(command: &Command) -> BTreeMap<String, &Arg> {
+    let flag = |arg| Arg::get_long(arg).map(|flag| (flag, arg));
+    let worth = |(flag, _): &(&str, _)| !NO_INPUTS.contains(flag);
+    let name = |flag: &str| match flag {
+        // The one name in `actions/cache` that is not like the others.
+        "enable-cross-os-archive" => "enableCrossOsArchive".to_owned(),
+        flag => flag.to_owned(),
+    };
+    command.get_arguments().filter_map(flag).filter(worth).map(|(flag, arg)| (name(flag), arg)).collect()
+}
+
+/// The text of a flag in the words of inputs, with what its help says beside the text.
+fn text(arg: &Arg) -> String {
+    let help = arg.get_help().expect("every flag has a help").to_string();
+    // Flags are inputs here.
+    let mut text = String::new();
+    for word in help.split(' ') {
+        let separator = if text.is_empty() { "" } else { " " };
+        match word.strip_prefix("--") {
+            Some(flag) => text += &format!("{separator}`{flag}`"),
+            None => text += &format!("{separator}{word}"),
+        }
+    }
+    if arg.get_help_heading() == Some("Accepted and ignored") {
+        text.insert_str(0, "Ignored: ");
+    }
+    let is_switch = !arg.get_action().takes_values() || arg.get_num_args().is_some_and(|range| range.min_values() == 0);
+    let values: Vec<_> = arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+    if !values.is_empty() && !is_switch {
+        text += &format!(" [possible values: {}]", values.join(", "));
+    }
+    if let Some(default) = arg.get_default_values().first().filter(|_| !is_switch) {
+        text += &format!(" [default: {}]", default.to_string_lossy());
+    }
+    text
+}
+
+#[test]
+fn every_input_is_a_flag_with_the_same_text_and_default() {
+    for (name, _, command) in actions() {
+        let (action, flags) = (action(name), flags(&command));
+        let inputs: BTreeSet<_> = action.inputs.keys().collect();
+        assert_eq!(inputs, flags.keys().collect(), "{name}");
+        for (input, arg) in flags {
+            let described = &action.inputs[&input];
+            assert_eq!(described.description, text(arg), "{name}: {input}");
+            // The default is the program's own, so that it cannot differ, and a variable of the job can replace it.
+            assert_eq!(described.default, None, "{name}: {input}");
+            assert!(!described.required, "{name}: {input}: a variable of the job can stand for it");
+        }
+    }
+}
+
+#[test]
+fn inputs_reach_the_program_through_variables_only() {
+    for (name, runs, command) in actions() {
+        let action = action(name);
+        let [step] = &action.runs.steps[..] else { panic!("{name} has more than one step") };
+        assert_eq!(step.run.as_deref(), Some(&*format!(r#""$GITHUB_ACTION_PATH/../action/run.sh" {runs}"#)));
+        let variables = flags(&command).into_iter().map(|(input, arg)| {
+            let variable = arg.get_env().expect("every flag is a variable").to_string_lossy().into_owned();
+            let value = format!("${{{{ inputs.{input} || env.{variable} }}}}");
+            (variable, value)
+        });
+        let mut expected: BTreeMap<_, _> = variables.collect();
+        expected.insert("XCACHE_ACTION_REPOSITORY".into(), "${{ github.action_repository }}".into());
+        let found: BTreeMap<_, _> = step.env.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn outputs_are_those_of_the_program() {
+    for (name, ..) in actions() {
+        for (output, described) in action(name).outputs {
+            assert_eq!(described.value, format!("${{{{ steps.run.outputs.{output} }}}}"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn inputs_of_the_actions_that_are_replaced_are_all_there() {
+    let both = "path key enableCrossOsArchive upload-chunk-size";
+    let restore = "restore-keys fail-on-cache-miss lookup-only save-always";
+    let bash = "s3-bucket s3-region aws-access-key-id aws-secret-access-key use-deltas";
+    for (name, expected) in [("restore", [both, restore, bash].join(" ")), ("save", [both, bash].join(" "))] {
+        let action = action(name);
+        for input in expected.split(' ') {
+            assert!(action.inputs.contains_key(input), "{name} has no input `{input}`");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! An emulated runner: runs the steps of workflows and composite actions as the runner of GitHub does, with bash and
+//! the files through which steps talk to the runner.
+//!
+//! Jobs of a workflow run from the files in the checkout, so what is tested is what users run. Actions of this
+//! repository are taken from the checkout, under any owner and ref; `actions/checkout` puts the checkout into the
+//! workspace; no other action can be used.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::job::{Job, Outcome};
+
+mod expression;
+pub mod file;
+
+use expression::{Context, condition, interpolate};
+use file::{Action, Step, Texts, Workflow};
+
+/// A runner with one job.
+#[derive(Debug)]
+pub struct Runner {
+    job: Job,
+    bin_dir: PathBuf,
+    env: BTreeMap<String, String>,
+    github: BTreeMap<String, String>,
+    log: String,
+}
+
+/// What is known inside a list of steps.
+struct Scope<'a> {
+    runner: &'a Runner,
+    /// The variables of the step, beside those of the job.
+    env: BTreeMap<String, String>,
+    inputs: Option<&'a BTreeMap<String, String>>,
+    steps: &'a BTreeMap<String, StepResult>,
+    github: BTreeMap<&'static str, String>,
+    is_success: bool,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepResult {
+    /// Whether it failed.
+    pub is_failure: bool,
+    /// Its outputs.
+    pub outputs: BTreeMap<String, String>,
+    /// All it has printed.
+    pub log: String,
+}
+
+impl Context for Scope<'_> {
+    fn lookup(&self, path: &[&str]) -> Option<String> {
+        match path {
+            ["env", name] => self.env.get(*name).or_else(|| self.runner.env.get(*name)).cloned(),
+            ["inputs", name] => self.inputs.and_then(|inputs| inputs.get(*name)).cloned(),
+            ["steps", id, "outputs", name] => self.steps.get(*id).and_then(|step| step.outputs.get(*name)).cloned(),
+            ["steps", id, "outcome"] => {
+                self.steps.get(*id).map(|step| if step.is_failure { "failure" } else { "success" }.to_owned())
+            }
+            ["runner", "os"] => Some("Linux".to_owned()),
+            ["runner", "temp"] => Some(self.runner.temp().display().to_string()),
+            ["github", name] => self.github.get(*name).or_else(|| self.runner.github.get(*name)).cloned(),
+            ["secrets" | "vars", _] => None,
+            path => panic!("`{}` is not supported", path.join(".")),
+        }
+    }
+
+    fn is_success(&self) -> bool {
+        self.is_success
+    }
+}
+
+/// The root of the checkout.
+pub fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the checkout is there")
+}
+
+impl Runner {
+    /// A runner for a job on the branch `main`. The programs are those given, each with the name that users know.
+    pub fn new(programs: &[(&str, &str)]) -> Self {
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let job = Job::github();
+        let bin_dir = job.home().join("bin");
+        fs::create_dir(&bin_dir).expect("the directory can be made");
+        for (name, program) in programs {
+            symlink(program, bin_dir.join(name)).expect("the program can be linked");
+        }
+        // Unique, as on GitHub, also among test runs that share a server.
+        let now = chrono::Utc::now().timestamp_micros();
+        let run_id = format!("{now}{}", RUNS.fetch_add(1, Ordering::Relaxed));
+        let github = [
+            ("ref", "refs/heads/main"),
+            ("ref_name", "main"),
+            ("sha", "0123456789abcdef0123456789abcdef01234567"),
+            ("repository", "owner/repo"),
+            ("event_name", "push"),
+            ("run_id", &run_id),
+            ("run_attempt", "1"),
+        ];
+        let github = github.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Self { job, bin_dir, env: BTreeMap::new(), github, log: String::new() }
+    }
+
+    /// Sets a variable for all steps.
+    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
+        self.env.insert(name.to_owned(), value.into());
+    }
+
+    /// The job, with the workspace and the files of the runner.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// What the runner's page would show, in plain text.
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// The step summaries, rendered one below the other on the page of the run.
+    pub fn summary(&self) -> String {
+        fs::read_to_string(self.job.github_file("GITHUB_STEP_SUMMARY")).unwrap_or_default()
+    }
+
+    fn temp(&self) -> PathBuf {
+        self.job.work().with_file_name("runner-temp")
+    }
+
+    /// Runs all steps of a job of a workflow in the checkout, which must succeed.
+    #[track_caller]
+    pub fn run_workflow(&mut self, path: &str, job: &str) -> BTreeMap<String, StepResult> {
+        let workflow: Workflow = file::read(&checkout().join(path));
+        let job = workflow.jobs.get(job).unwrap_or_else(|| panic!("no job `{job}` in {path}"));
+        for env in [&workflow.env, &job.env] {
+            let texts = self.texts(env);
+            self.env.extend(texts);
+        }
+        let (steps, is_success) = self.run_steps(&job.steps, None, &BTreeMap::new());
+        assert!(is_success, "{path} failed:\n{}", self.log);
+        steps
+    }
+
+    /// Uses an action of the checkout, such as `restore`, as a step of the job.
+    pub fn uses(&mut self, action: &str, with: &[(&str, &str)]) -> StepResult {
+        let with = with.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.run_action(action, with)
+    }
+
+    /// The values of `texts` in the environment of the job.
+    fn texts(&self, texts: &Texts) -> BTreeMap<String, String> {
+        let scope = Scope {
+            runner: self,
+            env: BTreeMap::new(),
+            inputs: None,
+            steps: &BTreeMap::new(),
+            github: BTreeMap::new(),
+            is_success: true,
+        };
+        texts.iter().map(|(name, text)| (name.clone(), interpolate(&text.to_string(), &scope))).collect()
+    }
+
+    fn run_steps(
+        &mut self,
+        steps: &[Step],
+        inputs: Option<&BTreeMap<String, String>>,
+        github: &BTreeMap<&'static str, String>,
+    ) -> (BTreeMap<String, StepResult>, bool) {
+        let mut results = BTreeMap::new();
+        let mut is_success = true;
+        for step in steps {
+            let mut scope = Scope {
+                runner: self,
+                env: BTreeMap::new(),
+                inputs,
+                steps: &results,
+                github: github.clone(),
+                is_success,
+            };
+            scope.env =
+                step.env.iter().map(|(name, text)| (name.clone(), interpolate(&text.to_string(), &scope))).collect();
+            if !condition(step.r#if.as_deref().unwrap_or("success()"), &scope) {
+                continue;
+            }
+            let value = |text: &String| interpolate(text, &scope);
+            let with = step.with.iter().map(|(name, text)| (name.clone(), value(&text.to_string()))).collect();
+            let (run, dir) = (step.run.as_ref().map(value), step.working_directory.as_ref().map(value));
+            let mut env = scope.env;
+            let title = step.name.as_ref().or(step.uses.as_ref()).or(step.id.as_ref()).or(step.run.as_ref());
+            if inputs.is_none() {
+                let title = title.map_or("", |title| title.lines().next().unwrap_or(""));
+                writeln!(self.log, "▶ {title}").expect("a string takes everything");
+            }
+            let result = match (&step.uses, run) {
+                (Some(uses), None) => self.run_uses(uses, with),
+                (None, Some(script)) => {
+                    // The runner leaves these to scripts, whatever the step says.
+                    env.extend(
+                        github.iter().map(|(name, value)| (format!("GITHUB_{}", name.to_uppercase()), value.clone())),
+                    );
+                    self.run_script(&script, step.shell.as_deref(), dir.as_deref(), &env)
+                }
+                _ => panic!("a step either uses or runs something: {step:?}"),
+            };
+            is_success &= !result.is_failure;
+            if let Some(id) = &step.id {
+                results.insert(id.clone(), result);
+            } else {
+                results.entry(String::new()).or_insert_with(StepResult::default).log.push_str(&result.log);
+            }
+        }
+        (results, is_success)
+    }
+
+    fn run_uses(&mut self, uses: &str, with: BTreeMap<String, String>) -> StepResult {
+        let name = uses.split_once('@').map_or(uses, |(name, _)| name);
+        if name == "actions/checkout" {
+            for entry in fs::read_dir(checkout()).expect("the checkout can be listed") {
+                let entry = entry.expect("the checkout can be listed");
+                // Steps look at files; nobody writes into the checkout.
+                if entry.file_name() != "target" && entry.file_name() != ".git" {
+                    symlink(entry.path(), self.job.path(entry.file_name())).expect("the file can be linked");
+                }
+            }
+            return StepResult::default();
+        }
+        let action = name.strip_prefix("$/").or(name.strip_prefix("OWNER/xcache/"));
+        self.run_action(action.unwrap_or_else(|| panic!("`{uses}` is not in this repository")), with)
+    }
+
+    fn run_action(&mut self, name: &str, with: BTreeMap<String, String>) -> StepResult {
+        let dir = checkout().join(name);
+        let action: Action = file::read(&dir.join("action.yml"));
+        assert_eq!(action.runs.using, "composite");
+        for input in with.keys() {
+            assert!(action.inputs.contains_key(input), "`{name}` has no input `{input}`");
+        }
+        let mut inputs: BTreeMap<_, _> = action
+            .inputs
+            .iter()
+            .map(|(name, input)| (name.clone(), input.default.as_ref().map(ToString::to_string).unwrap_or_default()))
+            .collect();
+        inputs.extend(with);
+        let github = BTreeMap::from([("action_path", dir.display().to_string())]);
+        let (steps, is_success) = self.run_steps(&action.runs.steps, Some(&inputs), &github);
+        let scope = Scope {
+            runner: self,
+            env: BTreeMap::new(),
+            inputs: Some(&inputs),
+            steps: &steps,
+            github: BTreeMap::new(),
+            is_success,
+        };
+        let outputs = action.outputs.iter().map(|(name, output)| (name.clone(), interpolate(&output.value, &scope)));
+        let outputs = outputs.collect();
+        StepResult { is_failure: !is_success, outputs, log: steps.values().map(|step| step.log.as_str()).collect() }
+    }
+
+    fn run_script(
+        &mut self,
+        script: &str,
+        shell: Option<&str>,
+        dir: Option<&str>,
+        env: &BTreeMap<String, String>,
+    ) -> StepResult {
+        let path = self.temp().join("step.sh");
+        fs::write(&path, script).expect("the script can be written");
+        for name in ["GITHUB_OUTPUT", "GITHUB_ENV"] {
+            fs::write(self.job.github_file(name), "").expect("the file can be written");
+        }
+        let options: &[&str] = match shell {
+            Some("bash") => &["--noprofile", "--norc", "-eo", "pipefail"],
+            None => &["-e"],
+            Some(shell) => panic!("shell `{shell}` is not supported"),
+        };
+        let mut command = self.job.command("bash").args(options).arg(&path);
+        // What steps start must be found by other tests and by whoever stops it: the servers.
+        command = command.env("TMPDIR", std::env::temp_dir());
+        if let Some(home) = std::env::var_os("XCACHE_TEST_HOME") {
+            command = command.env("XCACHE_TEST_HOME", home);
+        }
+        command = command.env("XCACHE_BIN_DIR", &self.bin_dir);
+        for (name, value) in self.env.iter().chain(env) {
+            command = command.env(name, value);
+        }
+        if let Some(dir) = dir {
+            command = command.current_dir(self.job.path(dir));
+        }
+        let Outcome { code, stdout, stderr } = command.run();
+        let log = stderr + &stdout;
+        self.log.push_str(&log);
+        let outputs = self.job.outputs();
+        let set = crate::job::parse_file(&self.job.github_file("GITHUB_ENV"));
+        self.env.extend(set);
+        StepResult { is_failure: code != Some(0), outputs, log }
+    }
+}
