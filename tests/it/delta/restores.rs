@@ -7,7 +7,7 @@ use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::proxy::{Proxy, Request};
 use xcache_tests::s3;
-use xcache_tests::tree::{Rng, assert_same_tree};
+use xcache_tests::tree::{self, Rng, assert_same_tree};
 
 use super::{archive, save_base, save_delta};
 use crate::{restore, restored};
@@ -126,6 +126,8 @@ fn a_damaged_ref_is_never_written_to_files() {
 fn onto_the_older(make: impl FnOnce(&Path), change: impl FnOnce(&Path)) {
     let (job, place) = (Job::new(), Place::local());
     let source = job.dir("source");
+    // So that all else is little.
+    fs::write(source.join("large"), Rng::new(6).bytes(100_000)).unwrap();
     make(&source);
     save_base(&job, &place, "old", &source);
     let other = Job::new();
