@@ -276,7 +276,11 @@ impl Job {
                 return Ok((restored, None, received_tail));
             }
         };
-        let before = before.as_ref().map(|state| Before { index: &state.archive.index, signatures: &state.signatures });
+        let before = before.as_ref().map(|state| Before {
+            index: &state.archive.index,
+            signatures: &state.signatures,
+            noted_nanos: state.noted_nanos,
+        });
         let frames = Frames {
             store,
             own: (name, tail.meta.etag),
