@@ -8,7 +8,9 @@ use xcache_tests::job::{Invocation, Job};
 use xcache_tests::place::Place;
 
 mod action_files;
+mod action_install;
 mod actions;
+mod as_actions_cache;
 mod command_line;
 mod conformance;
 mod costs;
@@ -24,6 +26,7 @@ mod model;
 mod old_archives;
 mod restore_cases;
 mod save_cases;
+mod scopes;
 mod simulation;
 mod stores;
 mod support;

@@ -43,6 +43,27 @@ impl Place {
         Self { kind: Kind::S3 { server: server.clone(), prefix }, url }
     }
 
+    /// A prefix on `server` that others use too, for what the server ties to a prefix: rights.
+    pub fn shared(server: &S3Server, prefix: &str) -> Self {
+        let url = format!("s3://{}/{prefix}", server.bucket);
+        Self { kind: Kind::S3 { server: server.clone(), prefix: prefix.to_owned() }, url }
+    }
+
+    /// The same objects as another user of the server.
+    #[must_use]
+    pub fn as_user(&self, (access_key, secret_key): (&'static str, &'static str)) -> Self {
+        match &self.kind {
+            Kind::Local(_) => panic!("a directory has no users"),
+            Kind::S3 { server, prefix } => Self {
+                kind: Kind::S3 {
+                    server: S3Server { access_key, secret_key, ..server.clone() },
+                    prefix: prefix.clone(),
+                },
+                url: self.url.clone(),
+            },
+        }
+    }
+
     /// One of each kind, for what must hold everywhere.
     pub fn each() -> Vec<Self> {
         std::iter::once(Self::local()).chain(s3::servers().map(Self::on)).collect()
@@ -116,6 +137,25 @@ impl Place {
                 let (status, _) = curl(server, "DELETE", &format!("/{prefix}/{name}"), None);
                 assert_eq!(status, 204, "DELETE {name}");
             }
+        }
+    }
+
+    /// The status of an attempt to write an object on a server.
+    pub fn try_put(&self, name: &str, bytes: &[u8]) -> u16 {
+        let (server, prefix) = self.server();
+        curl(server, "PUT", &format!("/{prefix}/{name}"), Some(bytes)).0
+    }
+
+    /// The status of an attempt to delete an object on a server.
+    pub fn try_delete(&self, name: &str) -> u16 {
+        let (server, prefix) = self.server();
+        curl(server, "DELETE", &format!("/{prefix}/{name}"), None).0
+    }
+
+    fn server(&self) -> (&S3Server, &str) {
+        match &self.kind {
+            Kind::Local(_) => panic!("no server"),
+            Kind::S3 { server, prefix } => (server, prefix),
         }
     }
 

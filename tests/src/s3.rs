@@ -29,6 +29,10 @@ pub struct S3Server {
 /// everything.
 pub const READER: (&str, &str) = ("xcachereader", "xcachereadersecret");
 
+/// A user of SeaweedFS with the rights of a pull request as `docs/permissions.md` gives them: reads all, and writes in the
+/// scopes of pull requests below the prefix `trust`.
+pub const PULL_REQUEST: (&str, &str) = ("xcachepull", "xcachepullsecret");
+
 /// SeaweedFS: a storage system in its own right. Conditional completion of multipart uploads is not atomic there.
 pub fn server() -> &'static S3Server {
     static SERVER: OnceLock<S3Server> = OnceLock::new();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use xcache_core::cli::cache_args::OnTrouble;
+use xcache_core::cli::cache_args::{CacheArgs, OnTrouble};
 use xcache_core::cli::store_args::StoreSelection;
 use xcache_core::cli::transfer_args::Limits;
 use xcache_core::cli::{RunContext, UsageError};
@@ -96,8 +96,10 @@ impl Config {
             compat: _,
             other: _,
         } = args;
+        let (keys, scopes) = (cache.keys(restore_keys)?, scope.resolve(context, event)?);
+        CacheArgs::check_names(&keys, &scopes)?;
         Ok(Self {
-            keys: cache.keys(restore_keys)?,
+            keys,
             paths: cache.path_list(context)?,
             action: match (event.has_token(token(clear_token)), lookup_only) {
                 // Who only looks does not delete.
@@ -109,7 +111,7 @@ impl Config {
             others: if *clean { Others::Remove } else { Others::Keep },
             owners: if *same_owner { Owners::Saved } else { Owners::Current },
             store: store.resolve(context)?,
-            scopes: scope.resolve(context, event)?,
+            scopes,
             state_dir: cache.state_dir(context),
             limits: transfer.resolve(context),
             on_trouble: cache.on_trouble(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xcache_core::cli::cache_args::OnTrouble;
+use xcache_core::cli::cache_args::{CacheArgs, OnTrouble};
 use xcache_core::cli::store_args::StoreSelection;
 use xcache_core::cli::transfer_args::Limits;
 use xcache_core::cli::values::lines;
@@ -89,7 +89,8 @@ impl Config {
             other: _,
         } = args;
         let github = &context.github;
-        let keys = cache.keys(restore_keys)?;
+        let (keys, scopes) = (cache.keys(restore_keys)?, scope.resolve(context, event)?);
+        CacheArgs::check_names(&keys, &scopes)?;
         let base_key = base_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
         let given = |value: &Option<String>, default: Option<&str>| value.as_deref().or(default).map(str::to_owned);
         let branch = given(branch, github.branch(event));
@@ -113,7 +114,7 @@ impl Config {
             level: *level,
             tags: EntryTags { branch, base: tags },
             store: store.resolve(context)?,
-            scopes: scope.resolve(context, event)?,
+            scopes,
             state_dir: cache.state_dir(context),
             limits: transfer.resolve(context),
             on_trouble: cache.on_trouble(),

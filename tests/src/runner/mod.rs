@@ -27,6 +27,7 @@ pub struct Runner {
     bin_dir: PathBuf,
     env: BTreeMap<String, String>,
     github: BTreeMap<String, String>,
+    settings: BTreeMap<String, String>,
     log: String,
 }
 
@@ -63,8 +64,9 @@ impl Context for Scope<'_> {
             }
             ["runner", "os"] => Some("Linux".to_owned()),
             ["runner", "temp"] => Some(self.runner.temp().display().to_string()),
+            ["github", "workspace"] => Some(self.runner.job.work().display().to_string()),
             ["github", name] => self.github.get(*name).or_else(|| self.runner.github.get(*name)).cloned(),
-            ["secrets" | "vars", _] => None,
+            ["secrets" | "vars", name] => self.runner.settings.get(*name).cloned(),
             path => panic!("`{}` is not supported", path.join(".")),
         }
     }
@@ -102,12 +104,22 @@ impl Runner {
             ("run_attempt", "1"),
         ];
         let github = github.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { job, bin_dir, env: BTreeMap::new(), github, log: String::new() }
+        Self { job, bin_dir, env: BTreeMap::new(), github, settings: BTreeMap::new(), log: String::new() }
     }
 
     /// Sets a variable for all steps.
     pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
         self.env.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets a variable or secret of the repository.
+    pub fn set_setting(&mut self, name: &str, value: impl Into<String>) {
+        self.settings.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets what is known of the run, such as `sha`.
+    pub fn set_github(&mut self, name: &str, value: &str) {
+        self.github.insert(name.to_owned(), value.to_owned());
     }
 
     /// The job, with the workspace and the files of the runner.
@@ -217,13 +229,7 @@ impl Runner {
     fn run_uses(&mut self, uses: &str, with: BTreeMap<String, String>) -> StepResult {
         let name = uses.split_once('@').map_or(uses, |(name, _)| name);
         if name == "actions/checkout" {
-            for entry in fs::read_dir(checkout()).expect("the checkout can be listed") {
-                let entry = entry.expect("the checkout can be listed");
-                // Steps look at files; nobody writes into the checkout.
-                if entry.file_name() != "target" && entry.file_name() != ".git" {
-                    symlink(entry.path(), self.job.path(entry.file_name())).expect("the file can be linked");
-                }
-            }
+            link_tree(&checkout(), &self.job.work());
             return StepResult::default();
         }
         let action = name.strip_prefix("$/").or(name.strip_prefix("OWNER/xcache/"));
@@ -295,5 +301,23 @@ impl Runner {
         let set = crate::job::parse_file(&self.job.github_file("GITHUB_ENV"));
         self.env.extend(set);
         StepResult { is_failure: code != Some(0), outputs, log }
+    }
+}
+
+/// Makes the files of `from` visible below `to`, in directories of their own, so that steps can write beside them and
+/// never into the checkout.
+fn link_tree(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("the checkout can be listed") {
+        let entry = entry.expect("the checkout can be listed");
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_name() == "target" || entry.file_name() == ".git" {
+            continue;
+        }
+        if entry.file_type().expect("a file has a type").is_dir() {
+            fs::create_dir(&target).expect("the directory can be made");
+            link_tree(&source, &target);
+        } else {
+            symlink(&source, &target).expect("the file can be linked");
+        }
     }
 }

@@ -7,8 +7,11 @@ use clap::Args;
 use super::env_vars as var;
 use super::values::{lines, parse_switch};
 use super::{RunContext, UsageError};
+use crate::entry::Kind;
 use crate::key::Keys;
+use crate::naming::object_name;
 use crate::paths::PathList;
+use crate::scope::Scopes;
 
 /// Paths and keys.
 #[derive(Args, Clone, Debug)]
@@ -45,6 +48,15 @@ impl CacheArgs {
     pub fn keys(&self, restore_keys: &[String]) -> Result<Keys, UsageError> {
         let primary = self.raw_key().ok_or_else(|| UsageError::input("key is not specified"))?;
         Keys::parse(primary, &lines(restore_keys)).map_err(UsageError::input)
+    }
+
+    /// Checks that the objects of the key have names that S3 takes. A key of 512 characters may need more bytes than
+    /// that allows, because what stores mangle is encoded.
+    pub fn check_names(keys: &Keys, scopes: &Scopes) -> Result<(), UsageError> {
+        for scope in scopes.read.iter().chain([&scopes.write]) {
+            object_name(scope.as_ref(), keys.primary(), Kind::Delta).map_err(UsageError::input)?;
+        }
+        Ok(())
     }
 
     /// Checks the paths.
@@ -111,6 +123,21 @@ mod tests {
         check(&"x".repeat(513), &[], Err("512"));
         check("k", &["a\nb\nc\nd\ne\nf\ng\nh\ni"], Ok(&["a", "b", "c", "d", "e", "f", "g", "h", "i"]));
         check("k", &["a\nb\nc\nd\ne\nf\ng\nh\ni\nj"], Err("11 keys"));
+    }
+
+    #[test]
+    fn names_fit_into_an_object_name() {
+        let check = |key: &str, scopes: &Scopes, expected| {
+            let found = CacheArgs::check_names(&args(key, &[]).keys(&[]).unwrap(), scopes);
+            assert_eq!(found.is_ok(), expected, "{key}");
+        };
+        let scope = format!("refs/heads/{}", "b".repeat(180)).parse().ok();
+        let scoped = Scopes { write: scope.clone(), read: vec![scope] };
+        check(&"k".repeat(512), &Scopes::none(), true);
+        check(&"k".repeat(512), &scoped, true);
+        check(&"é".repeat(130), &scoped, true);
+        check(&"é".repeat(150), &scoped, false);
+        check(&"é".repeat(200), &Scopes::none(), false);
     }
 
     #[test]
