@@ -42,6 +42,16 @@ impl Counted {
         (others, abilities.len())
     }
 
+    /// Checks the number of requests since the last call that only look at ends of objects. A base answers for its key
+    /// as soon as it is found, and the question for the delta may be dropped before it is asked.
+    #[track_caller]
+    fn check_at_most(&mut self, operation: &str, most: usize, abilities: usize) {
+        let (requests, of_abilities) = self.requests();
+        let are_of_one_kind = requests.iter().all(|request| request.operation() == operation);
+        assert!(are_of_one_kind && (1..=most).contains(&requests.len()), "{requests:#?}");
+        assert_eq!(of_abilities, abilities, "{requests:#?}");
+    }
+
     /// Checks the number of requests of each kind since the last call.
     #[track_caller]
     fn check(&mut self, expected: &str, abilities: usize) -> Vec<Request> {
@@ -72,20 +82,20 @@ fn a_restore_costs_two_tails_and_its_parts() {
         // All of a small entry comes with its tail.
         restored(&job, behind, "small", &job.path("small"));
         restored(&job, behind, "small", &job.path("small"));
-        counted.check("GetObject 4", 0);
+        counted.check_at_most("GetObject", 4, 0);
 
         restored(&job, &counted.behind, "large", &job.path("large"));
         // 44 MiB, of which 4 have come, in parts of 8 to 16 MiB.
         let requests = counted.requests().0;
         let parts = requests.iter().filter(|request| request.status == Some(206)).count() - 1;
         assert!((3..=5).contains(&parts), "{parts} parts: {requests:#?}");
-        assert_eq!(requests.len(), 2 + parts, "{requests:#?}");
+        assert!(requests.len() <= 2 + parts, "{requests:#?}");
 
         // Nothing has changed here.
         restored(&job, &counted.behind, "large", &job.path("large"));
-        counted.check("GetObject 2", 0);
+        counted.check_at_most("GetObject", 2, 0);
         restore(&job, &counted.behind, "large").arg("--lookup-only").arg(job.path("large")).run().ok();
-        counted.check("GetObject 2", 0);
+        counted.check_at_most("GetObject", 2, 0);
     }
 }
 
@@ -109,7 +119,7 @@ fn a_save_of_a_key_that_exists_costs_two_heads() {
     let mut counted = counted(s3::server());
     let tree = counted.tree("tree", 5);
     save(&counted.job, &counted.behind, "first").arg(&tree).run().ok();
-    counted.check("HeadObject 2", 1);
+    counted.check_at_most("HeadObject", 2, 1);
 }
 
 #[test]
@@ -181,13 +191,19 @@ fn finding_what_to_build_on_costs_what_a_restore_asks_before_its_parts() {
     let mut counted = counted(s3::server());
     let tree = counted.tree("tree", 40);
     saved(&Job::new(), &counted.place, "main-1", &tree);
-    let delta = "DeleteObject 1, GetObject {}, HeadObject 6, ListObjects {}, PutObject 2";
+    let check = |counted: &mut Counted, gets: usize, lists: usize| {
+        let requests = counted.requests().0;
+        let of = |operation| requests.iter().filter(|request| request.operation() == operation).count();
+        let found = [of("DeleteObject"), of("HeadObject"), of("ListObjects"), of("PutObject")];
+        assert_eq!(found, [1, 6, lists, 2], "{requests:#?}");
+        assert!((1..=gets).contains(&of("GetObject")), "{requests:#?}");
+    };
     // The two ends of the base key.
     save(&Job::new(), &counted.behind, "by-name").args(["--base-key", "main-1"]).arg(&tree).run().ok();
-    counted.check(&delta.replacen("{}", "2", 1).replacen("{}", "1", 1), 1);
+    check(&mut counted, 2, 1);
     // The two ends of the key itself, a listing for it and one for the restore key, and the end of what it found.
     save(&Job::new(), &counted.behind, "by-prefix").args(["--restore-keys", "main-"]).arg(&tree).run().ok();
-    counted.check(&delta.replacen("{}", "3", 1).replacen("{}", "3", 1), 1);
+    check(&mut counted, 3, 3);
 }
 
 #[test]

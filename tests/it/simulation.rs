@@ -226,6 +226,7 @@ fn check_bounds(step: u32, cost: Cost) {
     assert!(fetched <= reachable, "step {step}: {cost:?}");
 }
 
+#[expect(clippy::print_stdout, reason = "the cost curve is for who asks with `--nocapture`")]
 fn print_curve(costs: &[Cost]) {
     println!("step  kind   refs  stored KiB  reachable KiB  fetched KiB  live KiB  fetched/live");
     let every = (costs.len() / 25).max(1);

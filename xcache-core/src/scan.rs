@@ -87,6 +87,12 @@ pub struct Signature {
     pub blocks: u64,
 }
 
+/// File systems tell times no finer than a tick of the kernel: a file that was changed within the same tick after it
+/// was noted has the ctime that was noted. The slowest tick is 10 ms.
+const TICK_NANOS: i64 = 20_000_000;
+/// Some file systems and protocols know whole seconds only, and every second one at that.
+const COARSE_NANOS: i64 = 2_000_000_000;
+
 /// Something that is there but not saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
@@ -132,6 +138,13 @@ impl Signature {
             ctime_nanos: nanos(stat.st_ctime, stat.st_ctime_nsec),
             blocks: u64::try_from(stat.st_blocks).unwrap_or(0),
         }
+    }
+
+    /// Whether a file that had this signature at `noted_nanos`, by the clock that gives files their ctime, and has it
+    /// still, cannot have been written to in between: the "racily clean" rule of `git`.
+    pub fn is_settled(&self, noted_nanos: i64) -> bool {
+        let tick = if self.ctime_nanos % 1_000_000_000 == 0 { COARSE_NANOS } else { TICK_NANOS };
+        self.ctime_nanos.checked_add(tick).is_some_and(|settled| settled <= noted_nanos)
     }
 
     /// Whether the file has holes worth keeping.
@@ -535,4 +548,31 @@ fn drop_empty_ways(nodes: &mut Vec<Node>) {
     }
     let mut keep = keep.iter();
     nodes.retain(|_| keep.next().copied().unwrap_or(true));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_settled_when_its_ctime_is_clearly_past() {
+        let check = |ctime_nanos: i64, noted_nanos: i64, expected: bool| {
+            let signature = Signature { ctime_nanos, ..Signature::default() };
+            assert_eq!(signature.is_settled(noted_nanos), expected, "{ctime_nanos} at {noted_nanos}");
+        };
+        let now = 1_700_000_000_123_456_789;
+        check(now, now, false);
+        check(now, now + TICK_NANOS - 1, false);
+        check(now, now + TICK_NANOS, true);
+        // From the future: the clock was set back, or is another one.
+        check(now + 1, now, false);
+        // Whole seconds may be all that the file system knows.
+        let second = 1_700_000_000_000_000_000;
+        check(second, second + COARSE_NANOS - 1, false);
+        check(second, second + COARSE_NANOS, true);
+        // Hostile numbers.
+        check(i64::MAX, i64::MAX, false);
+        check(i64::MIN, i64::MIN, false);
+        check(now, i64::MIN, false);
+    }
 }

@@ -185,3 +185,99 @@ fn parse(bytes: &[u8], store: &str, paths: &PathList) -> Result<State, &'static 
     }
     Ok(State { archive, own, signatures, roots, noted_nanos })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::footer::ArchiveId;
+    use crate::archive::index::{Content, File, Index, IndexRoot, Member, Metadata};
+    use crate::archive::writer::{Title, finish};
+    use crate::chunk::Cutter;
+    use crate::entry::Kind;
+
+    const STORE: &str = "s3://bucket/prefix";
+
+    fn paths(path: &str) -> PathList {
+        PathList::parse(&[path], Path::new("/work"), None).unwrap()
+    }
+
+    fn archive() -> Archive {
+        let member = |path: &[u8], content| {
+            let meta = Metadata { mode: 0o755, mtime_seconds: 1, mtime_nanos: 2, uid: 0, gid: 0 };
+            Member { path: path.into(), meta, xattrs: Vec::new(), content }
+        };
+        let empty = Content::File(File { size: 0, chunks: 0..0, extents: None });
+        let index = Index {
+            writer: "test".into(),
+            cutter: Cutter::FORMAT_1,
+            roots: vec![IndexRoot { given: "dir".into(), kind: RootKind::Directory, members: 2 }],
+            frames: Vec::new(),
+            members: vec![member(b"", Content::Directory), member(b"file", empty)],
+            chunks: Vec::new(),
+        };
+        let title = Title { archive_id: ArchiveId([7; 16]), kind: Kind::Base, key: "key".into(), created_nanos: 5 };
+        finish(title, index, Vec::new(), Vec::new()).unwrap().1
+    }
+
+    /// Writes a state and gives its bytes.
+    fn written(directory: &Path) -> Vec<u8> {
+        let archive = archive();
+        let own = Ref {
+            name: "key-base.tar.zst".into(),
+            etag: "e".into(),
+            size: 100,
+            data_bytes: 0,
+            archive_id: archive.footer.archive_id,
+            created_nanos: 5,
+        };
+        let signatures = [None, Some(Signature { inode: 7, ..Signature::default() })];
+        let paths = paths("dir");
+        let (archive, own) = (&archive, &own);
+        let note = Note { store: STORE, archive, own, signatures: &signatures, paths: &paths, noted_nanos: Some(9) };
+        write(directory, &note).unwrap();
+        std::fs::read(file(directory, &paths)).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        written(directory.path());
+        let state = read(directory.path(), STORE, &paths("dir")).unwrap();
+        assert_eq!((state.archive, state.noted_nanos), (archive(), 9));
+        assert_eq!(state.signatures[1].unwrap().inode, 7);
+        assert_eq!(state.roots, [PathBuf::from("/work/dir")]);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        remove(directory.path(), &paths("dir"));
+        assert!(read(directory.path(), STORE, &paths("dir")).is_none());
+    }
+
+    #[test]
+    fn every_damage_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes = written(directory.path());
+        let read = |bytes: &[u8]| parse(bytes, STORE, &paths("dir")).map(|state| state.own.name);
+        assert_eq!(read(&bytes).unwrap(), "key-base.tar.zst");
+        for at in 0..bytes.len() {
+            assert!(read(&bytes[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                assert!(read(&bytes).is_err(), "bit {bit} of byte {at}");
+            }
+        }
+        assert!(read(&[&bytes[..], b"x"].concat()).is_err());
+    }
+
+    #[test]
+    fn state_of_another_store_or_of_other_paths_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes = written(directory.path());
+        let check = |store: &str, path: &str, expected: Option<&str>| {
+            assert_eq!(parse(&bytes, store, &paths(path)).err(), expected);
+        };
+        check(STORE, "dir", None);
+        check("s3://bucket/other", "dir", Some("it is of another store"));
+        check(STORE, "other", Some("it is of other paths"));
+        assert!(read(directory.path(), STORE, &paths("other")).is_none());
+    }
+}

@@ -1,14 +1,38 @@
 //! From an object in a store to its archive: the tail is read, once more if it was too short.
 
+use std::fmt;
+
+use bytes::Bytes;
+
 use crate::archive;
 use crate::archive::footer::{ArchiveId, End, Ref, decode_end};
 use crate::archive::reader::{self, Archive};
-use crate::lookup::Tail;
-use crate::store::{self, ByteRange, ETag, ObjectName, Store, collect};
+use crate::store::{self, ETag, ObjectMeta, ObjectName, Store};
+use crate::transfer::download::DownloadLimits;
+use crate::transfer::tail::download_tail;
 
 /// How much of an object's end is asked for first: the index of a tree of 80,000 files, and for small archives all of
 /// it. At 1 Gbit/s these are 34 ms, as much as another request would take.
 pub const TAIL_BYTES: u64 = 4 << 20;
+
+/// The end of an object; the whole object if that is short.
+#[derive(Clone)]
+pub struct Tail {
+    /// The bytes up to the object's end.
+    pub bytes: Bytes,
+    /// Where in the object they begin.
+    pub offset: u64,
+    /// Of the whole object.
+    pub meta: ObjectMeta,
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, offset, meta } = self;
+        let mut tail = f.debug_struct("Tail");
+        tail.field("bytes", &bytes.len()).field("offset", offset).field("meta", meta).finish()
+    }
+}
 
 /// What is at the end of an object.
 #[derive(Debug)]
@@ -47,12 +71,10 @@ pub async fn open(store: &dyn Store, name: &ObjectName, tail: &mut Tail) -> Resu
     }
 }
 
-/// Fetches the last `bytes` of an object.
+/// Fetches the last `bytes` of an object; a body that breaks is resumed.
 pub async fn fetch(store: &dyn Store, name: &ObjectName, bytes: u64, pin: Option<&ETag>) -> store::Result<Tail> {
-    let download = store.get(name, ByteRange::Last(bytes), pin).await?;
-    let (meta, offset) = (download.meta.clone(), download.offset);
-    let bytes = collect(download, usize::try_from(bytes).unwrap_or(usize::MAX)).await?;
-    Ok(Tail { bytes, offset, meta })
+    let (meta, bytes) = download_tail(store, name, bytes, pin, &DownloadLimits::default()).await?;
+    Ok(Tail { offset: meta.size - bytes.len() as u64, bytes, meta })
 }
 
 /// When the archive that `tail` is the end of was written, if it tells.

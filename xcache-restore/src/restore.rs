@@ -9,7 +9,7 @@ use xcache_core::archive::reader::Archive;
 use xcache_core::archive::{self};
 use xcache_core::cli::{self, RunContext, UnsafeToContinue};
 use xcache_core::entry::{Entry, Kind};
-use xcache_core::lookup::{Found, Lookup, Tail};
+use xcache_core::lookup::{Found, Lookup};
 use xcache_core::naming;
 use xcache_core::report::Reporter;
 use xcache_core::restore::{
@@ -18,7 +18,7 @@ use xcache_core::restore::{
 use xcache_core::state::{self, State};
 use xcache_core::store::open::open;
 use xcache_core::store::{ErrorKind, ObjectName, Store};
-use xcache_core::tail::{self, TAIL_BYTES, created_nanos, own_ref};
+use xcache_core::tail::{self, TAIL_BYTES, Tail, created_nanos, own_ref};
 use xcache_core::transfer::download::DownloadLimits;
 
 use crate::clear;
@@ -276,7 +276,11 @@ impl Job {
                 return Ok((restored, None, received_tail));
             }
         };
-        let before = before.as_ref().map(|state| Before { index: &state.archive.index, signatures: &state.signatures });
+        let before = before.as_ref().map(|state| Before {
+            index: &state.archive.index,
+            signatures: &state.signatures,
+            noted_nanos: state.noted_nanos,
+        });
         let frames = Frames {
             store,
             own: (name, tail.meta.etag),

@@ -15,7 +15,7 @@ use super::races::{intents, start};
 use super::save_with;
 use crate::{restored, save, saved};
 
-/// A job whose next save is a delta of several parts: 16 MiB of 48 are new.
+/// A job whose next save is a delta of two parts: 9 MiB of 21 are new.
 struct Ready {
     job: Job,
     place: Place,
@@ -27,9 +27,9 @@ fn ready(server: &S3Server) -> Ready {
     let job = Job::new();
     let tree = job.dir("tree");
     tree::random(&tree, 47, 20);
-    fs::write(tree.join("old"), Rng::new(1).bytes(32 << 20)).unwrap();
+    fs::write(tree.join("old"), Rng::new(1).bytes(12 << 20)).unwrap();
     saved(&job, &place, "old", &tree);
-    fs::write(tree.join("new"), Rng::new(2).bytes(16 << 20)).unwrap();
+    fs::write(tree.join("new"), Rng::new(2).bytes(9 << 20)).unwrap();
     Ready { job, place, tree }
 }
 

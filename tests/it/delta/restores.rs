@@ -7,7 +7,7 @@ use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::proxy::{Proxy, Request};
 use xcache_tests::s3;
-use xcache_tests::tree::{Rng, assert_same_tree};
+use xcache_tests::tree::{self, Rng, assert_same_tree};
 
 use super::{archive, save_base, save_delta};
 use crate::{restore, restored};
@@ -119,4 +119,95 @@ fn a_damaged_ref_is_never_written_to_files() {
     assert_eq!(outcome.json()["outcome"], "miss", "{}", outcome.stderr);
     assert_eq!(outcome.json()["reason"], "corrupt");
     assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+}
+
+/// Saves a tree, changes it, saves it again, and restores the second onto the first.
+#[track_caller]
+fn onto_the_older(make: impl FnOnce(&Path), change: impl FnOnce(&Path)) {
+    let (job, place) = (Job::new(), Place::local());
+    let source = job.dir("source");
+    // So that all else is little.
+    fs::write(source.join("large"), Rng::new(6).bytes(100_000)).unwrap();
+    make(&source);
+    save_base(&job, &place, "old", &source);
+    let other = Job::new();
+    let target = other.path("target");
+    restored(&other, &place, "old", &target);
+    assert_same_tree(&source, &target, &[]);
+    change(&source);
+    save_delta(&job, &place, "new", "old", &source);
+    restored(&other, &place, "new", &target);
+    assert_same_tree(&source, &target, &[]);
+}
+
+#[test]
+fn changed_attributes_are_set_on_files_that_are_kept() {
+    let make = |tree: &Path| {
+        fs::create_dir(tree.join("dir")).unwrap();
+        for name in ["mode", "mtime", "attribute", "read-only", "setuid", "dir/file"] {
+            fs::write(tree.join(name), format!("content of {name}")).unwrap();
+        }
+        tree::set_xattr(&tree.join("attribute"), "user.a", b"old");
+    };
+    onto_the_older(make, |tree| {
+        tree::set_mode(&tree.join("mode"), 0o751);
+        tree::set_mtime(&tree.join("mtime"), 1_234_567_890, 123);
+        tree::set_xattr(&tree.join("attribute"), "user.a", b"new");
+        tree::set_xattr(&tree.join("mode"), "user.b", b"first");
+        tree::set_mode(&tree.join("read-only"), 0o400);
+        tree::set_mode(&tree.join("setuid"), 0o6755);
+        tree::set_mode(&tree.join("dir"), 0o2711);
+        tree::set_xattr(&tree.join("dir"), "user.dir", b"value");
+        tree::set_mtime(&tree.join("dir"), 1_234_567_891, 456);
+    });
+}
+
+#[test]
+fn files_become_links_and_directories_and_back() {
+    let make = |tree: &Path| {
+        fs::write(tree.join("to-link"), "a file").unwrap();
+        fs::write(tree.join("to-dir"), "a file").unwrap();
+        std::os::unix::fs::symlink("to-dir", tree.join("to-file")).unwrap();
+        fs::create_dir(tree.join("dir-to-file")).unwrap();
+        fs::write(tree.join("linked"), "one of two").unwrap();
+        fs::write(tree.join("to-hard-link"), "one of two").unwrap();
+    };
+    onto_the_older(make, |tree| {
+        for name in ["to-link", "to-dir", "to-file", "to-hard-link"] {
+            fs::remove_file(tree.join(name)).unwrap();
+        }
+        fs::remove_dir(tree.join("dir-to-file")).unwrap();
+        std::os::unix::fs::symlink("nowhere", tree.join("to-link")).unwrap();
+        fs::create_dir(tree.join("to-dir")).unwrap();
+        fs::write(tree.join("to-dir/file"), "below").unwrap();
+        fs::write(tree.join("to-file"), "a file").unwrap();
+        fs::write(tree.join("dir-to-file"), "a file").unwrap();
+        fs::hard_link(tree.join("linked"), tree.join("to-hard-link")).unwrap();
+    });
+}
+
+#[test]
+fn attributes_that_are_gone_are_taken_from_files_that_are_kept() {
+    let make = |tree: &Path| {
+        fs::write(tree.join("file"), "content").unwrap();
+        tree::set_xattr(&tree.join("file"), "user.a", b"value");
+        tree::set_xattr(&tree.join("file"), "user.b", b"value");
+    };
+    onto_the_older(make, |tree| {
+        rustix::fs::removexattr(tree.join("file"), "user.a").unwrap();
+    });
+}
+
+#[test]
+fn files_that_were_one_and_are_two_become_two() {
+    let make = |tree: &Path| {
+        fs::write(tree.join("a"), "content").unwrap();
+        fs::hard_link(tree.join("a"), tree.join("b")).unwrap();
+    };
+    onto_the_older(make, |tree| {
+        let modified = fs::metadata(tree.join("b")).unwrap().modified().unwrap();
+        fs::remove_file(tree.join("b")).unwrap();
+        fs::write(tree.join("b"), "content").unwrap();
+        fs::File::options().write(true).open(tree.join("b")).unwrap().set_modified(modified).unwrap();
+    });
 }

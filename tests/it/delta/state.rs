@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use xcache_core::paths::PathList;
+use xcache_core::scan::Signature;
+use xcache_core::state;
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::tree::{self, assert_same_tree};
 
-use super::{files_read, restored_and_settled, save_delta, save_with, state_files};
+use super::{files_read, restored_and_settled, save_delta, save_with, settle, state_files};
 use crate::{restored, saved};
 
 /// An entry `one` of `place`, restored into `target` of a job.
@@ -236,4 +239,67 @@ fn an_object_without_index_is_not_built_on() {
     restored(&job, &place, "plain", &target);
     let outcome = save_with(&job, &place, "three", &[], &target);
     assert_eq!(outcome.json()["kind"], "base");
+}
+
+/// Changes each file of `target` in place to other content of the same size, and the state so that it vouches for what
+/// the files are now. `noted` is given when the first and the last of them were written.
+fn forge(job: &Job, place: &Place, target: &Path, noted: impl FnOnce(i64, i64) -> i64) {
+    let directory = job.home().join(".local/state/xcache");
+    let paths = PathList::parse(&[target.to_str().unwrap()], &job.work(), None).unwrap();
+    let mut state = state::read(&directory, place.url(), &paths).expect("there is state");
+    let mut times = Vec::new();
+    for (member, signature) in state.archive.index.members.iter().zip(&mut state.signatures) {
+        let path = target.join(std::str::from_utf8(&member.path).unwrap());
+        let Some(signature) = signature else { continue };
+        let content: Vec<u8> = fs::read(&path).unwrap().iter().map(|byte| byte ^ 0x55).collect();
+        fs::write(&path, content).unwrap();
+        tree::set_mtime(&path, member.meta.mtime_seconds, member.meta.mtime_nanos);
+        *signature = Signature::of(&rustix::fs::stat(&path).unwrap());
+        times.push(signature.ctime_nanos);
+    }
+    settle(job);
+    let note = state::Note {
+        store: place.url(),
+        archive: &state.archive,
+        own: &state.own,
+        signatures: &state.signatures,
+        paths: &paths,
+        noted_nanos: Some(noted(*times.iter().min().unwrap(), *times.iter().max().unwrap())),
+    };
+    state::write(&directory, &note).unwrap();
+}
+
+/// Within two ticks of the slowest kernel clock.
+fn too_soon(first: i64, _: i64) -> i64 {
+    first + 10_000_000
+}
+
+#[test]
+fn a_save_reads_files_that_may_have_changed_in_the_tick_in_which_they_were_noted() {
+    let place = Place::local();
+    let (job, target) = warm(&place);
+    forge(&job, &place, &target, too_soon);
+    save_with(&job, &place, "two", &[], &target);
+    assert_restores(&place, "two", &target);
+}
+
+#[test]
+fn a_restore_reads_files_that_may_have_changed_in_the_tick_in_which_they_were_noted() {
+    let place = Place::local();
+    let (job, target) = warm(&place);
+    let before = job.path("before");
+    job.command("cp").arg("-a").args([&target, &before]).run().ok();
+    forge(&job, &place, &target, too_soon);
+    restored(&job, &place, "one", &target);
+    assert_same_tree(&before, &target, &[]);
+}
+
+#[test]
+fn what_the_state_vouches_for_beyond_doubt_is_believed() {
+    // Shows that the two tests above could fail: with the same forgery, noted later, nothing is read.
+    let place = Place::local();
+    let (job, target) = warm(&place);
+    forge(&job, &place, &target, |_, last| last + 25_000_000);
+    let outcome = save_delta(&job, &place, "two", "one", &target);
+    assert_eq!(files_read(&outcome), 0, "{}", outcome.stderr);
 }

@@ -96,7 +96,7 @@ pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr],
         pax.record("mtime", time(meta).as_bytes());
     }
     for (name, value) in xattrs {
-        pax.record_bytes(&[b"SCHILY.xattr.", &name[..]].concat(), value);
+        pax.record_bytes(&xattr_keyword(name), value);
     }
     pax.append(out);
     header.set_cksum();
@@ -112,6 +112,19 @@ pub fn pad(out: &mut Vec<u8>) {
 /// About how many bytes the headers of a member take, for planning.
 pub fn estimate(name_bytes: usize) -> usize {
     3 * BLOCK + if name_bytes > 90 { name_bytes } else { 0 }
+}
+
+/// The keyword of an extended attribute. A keyword ends at the first `=`, so GNU tar escapes those in names.
+fn xattr_keyword(name: &[u8]) -> Vec<u8> {
+    let mut keyword = b"SCHILY.xattr.".to_vec();
+    for &byte in name {
+        match byte {
+            b'%' => keyword.extend_from_slice(b"%25"),
+            b'=' => keyword.extend_from_slice(b"%3D"),
+            _ => keyword.push(byte),
+        }
+    }
+    keyword
 }
 
 /// Whether a number fits into so many octal digits.

@@ -99,7 +99,7 @@ fn same_place(tree: &Tree, root: usize) -> &Path {
 fn unchanged(known: &Known, trust: &Trust<'_>, node: &Node) -> Option<FileFacts> {
     let (number, member) = known.member(node.root as usize, &node.path)?;
     let then = trust.signatures.get(number as usize)?.as_ref()?;
-    if *then != node.stat || !trust.is_clean(then) {
+    if *then != node.stat || !then.is_settled(trust.noted_nanos) {
         return None;
     }
     let Content::File(file) = &member.content else { return None };

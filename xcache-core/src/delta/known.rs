@@ -32,20 +32,6 @@ pub struct Trust<'a> {
     pub noted_nanos: i64,
 }
 
-/// File systems tell times no finer than a tick of the kernel: a file that was changed within the same tick after it
-/// was noted has the ctime that was noted. The slowest tick is 10 ms.
-const TICK_NANOS: i64 = 20_000_000;
-/// Some file systems and protocols know whole seconds only, and every second one at that.
-const COARSE_NANOS: i64 = 2_000_000_000;
-
-impl Trust<'_> {
-    /// Whether a file that has this signature now, and had it then, cannot have been written to in between.
-    pub(super) fn is_clean(&self, signature: &Signature) -> bool {
-        let tick = if signature.ctime_nanos % 1_000_000_000 == 0 { COARSE_NANOS } else { TICK_NANOS };
-        signature.ctime_nanos.checked_add(tick).is_some_and(|settled| settled <= self.noted_nanos)
-    }
-}
-
 impl Known {
     /// The entry that `own` names, with what it says about itself.
     pub fn new(own: Ref, archive: Archive) -> Self {
@@ -75,7 +61,7 @@ impl Known {
     pub fn stored_bytes(&self, chunk: u32) -> f64 {
         let frame = self.frame_of(chunk);
         let length = self.index.chunks[chunk as usize].length;
-        f64::from(length) * f64::from(frame.stored_bytes) / f64::from(frame.raw_bytes.max(1))
+        archived_bytes(length) as f64 * f64::from(frame.stored_bytes) / f64::from(frame.raw_bytes.max(1))
     }
 
     /// The member at a path of a root, hard links followed; with its number.
@@ -88,4 +74,13 @@ impl Known {
         }
         Some((number, &self.index.members[number as usize]))
     }
+}
+
+/// About how many bytes of a tar stream a chunk takes. Most chunks are small files, each with a header, a pax header
+/// for the nanoseconds of its time, and padding: left out, a frame of small files would look mostly dead when all of
+/// it is used.
+pub(super) fn archived_bytes(chunk_length: u32) -> u64 {
+    const BLOCK: u64 = 512;
+    const HEADERS: u64 = 3 * BLOCK;
+    u64::from(chunk_length).next_multiple_of(BLOCK) + HEADERS
 }

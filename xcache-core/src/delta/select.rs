@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::compare::Facts;
-use super::known::Known;
+use super::known::{Known, archived_bytes};
 use crate::chunk::ChunkHash;
 use crate::pack::{ChunkItem, Job, jobs_of_chunks, jobs_of_members};
 use crate::scan::Tree;
@@ -33,10 +33,13 @@ pub fn usage(known: &Known, facts: &Facts) -> (Vec<u64>, u64, u64) {
             Some(chunk) => {
                 let source = usize::from(known.frame_of(chunk).source);
                 live[source - 1] += known.stored_bytes(chunk);
-                live_raw += u64::from(length);
+                live_raw += archived_bytes(length);
             }
-            None => new_raw += u64::from(length),
+            None => new_raw += archived_bytes(length),
         }
+    }
+    for (live, r) in live.iter_mut().zip(&known.refs) {
+        *live = live.min(r.data_bytes as f64).ceil();
     }
     let live_all: f64 = live.iter().sum();
     let ratio = if live_raw == 0 { 1.0 } else { (live_all / live_raw as f64).min(1.0) };
@@ -71,4 +74,70 @@ pub fn select(tree: &Tree, known: &Known, facts: &Facts, keep: &[bool]) -> Selec
     let mut jobs = jobs_of_members(tree, whole);
     jobs.extend(jobs_of_chunks(loose));
     Selection { jobs, whole_files, loose_chunks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare::FileFacts;
+    use super::*;
+    use crate::archive::footer::{ArchiveId, Ref};
+    use crate::archive::index::{Chunk, Content, Frame, Index, IndexRoot, Member, Metadata, RootKind};
+    use crate::archive::reader::Archive;
+    use crate::archive::writer::{Title, finish};
+    use crate::chunk::Cutter;
+    use crate::entry::Kind;
+    use crate::pack::FileRecord;
+    use crate::scan::Signature;
+
+    /// An entry of files of `length` bytes, all in one frame that takes `stored` bytes, and how much of it is live if
+    /// `kept` of its files are still there.
+    fn check(files: u32, length: u32, kept: u32, expected: std::ops::RangeInclusive<u64>) {
+        let on_tape = length.next_multiple_of(512) + 1536;
+        let stored = files * on_tape / 4;
+        let hash = |number: u32| ChunkHash::of(&number.to_le_bytes());
+        let chunk = |number: u32| Chunk { hash: hash(number), length, frame: 0, offset: number * on_tape + 1536 };
+        let meta = Metadata { mode: 0o755, mtime_seconds: 0, mtime_nanos: 0, uid: 0, gid: 0 };
+        let root = Member { path: b""[..].into(), meta, xattrs: Vec::new(), content: Content::Directory };
+        let index = Index {
+            writer: "test".into(),
+            cutter: Cutter::FORMAT_1,
+            roots: vec![IndexRoot { given: "x".into(), kind: RootKind::Directory, members: 1 }],
+            frames: vec![Frame { source: 0, offset: 0, stored_bytes: stored, raw_bytes: files * on_tape }],
+            members: vec![root],
+            chunks: (0..files).map(chunk).collect(),
+        };
+        let title = Title { archive_id: ArchiveId([1; 16]), kind: Kind::Base, key: "k".into(), created_nanos: 0 };
+        let Archive { footer, .. } = finish(title, index.clone(), Vec::new(), Vec::new()).unwrap().1;
+        let own = Ref {
+            name: "k-base.tar.zst".into(),
+            etag: "e".into(),
+            size: stored.into(),
+            data_bytes: stored.into(),
+            archive_id: footer.archive_id,
+            created_nanos: 0,
+        };
+        let known = Known::new(own, Archive { footer, index });
+        let record = FileRecord {
+            meta,
+            xattrs: Vec::new(),
+            size: length.into(),
+            extents: None,
+            signature: Signature::default(),
+        };
+        let file = |number| Some(FileFacts { record: record.clone(), chunks: vec![(hash(number), length)] });
+        let facts = Facts { files: (0..kept).map(file).collect(), ..Facts::default() };
+        let (live, new, tree) = usage(&known, &facts);
+        let percent = live[0] * 100 / u64::from(stored);
+        assert!(expected.contains(&percent), "{percent} % of {files} files of {length} bytes are live");
+        assert_eq!((new, tree), (0, live[0]));
+    }
+
+    #[test]
+    fn an_object_of_small_files_is_live_as_far_as_they_are_there() {
+        check(1000, 20, 1000, 99..=100);
+        check(1000, 20, 400, 39..=41);
+        check(1000, 700, 1000, 99..=100);
+        check(50, 30_000, 25, 49..=51);
+        check(1000, 20, 1, 0..=1);
+    }
 }

@@ -36,6 +36,8 @@ pub struct Inventory {
     facts: Vec<Facts>,
     refs: Vec<EntryId>,
     by_name: Vec<EntryId>,
+    /// For each delta the base of the same key, or [`NONE`].
+    bases: Vec<EntryId>,
     scope_texts: Interner,
     family_texts: Interner,
     branch_texts: Interner,
@@ -109,11 +111,16 @@ impl Inventory {
         self.facts_at.push(NONE);
     }
 
-    /// Makes entries findable by name.
+    /// Makes entries findable by name, and finds the deltas whose key has a base too.
     pub fn finish(&mut self) {
         let mut by_name: Vec<EntryId> = self.ids().collect();
         by_name.sort_unstable_by(|&a, &b| self.name(a).cmp(self.name(b)));
         self.by_name = by_name;
+        let base = |id| match self.kind(id) {
+            Kind::Base => None,
+            Kind::Delta => self.find(&naming::with_kind(self.name(id), Kind::Base)?),
+        };
+        self.bases = self.ids().map(|id| base(id).unwrap_or(NONE)).collect();
     }
 
     /// Number of entries.
@@ -140,6 +147,11 @@ impl Inventory {
     pub fn find(&self, name: &str) -> Option<EntryId> {
         let at = self.by_name.binary_search_by(|&id| self.name(id).cmp(name)).ok()?;
         Some(self.by_name[at])
+    }
+
+    /// The base of the key of a delta.
+    pub fn base_of_same_key(&self, delta: EntryId) -> Option<EntryId> {
+        Some(self.bases[at(delta)]).filter(|&base| base != NONE)
     }
 
     /// Its name.

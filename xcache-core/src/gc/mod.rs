@@ -3,7 +3,7 @@
 //! - [`document`]: what the notes of savers and the marks of gc look like;
 //! - [`protocol`]: the saver's half of the protocol;
 //! - [`inventory`], [`policy`], [`plan`]: what is there, what is wanted, what follows — pure;
-//! - [`pass`], [`survey`], [`sweep`]: reading the store and deleting, in the order that is safe;
+//! - [`pass`], `survey`, [`sweep`]: reading the store and deleting, in the order that is safe;
 //! - [`run`]: prune and remove, from beginning to end;
 //! - [`look`], [`verify`]: reading only.
 

@@ -9,7 +9,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::inventory::{EntryId, Inventory, State, TagState, at};
 use super::policy::Policy;
 use crate::entry::Kind;
-use crate::naming;
 use crate::store::{ETag, ObjectName};
 
 /// A decision for each entry of an inventory.
@@ -291,16 +290,7 @@ fn wanted(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
 
 /// Whether an entry is a delta whose key has a base too.
 pub fn is_shadowed(inventory: &Inventory, id: EntryId) -> bool {
-    base_of_same_key(inventory, id).is_some_and(|base| inventory.state(base) != State::Gone)
-}
-
-fn base_of_same_key(inventory: &Inventory, id: EntryId) -> Option<EntryId> {
-    if inventory.kind(id) != Kind::Delta {
-        return None;
-    }
-    let (scope, key, _) = naming::parse(&inventory.object_name(id))?;
-    let base = naming::object_name(scope.as_ref(), &key, Kind::Base).ok()?;
-    inventory.find(base.as_str())
+    inventory.base_of_same_key(id).is_some_and(|base| inventory.state(base) != State::Gone)
 }
 
 /// The entries after the `limit` newest of each group, with their rank from 1. Entries that no restore can return take

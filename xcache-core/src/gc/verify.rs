@@ -10,7 +10,6 @@ use crate::archive::frame::Decoder;
 use crate::archive::index::{Chunk, Frame};
 use crate::archive::reader::Archive;
 use crate::chunk::ChunkHash;
-use crate::lookup::Tail;
 use crate::store::{self, ByteRange, ETag, ErrorKind, ObjectName, Store, collect};
 use crate::{naming, tail};
 
@@ -146,7 +145,7 @@ pub async fn verify(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, dept
 async fn read_archive(
     store: &dyn Store,
     name: &ObjectName,
-    end: &mut Tail,
+    end: &mut tail::Tail,
 ) -> store::Result<Result<Option<Box<Archive>>, Fault>> {
     match tail::open(store, name, end).await {
         Ok(tail::Found::Archive(archive)) => Ok(Ok(Some(archive))),

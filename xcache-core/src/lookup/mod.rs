@@ -18,14 +18,14 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
 
 use crate::entry::{Entry, Kind};
 use crate::key::{Key, Keys, RestoreKey};
 use crate::naming;
 use crate::scope::{Scope, Scopes};
-use crate::store::{self, ByteRange, Error, ErrorKind, ObjectMeta, ObjectName, Store};
+use crate::store::{self, Error, ErrorKind, ObjectName, Store};
+use crate::tail::{self, Tail};
 
 use newest::Newest;
 
@@ -34,25 +34,6 @@ const MAX_CANDIDATES: usize = 8;
 
 /// The most pages of a listing, of 1,000 names each: ten times the largest store that we have in mind.
 const MAX_PAGES: usize = 10_000;
-
-/// The end of an object; the whole object if that is short.
-#[derive(Clone)]
-pub struct Tail {
-    /// The bytes up to the object's end.
-    pub bytes: Bytes,
-    /// Where in the object they begin.
-    pub offset: u64,
-    /// Of the whole object.
-    pub meta: ObjectMeta,
-}
-
-impl fmt::Debug for Tail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bytes, offset, meta } = self;
-        let mut tail = f.debug_struct("Tail");
-        tail.field("bytes", &bytes.len()).field("offset", offset).field("meta", meta).finish()
-    }
-}
 
 /// How an entry was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +177,7 @@ impl Lookup {
             Ok(names) => names,
             Err(error) => return self.note(error),
         };
-        let tail = |name| fetch_tail(self.store.as_ref(), name, self.tail_bytes);
+        let tail = |name| tail::fetch(self.store.as_ref(), name, self.tail_bytes, None);
         match prefer_base(tail(&names[0]), tail(&names[1])).await {
             Ok(Some((kind, tail))) => {
                 let [base, delta] = names;
@@ -237,7 +218,7 @@ impl Lookup {
             }
         }
         self.tried.extend(entries.iter().map(|entry| entry.name.clone()));
-        let tails = entries.iter().map(|entry| fetch_tail(self.store.as_ref(), &entry.name, self.tail_bytes));
+        let tails = entries.iter().map(|entry| tail::fetch(self.store.as_ref(), &entry.name, self.tail_bytes, None));
         let tails = join_all(tails).await;
         let mut found = Vec::with_capacity(entries.len());
         for (entry, tail) in entries.into_iter().zip(tails) {
@@ -332,18 +313,6 @@ async fn prefer_base<T>(
         (Err(error), _) | (_, Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(None),
     }
-}
-
-async fn fetch_tail(store: &dyn Store, name: &ObjectName, tail_bytes: u64) -> store::Result<Tail> {
-    let download = store.get(name, ByteRange::Last(tail_bytes), None).await?;
-    let (meta, offset) = (download.meta.clone(), download.offset);
-    let limit = usize::try_from(tail_bytes).unwrap_or(usize::MAX);
-    let bytes = store::collect(download, limit).await?;
-    if Some(meta.size) != u64::try_from(bytes.len()).ok().and_then(|len| offset.checked_add(len)) {
-        let detail = format!("{} bytes from {offset} are not the end of {}", bytes.len(), meta.size);
-        return Err(Error::new(ErrorKind::Corrupt, "download", name).detail(detail));
-    }
-    Ok(Tail { bytes, offset, meta })
 }
 
 async fn for_each_entry(store: &dyn Store, prefix: &str, mut visit: impl FnMut(Entry)) -> store::Result<()> {

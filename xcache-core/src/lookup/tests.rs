@@ -29,7 +29,7 @@ fn lookup(store: &Arc<Double>, scopes: &Scopes, keys: &[&str]) -> Lookup {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 async fn all(lookup: &mut Lookup) -> Vec<String> {

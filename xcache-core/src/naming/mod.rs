@@ -79,6 +79,12 @@ pub fn parse(name: &ObjectName) -> Option<(Option<Scope>, Key, Kind)> {
     canonical.then_some((scope, key, kind))
 }
 
+/// The name that the entry of the same key and scope has as a `kind`; `None` if `name` is not that of an entry.
+pub fn with_kind(name: &str, kind: Kind) -> Option<String> {
+    let stem = [Kind::Base, Kind::Delta].into_iter().find_map(|kind| name.strip_suffix(suffix(kind)))?;
+    Some(format!("{stem}{}", suffix(kind)))
+}
+
 /// The path segment of the scope `text`.
 pub(crate) fn scope_segment(text: &str) -> String {
     let mut segment = String::new();

@@ -135,3 +135,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn base_and_delta_of_a_key_know_each_other() {
+    let key: Key = "a %/.b".parse().unwrap();
+    let [base, delta] = [Kind::Base, Kind::Delta].map(|kind| object_name(None, &key, kind).unwrap());
+    for name in [&base, &delta] {
+        assert_eq!(with_kind(name.as_str(), Kind::Base).as_deref(), Some(base.as_str()));
+        assert_eq!(with_kind(name.as_str(), Kind::Delta).as_deref(), Some(delta.as_str()));
+    }
+    assert_eq!(with_kind("a-base.tar", Kind::Delta), None);
+}

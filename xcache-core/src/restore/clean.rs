@@ -48,7 +48,8 @@ pub(super) fn remove_tree(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR)?)
 }
 
-fn names(at: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+/// What is in a directory.
+pub(super) fn names(at: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(at)? {
         let entry = entry?;

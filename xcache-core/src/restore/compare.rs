@@ -3,7 +3,7 @@
 //! A file whose attributes are those that the last restore left is known unread; others are read and hashed. Of a
 //! large file that has changed, the chunks that are still in it are taken over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -13,9 +13,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use super::journal::Journal;
 use super::walker::Walker;
 use super::{Before, Error, Roots};
-use crate::archive::index::{Content, File, Index, file_name, parent, path_order};
+use crate::archive::index::{Content, File, Index, Xattrs, file_name, parent, path_order};
 use crate::chunk::{ChunkHash, Cutter, Ends};
-use crate::scan::{Signature, metadata};
+use crate::scan::{Signature, metadata, read_xattrs};
 
 /// What is at the place of a file member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,22 @@ pub(super) fn compare(
     });
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => Ok(have),
+        None => {
+            part(&mut have);
+            Ok(have)
+        }
+    }
+}
+
+/// Files that are one on disk and several in the entry: the first keeps it, the others are made anew.
+fn part(have: &mut [Have]) {
+    let mut seen = HashSet::new();
+    for slot in have {
+        if let Have::Same { signature: Signature { device, inode, .. }, .. } = slot
+            && !seen.insert((*device, *inode))
+        {
+            *slot = Have::Other { taken: Vec::new() };
+        }
     }
 }
 
@@ -93,16 +108,18 @@ pub(super) fn compare(
 struct Known<'a> {
     index: &'a Index,
     signatures: &'a [Option<Signature>],
+    noted_nanos: i64,
     ranges: Vec<std::ops::Range<usize>>,
 }
 
 impl<'a> Known<'a> {
     fn new(before: &Before<'a>) -> Self {
-        Self { index: before.index, signatures: before.signatures, ranges: before.index.root_ranges() }
+        let Before { index, signatures, noted_nanos } = *before;
+        Self { index, signatures, noted_nanos, ranges: index.root_ranges() }
     }
 
-    /// The file at this path, if its signature is still this one.
-    fn unchanged(&self, root: usize, path: &[u8], now: &Signature) -> Option<&'a File> {
+    /// The file at this path, if it is certainly still the one that was noted.
+    fn unchanged(&self, root: usize, path: &[u8], now: &Signature) -> Option<(&'a File, &'a Xattrs)> {
         let range = self.ranges.get(root)?.clone();
         let members = &self.index.members[range.clone()];
         let found = members.binary_search_by(|member| path_order(&member.path, path)).ok()?;
@@ -111,7 +128,8 @@ impl<'a> Known<'a> {
             number = first as usize;
         }
         let Content::File(file) = &self.index.members[number].content else { return None };
-        (self.signatures.get(number)?.as_ref() == Some(now)).then_some(file)
+        let then = self.signatures.get(number)?.as_ref()?;
+        (then == now && then.is_settled(self.noted_nanos)).then_some((file, &self.index.members[number].xattrs))
     }
 }
 
@@ -160,21 +178,21 @@ impl Comparer<'_> {
         let signature = Signature::of(&stat);
         let wanted = &self.index.members[number as usize].meta;
         let found = metadata(&stat);
-        let same = Have::Same {
-            is_exact: (found.mode, found.mtime_seconds, found.mtime_nanos)
-                == (wanted.mode, wanted.mtime_seconds, wanted.mtime_nanos),
-            signature,
-        };
+        let has_meta = (found.mode, found.mtime_seconds, found.mtime_nanos)
+            == (wanted.mode, wanted.mtime_seconds, wanted.mtime_nanos);
+        let wanted_xattrs = &self.index.members[number as usize].xattrs;
+        let same = |xattrs: &Xattrs| Have::Same { is_exact: has_meta && xattrs == wanted_xattrs, signature };
         let before = self.known.and_then(|known| {
-            known.unchanged(root, &self.index.members[number as usize].path, &signature).map(|f| (known, f))
+            let path = &self.index.members[number as usize].path;
+            known.unchanged(root, path, &signature).map(|(file, xattrs)| (known, file, xattrs))
         });
-        if let Some((known, before)) = before
+        if let Some((known, before, xattrs)) = before
             && (file.size, &file.extents) == (before.size, &before.extents)
         {
             let pairs = self.index.chunks_of(file).iter().zip(known.index.chunks_of(before));
             let is_same = file.chunks.len() == before.chunks.len() && pairs.into_iter().all(|(a, b)| a.hash == b.hash);
             if is_same {
-                return Ok(same);
+                return Ok(same(xattrs));
             }
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -182,7 +200,7 @@ impl Comparer<'_> {
             return Ok(Have::Other { taken: Vec::new() });
         };
         if before.is_none() && signature.size == file.size && has_content(self.index, file, &open, &mut self.buffer)? {
-            return Ok(same);
+            return Ok(same(&read_xattrs(&open)?));
         }
         let is_large = |size: u64| size > u64::from(Cutter::FORMAT_1.whole_bytes);
         if !is_large(file.size) || !is_large(signature.size) || file.extents.is_some() {

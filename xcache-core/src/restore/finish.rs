@@ -11,7 +11,7 @@ use super::walker::{Walker, open_directory};
 use super::write::{Shared, Writer, set_attributes, times};
 use super::{Error, Roots};
 use crate::archive::index::{Content, Index, Member, RootKind, file_name, parent};
-use crate::scan::{Signature, metadata};
+use crate::scan::{Signature, metadata, read_xattrs};
 
 /// Makes all directories that are missing, open enough to write into them.
 pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
@@ -68,7 +68,7 @@ pub(super) fn make_rest(shared: &Shared<'_>, done: &mut Done) -> Result<(), Erro
         |number, path, walker| {
             let Have::Same { is_exact, .. } = shared.plan.have(number) else { return Ok(()) };
             let member = &shared.index.members[number as usize];
-            if *is_exact && member.xattrs.is_empty() && !shared.options.same_owner {
+            if *is_exact && !shared.options.same_owner {
                 return Ok(());
             }
             let (at, name) = (walker.enter(parent(path))?, file_name(path));
@@ -103,8 +103,19 @@ fn set_right(
         }
         Err(error) => return Err(error.into()),
     };
+    drop_xattrs(&open, member)?;
     set_attributes(&open, member, shared.options, false, &mut done.imperfections)?;
     Ok(Signature::of(&rustix::fs::fstat(&open)?))
+}
+
+/// Takes away the extended attributes that the member does not have.
+fn drop_xattrs(open: &OwnedFd, member: &Member) -> io::Result<()> {
+    for (name, _) in read_xattrs(open)? {
+        if !member.xattrs.iter().any(|(wanted, _)| *wanted == name) {
+            rustix::fs::fremovexattr(open, &name[..])?;
+        }
+    }
+    Ok(())
 }
 
 fn symlink(shared: &Shared<'_>, at: BorrowedFd<'_>, name: &[u8], number: u32) -> io::Result<()> {

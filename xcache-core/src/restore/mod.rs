@@ -70,6 +70,8 @@ pub struct Before<'a> {
     pub index: &'a Index,
     /// Of each member, if it is a file that can be told to be unchanged by it.
     pub signatures: &'a [Option<Signature>],
+    /// When these were noted, by the clock that gives files their ctime, in nanoseconds since 1970.
+    pub noted_nanos: i64,
 }
 
 /// Why a restore did not finish.

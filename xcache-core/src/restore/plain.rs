@@ -74,7 +74,12 @@ pub fn restore_plain(
     let mut extractor = Extractor::new(directory, &root.base, options);
     // Files get exactly the modes that were saved.
     let umask = rustix::process::umask(Mode::empty());
-    let result = stream(runtime, source, interrupted, &mut extractor).and_then(|()| extractor.finish_directories());
+    let result = stream(runtime, source, interrupted, &mut extractor).and_then(|()| {
+        if options.clean {
+            extractor.clean()?;
+        }
+        extractor.finish_directories()
+    });
     rustix::process::umask(umask);
     match result {
         Ok(()) => {

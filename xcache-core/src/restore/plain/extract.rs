@@ -1,6 +1,9 @@
 //! From the members of a tar stream to files: each is complete before it gets its name, and all are taken back on
 //! failure.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -13,6 +16,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
 use crate::archive;
 use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, file_name, parent};
+use crate::restore::clean::{names, remove_tree};
 use crate::restore::compare::write_at;
 use crate::restore::tar_stream::{Entry, Kind, TarStream};
 use crate::restore::walker::Walker;
@@ -99,6 +103,36 @@ impl<'a> Extractor<'a> {
                 Kind::Symlink(target) => self.symlink(&member, &target)?,
                 Kind::HardLink(target) => self.hard_link(&member, &target)?,
             }
+        }
+        Ok(())
+    }
+
+    /// Removes everything below the root that is neither a member nor above one.
+    pub(super) fn clean(&mut self) -> Result<(), Error> {
+        let mut kept: BTreeSet<&[u8]> =
+            self.written.iter().chain(self.directories.keys()).map(|path| &path[..]).collect();
+        let mut directories: BTreeSet<&[u8]> = self.directories.keys().map(|path| &path[..]).collect();
+        directories.insert(b"");
+        for mut path in kept.clone() {
+            while let Some(above) = parent(path) {
+                kept.insert(above);
+                directories.insert(above);
+                path = above;
+            }
+        }
+        for directory in directories {
+            let mut clean = || {
+                let at = self.walker.enter((!directory.is_empty()).then_some(directory))?;
+                for name in names(at)? {
+                    let path = if directory.is_empty() { name.clone() } else { [directory, b"/", &name].concat() };
+                    if !kept.contains(&path[..]) {
+                        remove_tree(at, &name)?;
+                        self.restored.removed += 1;
+                    }
+                }
+                Ok(())
+            };
+            clean().map_err(|source| write_error(self.base, directory, source))?;
         }
         Ok(())
     }
@@ -212,7 +246,7 @@ impl<'a> Extractor<'a> {
             return Ok(());
         }
         self.make_parents(path)?;
-        let from = self.walker.enter(parent(&target)).and_then(|at| Ok(at.try_clone_to_owned()?));
+        let from = self.walker.enter(parent(&target)).and_then(|at| at.try_clone_to_owned());
         let from = from.map_err(|source| self.error(path, source))?;
         let made = self.make_temporary(path, |at, name| {
             Ok(rustix::fs::linkat(&from, file_name(&target), at, name, AtFlags::empty())?)
@@ -299,8 +333,12 @@ impl<'a> Extractor<'a> {
     }
 
     fn error(&self, path: &[u8], source: io::Error) -> Error {
-        Error::Write { path: self.base.join(OsStr::from_bytes(path)), source }
+        write_error(self.base, path, source)
     }
+}
+
+fn write_error(base: &Path, path: &[u8], source: io::Error) -> Error {
+    Error::Write { path: base.join(OsStr::from_bytes(path)), source }
 }
 
 /// What a directory is needed for.
@@ -323,26 +361,4 @@ fn relative(raw: &[u8]) -> Vec<u8> {
     }
     let names = raw.split(|&byte| byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
     names.collect::<Vec<_>>().join(&b'/')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_lose_what_means_nothing_and_keep_what_is_wrong() {
-        for (raw, path) in [
-            ("./", ""),
-            (".", ""),
-            ("./a/b/", "a/b"),
-            ("a", "a"),
-            ("/a", "/a"),
-            ("././/a", "a"),
-            ("a//./b", "a/b"),
-            ("../a", "../a"),
-            ("a/../..", "a/../.."),
-        ] {
-            assert_eq!(relative(raw.as_bytes()), path.as_bytes(), "{raw}");
-        }
-    }
 }

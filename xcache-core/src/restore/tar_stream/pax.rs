@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn an_empty_value_takes_back_what_was_said_of_all() {
         let mut pax = Pax::default();
-        pax.read(b"8 uid=7\n10 mtime=1\n").unwrap();
+        pax.read(b"8 uid=7\n11 mtime=1\n").unwrap();
         pax.read(b"7 uid=\n9 mtime=\n").unwrap();
         assert_eq!((pax.uid, pax.mtime), (None, None));
     }

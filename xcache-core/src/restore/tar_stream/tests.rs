@@ -1,32 +1,35 @@
-//! Archives of every dialect, built block by block; and mutations of them, of which none may do harm.
+//! Archives of every dialect, built block by block.
 
-use std::fmt::Write as _;
-
-use proptest::prelude::*;
+mod mutations;
+mod sparse_formats;
 
 use super::*;
-use crate::archive::header::{END_OF_ARCHIVE, Entry as Written, append, pad};
+use crate::archive::header::{END_OF_ARCHIVE, pad};
 
 /// A member as it is read: the entry, and the content as the file has it.
 type Read = (Entry, Vec<u8>);
 
-/// Reads an archive. More than `limit` bytes of content are not kept.
+/// Damaged archives may tell of larger files than anybody wants to hold.
+const KEPT_BYTES: u64 = 1 << 20;
+
+/// Reads an archive to its end.
 fn read(archive: &[u8]) -> Result<Vec<Read>> {
     let mut stream = TarStream::new(archive);
     let mut members = Vec::new();
     while let Some(entry) = stream.next()? {
-        let mut file = Vec::new();
+        let (mut file, mut end) = (Vec::new(), 0);
         let mut buffer = [0; 700];
         while let Some((offset, length)) = stream.content(&mut buffer)? {
-            let offset = usize::try_from(offset).unwrap();
-            assert!(offset < 1 << 30, "these tests make no such files");
-            file.resize(file.len().max(offset), 0);
-            file.truncate(offset);
-            file.extend_from_slice(&buffer[..length]);
+            assert!(offset >= end && length > 0);
+            end = offset + length as u64;
+            if end <= KEPT_BYTES {
+                file.resize(usize::try_from(offset).unwrap(), 0);
+                file.extend_from_slice(&buffer[..length]);
+            }
         }
         if let Kind::File { size, .. } = entry.kind {
-            assert!(file.len() as u64 <= size);
-            if size < 1 << 24 {
+            assert!(end <= size);
+            if size <= KEPT_BYTES {
                 file.resize(usize::try_from(size).unwrap(), 0);
             }
         }
@@ -165,7 +168,7 @@ fn numbers_have_two_forms() {
         (b"        ", 0),
         (b"77777777777 ", 0o77_777_777_777),
         (b"777777777777", 0o777_777_777_777),
-        (&[0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1], (2 << 24) + 1),
+        (&[0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1], (2 << 32) + 1),
         (&[0xff; 12], -1),
         (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe], -2),
     ] {
@@ -244,142 +247,13 @@ fn attributes_of_both_writers_are_read() {
     assert_eq!(user(&one(libarchive.member(b'0', "f", b"")).0), expected);
 }
 
-/// A file of 5,000 bytes with data at 1,000 and 3,000.
-fn assert_sparse((entry, content): Read) {
-    assert_eq!(entry.path, b"dir/sparse");
-    assert_eq!(entry.kind, Kind::File { size: 5000, is_sparse: true });
-    let mut expected = vec![0; 5000];
-    expected[1000..1700].fill(1);
-    expected[3000..3005].fill(2);
-    assert!(content == expected);
-}
-
-fn sparse_data() -> Vec<u8> {
-    [&[1; 700][..], &[2; 5]].concat()
-}
-
-const SPARSE_NAME: &str = "dir/GNUSparseFile.7/sparse";
-
-fn sparse_0_0() -> Tar {
-    let of = |offset: &'static [u8], length| [("GNU.sparse.offset", offset), ("GNU.sparse.numbytes", length)];
-    let head = [("GNU.sparse.size", &b"5000"[..]), ("GNU.sparse.numblocks", b"3")];
-    let records = [&head[..], &of(b"1000", b"700"), &of(b"3000", b"5"), &of(b"5000", b"0")].concat();
-    Tar::default().pax(b'x', &records).member(b'0', "dir/sparse", &sparse_data())
-}
-
-fn sparse_0_1(map: &[u8]) -> Tar {
-    let records = [("GNU.sparse.size", &b"5000"[..]), ("GNU.sparse.name", b"dir/sparse"), ("GNU.sparse.map", map)];
-    Tar::default().pax(b'x', &records).member(b'0', SPARSE_NAME, &sparse_data())
-}
-
-fn sparse_1_0(map: &str) -> Tar {
-    let records = [
-        ("GNU.sparse.major", &b"1"[..]),
-        ("GNU.sparse.minor", b"0"),
-        ("GNU.sparse.name", b"dir/sparse"),
-        ("GNU.sparse.realsize", b"5000"),
-    ];
-    let mut content = map.as_bytes().to_vec();
-    pad(&mut content);
-    content.extend_from_slice(&sparse_data());
-    Tar::default().pax(b'x', &records).member(b'0', SPARSE_NAME, &content)
-}
-
-/// With so many empty extents after the fourth that other headers are needed.
-fn sparse_old(more: usize) -> Tar {
-    let field = |number: u64| -> [u8; 12] { format!("{number:011o}\0").into_bytes().try_into().unwrap() };
-    let mut blocks = Vec::new();
-    for rest in (0..more).step_by(21).map(|start| more - start) {
-        let mut block = [0; BLOCK];
-        for place in block.chunks_exact_mut(24).take(rest.min(21)) {
-            place[..12].copy_from_slice(&field(5000));
-            place[12..].copy_from_slice(&field(0));
-        }
-        block[504] = u8::from(rest > 21);
-        blocks.extend_from_slice(&block);
-    }
-    let data = sparse_data();
-    let archive = Tar::default().block(b'S', "dir/sparse", b"", |header| {
-        header.set_size(data.len() as u64);
-        let ustar = header.as_ustar_mut().unwrap();
-        (ustar.magic, ustar.version) = (*b"ustar ", *b" \0");
-        let gnu = header.as_gnu_mut().unwrap();
-        for (place, (offset, length)) in gnu.sparse.iter_mut().zip([(1000, 700), (3000, 5), (5000, 0), (5000, 0)]) {
-            (place.offset, place.numbytes) = (field(offset), field(length));
-        }
-        gnu.isextended = [u8::from(more > 0)];
-        gnu.realsize = field(5000);
-    });
-    archive.data(&blocks).data(&data)
-}
-
-const MAP_1_0: &str = "3\n1000\n700\n3000\n5\n5000\n0\n";
-
-#[test]
-fn every_format_of_sparse_files_is_read() {
-    assert_sparse(one(sparse_0_0()));
-    assert_sparse(one(sparse_0_1(b"1000,700,3000,5")));
-    assert_sparse(one(sparse_1_0(MAP_1_0)));
-    // A map of more than a block, with a number across its border.
-    let mut long = "203\n1000\n700\n3000\n5\n".to_owned();
-    for _ in 0..201 {
-        long.push_str("5000\n0\n");
-    }
-    assert_sparse(one(sparse_1_0(&long)));
-    for more in [0, 1, 21, 22, 50] {
-        assert_sparse(one(sparse_old(more)));
-    }
-    let hole = [("GNU.sparse.size", &b"5000"[..]), ("GNU.sparse.numblocks", b"0")];
-    let (entry, content) = one(Tar::default().pax(b'x', &hole).member(b'0', "hole", b""));
-    assert_eq!((entry.kind, content), (Kind::File { size: 5000, is_sparse: true }, vec![0; 5000]));
-}
-
-#[test]
-fn ours_are_read() {
-    let extents = [Extent { offset: 1000, length: 700 }, Extent { offset: 3000, length: 5 }];
-    let mut tar = Tar::default();
-    append(&mut tar.0, b"dir/sparse", &Metadata::default(), &[], Written::Sparse { size: 5000, extents: &extents });
-    assert_sparse(one(tar.data(&sparse_data())));
-}
-
-#[test]
-fn sparse_maps_that_lie_are_refused() {
-    for (map, reason) in [
-        ("1000,700", "does not fit"),
-        ("3000,700,1000,5", "backwards"),
-        ("1000,700,1699,5", "backwards"),
-        ("1000,700,4996,5", "beyond its end"),
-        ("1000,700,3000,9223372036854775807", "beyond its end"),
-        ("1000,700,3000", "sparse map is wrong"),
-        ("1000,700,3000,-5", "sparse map is wrong"),
-        ("1000,700,3000,99999999999999999999", "sparse map is wrong"),
-    ] {
-        refused(sparse_0_1(map.as_bytes()), reason);
-    }
-    for (map, reason) in [
-        ("", "sparse map"),
-        ("1\n1000\n700\n", "does not fit"),
-        ("2\n1000\n700\n3000\n", "sparse map"),
-        ("1048577\n", "the limit is 1048576"),
-        ("9223372036854775807\n", "the limit is 1048576"),
-        ("18446744073709551617\n", "sparse map"),
-        ("x\n", "sparse map"),
-    ] {
-        refused(sparse_1_0(map), reason);
-    }
-    let records = [("GNU.sparse.major", &b"2"[..]), ("GNU.sparse.minor", b"0")];
-    refused(Tar::default().pax(b'x', &records).member(b'0', "a", b""), "unknown format");
-    refused(Tar::default().member(b'S', "a", b""), "unknown format");
-}
-
 #[test]
 fn lengths_that_are_too_large_are_refused_before_anything_is_made() {
     for kind in [b'x', b'g', b'L', b'K'] {
         refused(Tar::default().block(kind, "a", b"", |header| header.set_size(2 << 20)), "the limit is");
-        refused(
-            Tar::default().member(kind, "a", b""),
-            "describes no member".get(..usize::from(kind != b'g') * 19).unwrap(),
-        );
+    }
+    for kind in [b'x', b'L', b'K'] {
+        refused(Tar::default().member(kind, "a", b""), "describes no member");
     }
     refused(Tar::default().block(b'0', "a", b"", |header| header.set_size(1 << 60)), "within a member");
     refused(Tar::default().pax(b'x', &[("uid", b"4294967295")]).member(b'0', "a", b""), "owner");
@@ -410,70 +284,4 @@ fn kinds_without_content_have_none() {
     ];
     assert_eq!(kinds, expected);
     refused(Tar::default().member(b'M', "a", b""), "another volume");
-}
-
-/// Something of everything.
-fn every_dialect() -> Vec<u8> {
-    let mut all = Tar::default().pax(b'g', &[("uid", b"7"), ("comment", b"x")]);
-    for tar in [sparse_0_0(), sparse_0_1(b"1000,700,3000,5"), sparse_1_0(MAP_1_0), sparse_old(22)] {
-        all.0.extend_from_slice(&tar.0);
-    }
-    let mut long = String::new();
-    for number in 0..100 {
-        write!(long, "{number}/").unwrap();
-    }
-    all.member(b'L', "long", long.as_bytes())
-        .member(b'5', "short", b"")
-        .pax(b'x', &[("SCHILY.xattr.user.a", b"\n"), ("LIBARCHIVE.xattr.user.b", b"Cg"), ("mtime", b"-1.5")])
-        .member(b'0', "file", &[5; 2000])
-        .member(b'2', "link", b"")
-        .end()
-}
-
-/// Sets the checksum of the header that byte `at` lies in, so that what is behind it is reached.
-fn mend(archive: &mut [u8], at: usize) {
-    let block = &mut archive[at / BLOCK * BLOCK..][..BLOCK];
-    let mut header = Header::new_old();
-    header.as_mut_bytes().copy_from_slice(block);
-    header.set_cksum();
-    block.copy_from_slice(header.as_bytes());
-}
-
-proptest! {
-    #[test]
-    fn damaged_archives_do_no_harm(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), cut: Option<prop::sample::Index>) {
-        let mut archive = every_dialect();
-        for (at, byte) in changes {
-            let at = at.index(archive.len());
-            archive[at] = byte;
-            mend(&mut archive, at);
-        }
-        if let Some(cut) = cut {
-            archive.truncate(cut.index(archive.len()));
-        }
-        let _ = read(&archive);
-    }
-
-    #[test]
-    fn changed_fields_do_no_harm(block in any::<prop::sample::Index>(), field in 0..12_usize, value: [u8; 12]) {
-        let mut archive = every_dialect();
-        let start = block.index(archive.len() / BLOCK) * BLOCK;
-        let at = start + [0, 100, 108, 116, 124, 136, 156, 157, 257, 386, 398, 482][field];
-        let length = [12, 8, 8, 8, 12, 12, 1, 12, 8, 12, 12, 12][field];
-        archive[at..at + length].copy_from_slice(&value[..length]);
-        mend(&mut archive, at);
-        let _ = read(&archive);
-    }
-
-    #[test]
-    fn noise_is_no_archive(noise in prop::collection::vec(any::<u8>(), 0..3000)) {
-        prop_assert!(read(&noise).is_err());
-    }
-
-    #[test]
-    fn pax_records_of_any_shape_do_no_harm(text in "([0-9]{1,3} (GNU.sparse.(map|offset|numbytes|size|major)|path|mtime|size|LIBARCHIVE.xattr.user.a)=[-0-9,.%]{0,9}\n?){0,4}") {
-        let mut archive = Tar::default().member(b'x', "pax", text.as_bytes());
-        archive = archive.member(b'0', "file", b"content");
-        let _ = read(&archive.end());
-    }
 }

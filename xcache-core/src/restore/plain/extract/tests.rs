@@ -1,0 +1,242 @@
+//! Archives onto a directory, and back when they cannot be finished.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use tar::{Builder, EntryType, Header};
+
+use super::*;
+
+type Archive = Builder<Vec<u8>>;
+
+fn member(archive: &mut Archive, kind: EntryType, name: &str, link: &str, content: &str) {
+    let mut header = Header::new_ustar();
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+    header.set_entry_type(kind);
+    header.set_mode(0o555);
+    header.set_mtime(1_000_000_000);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    archive.append(&header, content.as_bytes()).unwrap();
+}
+
+fn file(archive: &mut Archive, name: &str, content: &str) {
+    member(archive, EntryType::Regular, name, "", content);
+}
+
+fn directory(archive: &mut Archive, name: &str) {
+    member(archive, EntryType::Directory, name, "", "");
+}
+
+fn options(clean: bool) -> Options {
+    Options { workers: 1, same_owner: false, clean, run: 7 }
+}
+
+/// Restores what `make` writes, up to `end` bytes of it, onto `target`, and takes it back if that fails.
+fn extract(
+    target: &Path,
+    options: &Options,
+    make: impl FnOnce(&mut Archive),
+    end: Option<usize>,
+) -> Result<Restored, (Error, u64)> {
+    let mut archive = Builder::new(Vec::new());
+    make(&mut archive);
+    let bytes = archive.into_inner().unwrap();
+    let root = rustix::fs::open(target, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let mut extractor = Extractor::new(Arc::new(root), target, options);
+    let stream = TarStream::new(&bytes[..end.unwrap_or(bytes.len())]);
+    let result = extractor.extract(stream).and_then(|()| {
+        if options.clean {
+            extractor.clean()?;
+        }
+        extractor.finish_directories()
+    });
+    match result {
+        Ok(()) => Ok(extractor.into_restored()),
+        Err(error) => Err((error, extractor.roll_back())),
+    }
+}
+
+/// Names below a directory, with the content of files.
+fn tree(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let stat = path.symlink_metadata().unwrap();
+        if stat.is_dir() {
+            found.push(format!("{name}/"));
+            found.extend(tree(&path).into_iter().map(|below| format!("{name}/{below}")));
+        } else if stat.is_symlink() {
+            found.push(format!("{name} -> {}", fs::read_link(&path).unwrap().display()));
+        } else {
+            found.push(format!("{name} = {}", fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn everything(archive: &mut Archive) {
+    directory(archive, "./");
+    directory(archive, "./d/");
+    file(archive, "./d/f", "content");
+    file(archive, "./no/parent/f", "x");
+    member(archive, EntryType::Symlink, "./d/l", "../nowhere", "");
+    member(archive, EntryType::Link, "./d/h", "./d/f", "");
+    member(archive, EntryType::Link, "./d/hl", "d/l", "");
+}
+
+#[test]
+fn members_become_files_directories_and_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let restored = extract(dir.path(), &options(false), everything, None).unwrap();
+    let expected = [
+        "d/",
+        "d/f = content",
+        "d/h = content",
+        "d/hl -> ../nowhere",
+        "d/l -> ../nowhere",
+        "no/",
+        "no/parent/",
+        "no/parent/f = x",
+    ];
+    assert_eq!(tree(dir.path()), expected);
+    assert_eq!((restored.files, restored.bytes), (4, 8));
+    for path in ["", "d", "d/f", "no/parent/f"] {
+        let stat = dir.path().join(path).metadata().unwrap();
+        assert_eq!((stat.permissions().mode() & 0o7777, stat.mtime()), (0o555, 1_000_000_000), "{path:?}");
+    }
+    assert_eq!(fs::metadata(dir.path().join("d/f")).unwrap().nlink(), 2);
+}
+
+#[test]
+fn an_archive_that_breaks_off_anywhere_leaves_nothing() {
+    let length = {
+        let mut archive = Builder::new(Vec::new());
+        everything(&mut archive);
+        archive.into_inner().unwrap().len()
+    };
+    for end in (0..length).step_by(256) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        fs::write(dir.path().join("d/kept"), "kept").unwrap();
+        let (error, replaced) = extract(dir.path(), &options(false), everything, Some(end)).unwrap_err();
+        assert!(matches!(error, Error::Archive(_)), "{error}");
+        assert_eq!((replaced, tree(dir.path())), (0, vec!["d/".to_owned(), "d/kept = kept".to_owned()]), "{end}");
+    }
+}
+
+#[test]
+fn what_was_there_is_replaced_whole_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["f", "l"] {
+        fs::write(dir.path().join(name), "old").unwrap();
+    }
+    let make = |archive: &mut Archive| {
+        file(archive, "f", "new");
+        member(archive, EntryType::Symlink, "l", "f", "");
+        file(archive, "more", "more");
+        file(archive, "/refused", "");
+    };
+    let (error, replaced) = extract(dir.path(), &options(false), make, None).unwrap_err();
+    assert!(error.to_string().contains("damaged"), "{error}");
+    assert_eq!((replaced, tree(dir.path())), (2, vec!["f = new".to_owned(), "l -> f".to_owned()]));
+}
+
+#[test]
+fn the_last_member_of_a_name_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |archive: &mut Archive| {
+        file(archive, "a", "one");
+        file(archive, "a", "two");
+        file(archive, "b", "file");
+        member(archive, EntryType::Symlink, "b", "a", "");
+        member(archive, EntryType::Symlink, "c", "..", "");
+        directory(archive, "c/");
+        file(archive, "c/below", "x");
+        member(archive, EntryType::Link, "a", "a", "");
+    };
+    extract(dir.path(), &options(false), make, None).unwrap();
+    assert_eq!(tree(dir.path()), ["a = two", "b -> a", "c/", "c/below = x"]);
+}
+
+#[test]
+fn members_below_and_links_to_what_is_no_directory_or_no_file_are_refused() {
+    let refused = |make: fn(&mut Archive)| {
+        let dir = tempfile::tempdir().unwrap();
+        let (error, _) = extract(dir.path(), &options(false), make, None).unwrap_err();
+        assert!(matches!(error, Error::Archive(archive::Error::BadMember { .. })), "{error}");
+        assert!(tree(dir.path()).is_empty());
+    };
+    refused(|archive| {
+        file(archive, "f", "");
+        file(archive, "f/below/it", "");
+    });
+    refused(|archive| {
+        member(archive, EntryType::Symlink, "l", "/tmp", "");
+        directory(archive, "l/below/");
+    });
+    refused(|archive| member(archive, EntryType::Link, "h", "none", ""));
+    refused(|archive| {
+        directory(archive, "d");
+        member(archive, EntryType::Link, "h", "d", "");
+    });
+    refused(|archive| member(archive, EntryType::Symlink, "l", "", ""));
+    refused(|archive| file(archive, ".", ""));
+}
+
+#[test]
+fn what_stands_in_the_way_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    fs::write(dir.path().join("f"), "old").unwrap();
+    for make in [|archive: &mut Archive| file(archive, "d", "new"), |archive: &mut Archive| directory(archive, "f")] {
+        let (error, replaced) = extract(dir.path(), &options(false), make, None).unwrap_err();
+        assert!(matches!(error, Error::Write { .. }), "{error}");
+        assert_eq!((replaced, tree(dir.path())), (0, vec!["d/".to_owned(), "f = old".to_owned()]));
+    }
+}
+
+#[test]
+fn others_are_removed_if_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("no/other/deep")).unwrap();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    for name in ["d/x", "no/x", "no/other/deep/x", "x"] {
+        fs::write(dir.path().join(name), "old").unwrap();
+    }
+    let restored = extract(dir.path(), &options(true), everything, None).unwrap();
+    assert_eq!(restored.removed, 4);
+    assert!(tree(dir.path()).iter().all(|name| !name.contains('x') || name == "no/parent/f = x"));
+    assert_eq!(tree(dir.path()).len(), 8);
+}
+
+#[test]
+fn devices_are_left_out_and_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |archive: &mut Archive| member(archive, EntryType::Fifo, "pipe", "", "");
+    let restored = extract(dir.path(), &options(false), make, None).unwrap();
+    assert!(restored.imperfections[0].contains("`pipe`"));
+    assert!(tree(dir.path()).is_empty());
+}
+
+#[test]
+fn paths_lose_what_means_nothing_and_keep_what_is_wrong() {
+    for (raw, path) in [
+        ("./", ""),
+        (".", ""),
+        ("./a/b/", "a/b"),
+        ("a", "a"),
+        ("/a", "/a"),
+        ("././/a", "a"),
+        ("a//./b", "a/b"),
+        ("../a", "../a"),
+        ("a/../..", "a/../.."),
+    ] {
+        assert_eq!(relative(raw.as_bytes()), path.as_bytes(), "{raw}");
+    }
+}
