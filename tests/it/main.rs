@@ -25,6 +25,7 @@ mod hostile;
 mod interop;
 mod model;
 mod old_archives;
+mod readme;
 mod restore_cases;
 mod save_cases;
 mod scopes;
