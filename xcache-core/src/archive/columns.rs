@@ -8,7 +8,7 @@ use super::index::{Chunk, Content, Extent, File, Frame, Index, IndexRoot, Member
 use super::{Error, Result};
 use crate::chunk::{ChunkHash, Cutter};
 
-/// No index is larger when decompressed (about six million files), nor more than [`MAX_RATIO`] times its stored size.
+/// No index is larger when decompressed (about six million files), nor more than 1,000 times its stored size.
 pub const MAX_RAW_BYTES: u64 = 256 << 20;
 /// A zip bomb has a better ratio than any index of real trees.
 const MAX_RATIO: u64 = 1000;

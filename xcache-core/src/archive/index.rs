@@ -1,6 +1,6 @@
 //! The index: the complete tree of an entry, and where each chunk of it lies.
 //!
-//! An [`Index`] that came out of [`Index::check`] can be acted on without further checks: paths stay inside their
+//! An [`Index`] that was read by [`super::reader`] can be acted on without further checks: paths stay inside their
 //! root, parents are directories, hard links name files, chunks lie inside frames, and frames inside objects.
 
 use std::ops::Range;

@@ -1,9 +1,9 @@
 //! What a save has to store if an earlier entry is known: everything else is referred to.
 //!
-//! - [`known`]: the chunks of the earlier entry and where they are;
-//! - [`compare`]: what the files of the tree consist of, read only where they may have changed;
-//! - [`select`]: what is to be stored, as jobs for [`crate::pack`];
-//! - [`assemble`]: the index of the new entry.
+//! - `known`: the chunks of the earlier entry and where they are;
+//! - `compare`: what the files of the tree consist of, read only where they may have changed;
+//! - `select`: what is to be stored, as jobs for [`crate::pack`];
+//! - `assemble`: the index of the new entry.
 
 mod assemble;
 mod compare;

@@ -4,8 +4,8 @@
 //!   index ─▶ compare ─▶ plan ─▶ fetch (parts, any order) ─▶ workers (decode, verify, write) ─▶ finish (links, times)
 //! ```
 //!
-//! Nothing is written outside the asked-for paths ([`walker`]), no byte becomes visible under its final name before
-//! it is verified ([`write`]), and a restore that cannot finish leaves nothing new behind ([`journal`]).
+//! Nothing is written outside the asked-for paths (`walker`), no byte becomes visible under its final name before
+//! it is verified (`write`), and a restore that cannot finish leaves nothing new behind (`journal`).
 
 mod clean;
 mod compare;
