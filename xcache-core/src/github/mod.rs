@@ -1,6 +1,6 @@
 //! GitHub Actions: what a step is told, and how it answers.
 //!
-//! Reading: [`env`] (variables) and [`event`] (the webhook's file). Answering: [`output`] (outputs of the step),
+//! Reading: [`mod@env`] (variables) and [`event`] (the webhook's file). Answering: [`output`] (outputs of the step),
 //! [`annotation`] (warnings in the log and on the run's page) and [`summary`] (Markdown on the run's page).
 //! The rules come from <https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions>.
 
