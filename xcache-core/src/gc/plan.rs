@@ -358,7 +358,7 @@ struct Work<'a, S> {
     shield: S,
     decisions: Vec<Decision>,
     wanted: Vec<Option<Delete>>,
-    /// Number of entries that stay, for now, and build on this one.
+    /// Number of entries that stay in this plan and build on this one.
     dependents: Vec<u32>,
     kept_bytes: u64,
 }

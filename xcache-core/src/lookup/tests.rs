@@ -1,3 +1,5 @@
+//! Which entry answers which keys, and what it costs.
+
 mod double;
 
 use MissReason::{Corrupt, Denied, NothingThere, Unreachable};

@@ -1,3 +1,5 @@
+//! Names and tags there and back.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What lines of a path list take and leave.
+
 use super::*;
 
 const CWD: &str = "/work/repo";
