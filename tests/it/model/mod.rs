@@ -108,13 +108,10 @@ mod stress {
         let chain = ChainSaver { from: "d", key: "e" };
         safe("delta saver, 2 gcs", &config(vec![DELTA, Gc, Gc]));
         safe("the same, one killed", &Config { kills: 1, ..config(vec![DELTA, Gc, Gc]) });
-        safe("the same, intents expire", &Config { clock_jumps: 1, ..config(vec![DELTA, Gc, Gc]) });
         safe("delta saver, delta on it, gc", &config(vec![DELTA, chain, Gc]));
         safe("the same, intents expire", &Config { clock_jumps: 1, ..config(vec![DELTA, chain, Gc]) });
         let rm = Rm { key: "b", cascade: Cascade::No };
         safe("delta saver, rm without cascade, gc", &config(vec![DELTA, rm, Gc]));
-        let two_passes = config(vec![DELTA, BaseSaver { key: "b" }, Gc, Gc]);
-        safe("delta saver, base saver, 2 gcs", &two_passes);
     }
 
     #[test]
