@@ -47,8 +47,7 @@ impl Counted {
     #[track_caller]
     fn check_at_most(&mut self, operation: &str, most: usize, abilities: usize) {
         let (requests, of_abilities) = self.requests();
-        let are_of_one_kind = requests.iter().all(|request| request.operation() == operation);
-        assert!(are_of_one_kind && (1..=most).contains(&requests.len()), "{requests:#?}");
+        proxy::check_at_most(&requests, operation, most);
         assert_eq!(of_abilities, abilities, "{requests:#?}");
     }
 

@@ -149,3 +149,11 @@ pub fn count(requests: &[Request]) -> String {
     }
     counts.iter().map(|(operation, count)| format!("{operation} {count}")).collect::<Vec<_>>().join(", ")
 }
+
+/// Checks that there are only requests of one kind: at least one, and not more than `most`. On a hit the answer for the
+/// base is used as soon as it is there, and the question for the delta may be dropped before it is asked.
+#[track_caller]
+pub fn check_at_most(requests: &[Request], operation: &str, most: usize) {
+    let are_of_one_kind = requests.iter().all(|request| request.operation() == operation);
+    assert!(are_of_one_kind && (1..=most).contains(&requests.len()), "{requests:#?}");
+}
