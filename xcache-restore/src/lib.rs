@@ -5,9 +5,9 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
-use std::time::Instant;
 
-use xcache_core::cli::{self, Class, Exit, RunContext, UsageError};
+use xcache_core::cli::caches_report::Report;
+use xcache_core::cli::{self, Exit, RunContext, UsageError};
 use xcache_core::report::{Reporter, init_log};
 
 pub mod args;
@@ -15,7 +15,6 @@ mod clear;
 pub mod config;
 pub mod outcome;
 pub mod present;
-pub mod report;
 pub mod restore;
 #[cfg(test)]
 mod test_support;
@@ -24,7 +23,6 @@ use args::Args;
 use config::Config;
 use outcome::{MissReason, Outcome};
 use present::{PRIMARY_KEY_OUTPUT, Presented};
-use report::Report;
 
 /// Runs the command.
 pub fn main() -> ExitCode {
@@ -66,55 +64,16 @@ fn refuse(error: &UsageError, context: &RunContext, reporter: &Reporter) -> Exit
     }
 }
 
-/// Restores each cache, all at the same time, and tells of them in their order.
+/// Restores each cache, all at the same time, and tells of them in their order. Trouble is a miss.
 fn restore_and_report(configs: &[Config], is_list: bool, context: &RunContext, reporter: &Reporter) -> Exit {
     if let Some(config) = configs.iter().find(|config| config.store.is_default) {
         reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.url()));
     }
-    let begin = Instant::now();
-    let runs = configs.iter().map(|config| restore::run(config, context, reporter));
-    let results = cli::block_on_all(runs).unwrap_or_else(|crash| {
-        reporter.warning_for(&crash);
-        configs.iter().map(|_| (Ok(Outcome::Miss(MissReason::Failed)), begin.elapsed())).collect()
-    });
-    let mut exit = Exit::Done;
-    let mut outcomes = Vec::new();
-    for (config, (result, elapsed)) in configs.iter().zip(results) {
-        match outcome(result, reporter) {
-            Ok(outcome) => {
-                exit = exit.max(outcome.exit(config));
-                outcomes.push((config, outcome, elapsed));
-            }
-            Err(class) => exit = exit.max(class.exit()),
-        }
-    }
+    let run = |config| restore::run(config, context, reporter);
+    let (done, exit) = cli::run_each(configs, reporter, run, |error| Outcome::Miss(MissReason::of(error)));
     let started = context.now;
-    let caches: Vec<_> = outcomes
-        .iter()
-        .map(|(config, outcome, elapsed)| Presented { config, outcome, started, elapsed: *elapsed })
-        .collect();
-    for presented in &caches {
-        presented.print(reporter);
-    }
-    if !caches.is_empty() {
-        let report = Report { caches: &caches, is_list };
-        cli::write_outputs(context, reporter, &report.outputs());
-        cli::write_summary(context, reporter, &report.summary());
-        cli::print_document(reporter, &report.document());
-    }
-    exit
-}
-
-/// The outcome of a run. Trouble is a miss; any other error is reported, and its class says how to end.
-fn outcome(result: anyhow::Result<Outcome>, reporter: &Reporter) -> Result<Outcome, Class> {
-    result.or_else(|error| match cli::classify(error.as_ref()) {
-        Class::Trouble => {
-            reporter.warning_for(error.as_ref());
-            Ok(Outcome::Miss(MissReason::of(error.as_ref())))
-        }
-        class @ (Class::Unsafe | Class::Usage) => {
-            reporter.error_for(error.as_ref());
-            Err(class)
-        }
-    })
+    let presented =
+        done.iter().map(|(config, outcome, elapsed)| Presented { config, outcome, started, elapsed: *elapsed });
+    Report { caches: &presented.collect::<Vec<_>>(), is_list }.tell(context, reporter);
+    done.iter().map(|(config, outcome, _)| outcome.exit(config)).fold(exit, Exit::max)
 }

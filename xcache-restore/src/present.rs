@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use xcache_core::cli::cache_args::OnTrouble;
+use xcache_core::cli::caches_report;
 use xcache_core::lookup::Match;
 use xcache_core::report::Reporter;
 use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
@@ -53,13 +54,13 @@ struct Document<'a> {
     seconds: f64,
 }
 
-impl Presented<'_> {
-    /// The version of the document.
-    const FORMAT: u32 = 1;
+impl caches_report::Presented for Presented<'_> {
+    const COMMAND: &'static str = "restore";
+    const HEADINGS: [&'static str; 8] =
+        ["Key", "Matched key", "Outcome", "Files", "Unchanged", "Size", "Received", "Time"];
 
-    /// Prints the lines that say how it ended. Some of them are word for word those of `actions/cache`, because
-    /// scripts look for them.
-    pub fn print(&self, reporter: &Reporter) {
+    /// Some of the lines are word for word those of `actions/cache`, because scripts look for them.
+    fn print(&self, reporter: &Reporter) {
         match self.outcome {
             Outcome::Hit(Hit { entry, restored: Some(restored), .. }) => {
                 reporter.line(format_args!("Cache restored from key: {}", entry.key));
@@ -71,6 +72,95 @@ impl Presented<'_> {
             Outcome::Miss(reason) => self.print_miss(*reason, reporter),
         }
     }
+
+    fn row(&self) -> [String; 8] {
+        let Restored { files, tree_bytes, kept_files, received_bytes, .. } = self.restored();
+        let outcome = match self.outcome {
+            Outcome::Hit(_) => self.outcome.word().to_owned(),
+            Outcome::Miss(reason) => format!("miss ({})", reason.word()),
+        };
+        [
+            self.config.keys.primary().to_string(),
+            self.hit().map(|hit| hit.entry.key.to_string()).unwrap_or_default(),
+            outcome,
+            files.to_string(),
+            kept_files.to_string(),
+            Bytes(tree_bytes).to_string(),
+            Bytes(received_bytes).to_string(),
+            Elapsed(self.elapsed).to_string(),
+        ]
+    }
+
+    fn document(&self) -> impl Serialize {
+        let Self { config, outcome, started, elapsed } = self;
+        let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = self.restored();
+        let entry = self.hit().map(|hit| &hit.entry);
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+        Document {
+            format: Self::FORMAT,
+            command: Self::COMMAND,
+            outcome: outcome.word(),
+            reason: match outcome {
+                Outcome::Hit(_) => None,
+                Outcome::Miss(reason) => Some(reason.word()),
+            },
+            lookup_only: config.action == Action::Lookup,
+            key: config.keys.primary().as_str(),
+            matched_key: entry.map(|entry| entry.key.as_str()),
+            store: config.store.url(),
+            scope: entry.and_then(|entry| entry.scope.as_ref()).map(|scope| scope.as_str()),
+            kind: entry.map(|entry| entry.kind.to_string()),
+            object: entry.map(|entry| entry.name.as_str()),
+            stored_bytes: entry.map(|entry| entry.meta.size),
+            saved_at: entry.map(|entry| time(entry.meta.last_modified)),
+            files,
+            kept_files,
+            removed_files,
+            tree_bytes,
+            received_bytes,
+            started: time(*started),
+            seconds: seconds(*elapsed),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// All but the primary key, which is written before. As in `actions/cache`, `cache-hit` is `true` for the key
+    /// itself, `false` for another one, and not written at all on a miss.
+    fn outputs(caches: &[Self]) -> Vec<(&'static str, String)> {
+        let mut outputs = Vec::new();
+        if caches.iter().all(|cache| cache.hit().is_some()) {
+            let is_exact = |hit: &Hit| hit.matched == Match::Exact;
+            outputs.push(("cache-hit", caches.iter().filter_map(Presented::hit).all(is_exact).to_string()));
+        }
+        let found: Vec<_> = caches.iter().filter_map(Presented::hit).map(|hit| hit.entry.key.as_str()).collect();
+        if !found.is_empty() {
+            outputs.push(("cache-matched-key", found.join("\n")));
+        }
+        let reason = caches.iter().find_map(|cache| match cache.outcome {
+            Outcome::Hit(_) => None,
+            Outcome::Miss(reason) => Some(reason.word()),
+        });
+        let words = caches.iter().map(|cache| cache.outcome.word());
+        let worst = words.min_by_key(|word| ["miss", "prefix", "exact"].iter().position(|other| other == word));
+        let sum =
+            |number: fn(Restored) -> u64| caches.iter().map(|cache| number(cache.restored())).sum::<u64>().to_string();
+        outputs.extend([
+            ("outcome", worst.unwrap_or_default().to_owned()),
+            ("miss-reason", reason.unwrap_or_default().to_owned()),
+            ("files", sum(|restored| restored.files)),
+            ("tree-bytes", sum(|restored| restored.tree_bytes)),
+            ("received-bytes", sum(|restored| restored.received_bytes)),
+        ]);
+        outputs
+    }
+}
+
+impl Presented<'_> {
+    /// The version of the document.
+    const FORMAT: u32 = 1;
 
     fn print_miss(&self, reason: MissReason, reporter: &Reporter) {
         let Config { keys, on_miss, on_trouble, .. } = self.config;
@@ -113,66 +203,14 @@ impl Presented<'_> {
         )
     }
 
-    /// The row of the table on the page of the run.
-    pub fn row(&self) -> [String; 8] {
-        let Restored { files, tree_bytes, kept_files, received_bytes, .. } = self.restored();
-        let outcome = match self.outcome {
-            Outcome::Hit(_) => self.outcome.word().to_owned(),
-            Outcome::Miss(reason) => format!("miss ({})", reason.word()),
-        };
-        [
-            self.config.keys.primary().to_string(),
-            self.hit().map(|hit| hit.entry.key.to_string()).unwrap_or_default(),
-            outcome,
-            files.to_string(),
-            kept_files.to_string(),
-            Bytes(tree_bytes).to_string(),
-            Bytes(received_bytes).to_string(),
-            Elapsed(self.elapsed).to_string(),
-        ]
-    }
-
-    /// The document of `--json`.
-    pub fn document(&self) -> impl Serialize + use<'_> {
-        let Self { config, outcome, started, elapsed } = self;
-        let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = self.restored();
-        let entry = self.hit().map(|hit| &hit.entry);
-        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
-        Document {
-            format: Self::FORMAT,
-            command: "restore",
-            outcome: outcome.word(),
-            reason: match outcome {
-                Outcome::Hit(_) => None,
-                Outcome::Miss(reason) => Some(reason.word()),
-            },
-            lookup_only: config.action == Action::Lookup,
-            key: config.keys.primary().as_str(),
-            matched_key: entry.map(|entry| entry.key.as_str()),
-            store: config.store.url(),
-            scope: entry.and_then(|entry| entry.scope.as_ref()).map(|scope| scope.as_str()),
-            kind: entry.map(|entry| entry.kind.to_string()),
-            object: entry.map(|entry| entry.name.as_str()),
-            stored_bytes: entry.map(|entry| entry.meta.size),
-            saved_at: entry.map(|entry| time(entry.meta.last_modified)),
-            files,
-            kept_files,
-            removed_files,
-            tree_bytes,
-            received_bytes,
-            started: time(*started),
-            seconds: seconds(*elapsed),
-        }
-    }
-
-    pub(crate) fn hit(&self) -> Option<&Hit> {
+    fn hit(&self) -> Option<&Hit> {
         match self.outcome {
             Outcome::Hit(hit) => Some(hit),
             Outcome::Miss(_) => None,
         }
     }
 
-    pub(crate) fn restored(&self) -> Restored {
+    fn restored(&self) -> Restored {
         self.hit().and_then(|hit| hit.restored).unwrap_or_default()
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use xcache_core::cli::cache_args::OnTrouble;
+use xcache_core::cli::caches_report;
 use xcache_core::report::Reporter;
 use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
 
@@ -49,21 +50,20 @@ struct Document<'a> {
 
 /// The numbers of an outcome, zero where nothing was saved.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Numbers {
-    pub(crate) files: u64,
+struct Numbers {
+    files: u64,
     skipped: u64,
-    pub(crate) tree_bytes: u64,
-    pub(crate) stored_bytes: u64,
-    pub(crate) sent_bytes: u64,
+    tree_bytes: u64,
+    stored_bytes: u64,
+    sent_bytes: u64,
 }
 
-impl Presented<'_> {
-    /// The version of the document.
-    const FORMAT: u32 = 1;
+impl caches_report::Presented for Presented<'_> {
+    const COMMAND: &'static str = "save";
+    const HEADINGS: [&'static str; 8] = ["Key", "Outcome", "Kind", "Files", "Size", "Stored", "Sent", "Time"];
 
-    /// Prints the lines that say how it ended. Some of them are word for word those of `actions/cache`, because
-    /// scripts look for them.
-    pub fn print(&self, reporter: &Reporter) {
+    /// Some of the lines are word for word those of `actions/cache`, because scripts look for them.
+    fn print(&self, reporter: &Reporter) {
         let key = self.config.keys.primary();
         match self.outcome {
             Outcome::Saved(saved) => {
@@ -90,24 +90,7 @@ impl Presented<'_> {
         reporter.error(format_args!("Failed to save cache entry. Exiting as {flag} is set. Input key: {key}"), None);
     }
 
-    fn closing_line(&self, saved: &Saved) -> String {
-        let Saved { kind, object: _, built_on, files, tree_bytes, stored_bytes, sent_bytes, skipped } = saved;
-        let built_on = built_on.as_ref().map(|key| format!(" on `{key}`")).unwrap_or_default();
-        let skipped = if *skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
-        format!(
-            "saved `{}` as {kind}{built_on}: {}{skipped}, {} in {}, sent {} in {} ({})",
-            self.config.keys.primary(),
-            Count(*files, "file"),
-            Bytes(*tree_bytes),
-            Bytes(*stored_bytes),
-            Bytes(*sent_bytes),
-            Elapsed(self.elapsed),
-            Rate { bytes: *sent_bytes, elapsed: self.elapsed },
-        )
-    }
-
-    /// The row of the table on the page of the run.
-    pub fn row(&self) -> [String; 8] {
+    fn row(&self) -> [String; 8] {
         let Numbers { files, tree_bytes, stored_bytes, sent_bytes, .. } = self.numbers();
         [
             self.config.keys.primary().to_string(),
@@ -121,14 +104,13 @@ impl Presented<'_> {
         ]
     }
 
-    /// The document of `--json`.
-    pub fn document(&self) -> impl Serialize + use<'_> {
+    fn document(&self) -> impl Serialize {
         let Self { config, outcome, started, elapsed } = self;
         let Numbers { files, skipped, tree_bytes, stored_bytes, sent_bytes } = self.numbers();
         let saved = self.saved();
         Document {
             format: Self::FORMAT,
-            command: "save",
+            command: Self::COMMAND,
             outcome: outcome.word(),
             key: config.keys.primary().as_str(),
             store: config.store.url(),
@@ -147,14 +129,56 @@ impl Presented<'_> {
         }
     }
 
-    pub(crate) fn saved(&self) -> Option<&Saved> {
+    fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    fn outputs(caches: &[Self]) -> Vec<(&'static str, String)> {
+        let words = caches.iter().map(|cache| cache.outcome.word());
+        let order = ["not-saved", "nothing-to-save", "exists", "saved"];
+        let worst = words.min_by_key(|word| order.iter().position(|other| other == word));
+        let kinds = caches.iter().filter_map(Presented::saved).map(|saved| saved.kind.to_string());
+        let sum =
+            |number: fn(Numbers) -> u64| caches.iter().map(|cache| number(cache.numbers())).sum::<u64>().to_string();
+        vec![
+            ("outcome", worst.unwrap_or_default().to_owned()),
+            ("kind", kinds.collect::<Vec<_>>().join("\n")),
+            ("files", sum(|numbers| numbers.files)),
+            ("tree-bytes", sum(|numbers| numbers.tree_bytes)),
+            ("stored-bytes", sum(|numbers| numbers.stored_bytes)),
+            ("sent-bytes", sum(|numbers| numbers.sent_bytes)),
+        ]
+    }
+}
+
+impl Presented<'_> {
+    /// The version of the document.
+    const FORMAT: u32 = 1;
+
+    fn closing_line(&self, saved: &Saved) -> String {
+        let Saved { kind, object: _, built_on, files, tree_bytes, stored_bytes, sent_bytes, skipped } = saved;
+        let built_on = built_on.as_ref().map(|key| format!(" on `{key}`")).unwrap_or_default();
+        let skipped = if *skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+        format!(
+            "saved `{}` as {kind}{built_on}: {}{skipped}, {} in {}, sent {} in {} ({})",
+            self.config.keys.primary(),
+            Count(*files, "file"),
+            Bytes(*tree_bytes),
+            Bytes(*stored_bytes),
+            Bytes(*sent_bytes),
+            Elapsed(self.elapsed),
+            Rate { bytes: *sent_bytes, elapsed: self.elapsed },
+        )
+    }
+
+    fn saved(&self) -> Option<&Saved> {
         match self.outcome {
             Outcome::Saved(saved) => Some(saved),
             Outcome::AlreadyExists { .. } | Outcome::NothingToSave | Outcome::NotSaved { .. } => None,
         }
     }
 
-    pub(crate) fn numbers(&self) -> Numbers {
+    fn numbers(&self) -> Numbers {
         match self.outcome {
             Outcome::Saved(saved) => Numbers {
                 files: saved.files,

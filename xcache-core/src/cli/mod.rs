@@ -19,6 +19,7 @@ pub mod transfer_args;
 pub mod scope_args;
 pub mod cache_args;
 pub mod caches;
+pub mod caches_report;
 pub mod compat_args;
 pub mod other_args;
 mod run;
@@ -26,7 +27,7 @@ mod run;
 pub use context::RunContext;
 pub use errors::{Class, Interrupted, UnsafeToContinue, UsageError, classify, store_error_kind};
 pub use exit::Exit;
-pub use run::{Crash, block_on, block_on_all, interrupted, print_document, read_event, write_outputs, write_summary};
+pub use run::{Crash, Done, block_on, interrupted, print_document, read_event, run_each, write_outputs, write_summary};
 
 /// Reads the command line. The error is clap's: help, version or a usage error, for [`print_stop`].
 pub fn parse<T: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<T, clap::Error> {

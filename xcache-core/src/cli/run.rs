@@ -1,6 +1,7 @@
 //! What the `main` functions share: running a future to its end, and answering the runner.
 
 use std::any::Any;
+use std::error::Error;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::{Interrupted, RunContext};
+use super::{Class, Exit, Interrupted, RunContext, classify};
 use crate::github::event::Event;
 use crate::github::{output, summary};
 use crate::report::Reporter;
@@ -35,16 +36,53 @@ pub fn block_on<T, E: From<Crash>>(future: impl Future<Output = Result<T, E>>) -
     result.unwrap_or_else(|panic| Err(Crash::Panic(panic_message(&*panic)).into()))
 }
 
-/// Runs all of `futures` at the same time, as [`block_on`] does one. Each comes with the time it took.
-pub fn block_on_all<T>(
-    futures: impl IntoIterator<Item = impl Future<Output = T>>,
-) -> Result<Vec<(T, Duration)>, Crash> {
-    let timed = futures.into_iter().map(|future| async {
-        let begin = Instant::now();
-        (future.await, begin.elapsed())
+/// A cache that was worked on: its configuration, what came of it, and the time it took.
+pub type Done<'a, C, T> = (&'a C, T, Duration);
+
+/// Runs `run` on each of `configs`, all at the same time. Trouble with the cache is reported and becomes the outcome
+/// that `of_trouble` makes of it; any other error is reported and has no outcome, and its class says how to end.
+pub fn run_each<'a, C, T, E, F>(
+    configs: &'a [C],
+    reporter: &Reporter,
+    run: impl Fn(&'a C) -> F,
+    of_trouble: impl Fn(&(dyn Error + 'static)) -> T,
+) -> (Vec<Done<'a, C, T>>, Exit)
+where
+    E: AsRef<dyn Error>,
+    F: Future<Output = Result<T, E>>,
+{
+    let begin = Instant::now();
+    let timed = configs.iter().map(|config| {
+        let running = run(config);
+        async move { (running.await, begin.elapsed()) }
     });
     let all = join_all(timed);
-    block_on(async { Ok(all.await) })
+    let results = block_on(async { Ok(all.await) }).unwrap_or_else(|crash: Crash| {
+        reporter.warning_for(&crash);
+        configs.iter().map(|_| (Ok(of_trouble(&crash)), begin.elapsed())).collect()
+    });
+    let mut exit = Exit::Done;
+    let mut done = Vec::new();
+    for (config, (result, elapsed)) in configs.iter().zip(results) {
+        let error = match result {
+            Ok(outcome) => {
+                done.push((config, outcome, elapsed));
+                continue;
+            }
+            Err(error) => error,
+        };
+        match classify(error.as_ref()) {
+            Class::Trouble => {
+                reporter.warning_for(error.as_ref());
+                done.push((config, of_trouble(error.as_ref()), elapsed));
+            }
+            class @ (Class::Unsafe | Class::Usage) => {
+                reporter.error_for(error.as_ref());
+                exit = exit.max(class.exit());
+            }
+        }
+    }
+    (done, exit)
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

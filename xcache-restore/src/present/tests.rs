@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use xcache_core::cli::Exit;
+use xcache_core::cli::caches_report::{Presented as _, Report};
 use xcache_core::cli::output_args::ProgressMode;
 use xcache_core::entry::{Entry, Kind};
 use xcache_core::report::{Settings, Verbosity};
 use xcache_core::store::{ETag, ObjectMeta, ObjectName};
 
 use super::*;
-use crate::report::Report;
 use crate::test_support::config;
 
 #[derive(Clone, Default)]
@@ -62,7 +62,7 @@ fn present<T>(argv: &[&str], outcome: &Outcome, look: impl FnOnce(&Presented<'_>
 }
 
 /// The report of a run with one cache.
-fn one<'a>(presented: &'a Presented<'a>) -> Report<'a> {
+fn one<'a>(presented: &'a Presented<'a>) -> Report<'a, Presented<'a>> {
     Report { caches: std::slice::from_ref(presented), is_list: false }
 }
 

@@ -1,0 +1,94 @@
+//! What a run tells of all its caches together: log lines, outputs, step summary, document. Mostly there is one.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{RunContext, print_document, write_outputs, write_summary};
+use crate::github::summary::Table;
+use crate::report::Reporter;
+use crate::report::human::seconds;
+
+/// One cache of a run and how it ended, in the forms in which a command tells it.
+pub trait Presented: Sized {
+    /// The command, as documents name it.
+    const COMMAND: &'static str;
+    /// What stands above the columns of [`Presented::row`].
+    const HEADINGS: [&'static str; 8];
+
+    /// Prints the lines that say how it ended.
+    fn print(&self, reporter: &Reporter);
+    /// The row of the table on the page of the run.
+    fn row(&self) -> [String; 8];
+    /// The document of `--json`.
+    fn document(&self) -> impl Serialize;
+    /// How long it took.
+    fn elapsed(&self) -> Duration;
+    /// The outputs of the step that only this command has. Of several caches the worst counts.
+    fn outputs(caches: &[Self]) -> Vec<(&'static str, String)>;
+}
+
+/// All caches of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a, T> {
+    /// At least one.
+    pub caches: &'a [T],
+    /// Whether they were given as a list.
+    pub is_list: bool,
+}
+
+/// The document of `--json`.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Document<T> {
+    One(T),
+    List { format: u32, command: &'static str, caches: Vec<T> },
+}
+
+impl<T: Presented> Report<'_, T> {
+    /// The version of the document of a list.
+    const FORMAT: u32 = 1;
+
+    /// Tells everything to everybody who wants to know. Nothing, if there is no cache to tell of.
+    pub fn tell(&self, context: &RunContext, reporter: &Reporter) {
+        for cache in self.caches {
+            cache.print(reporter);
+        }
+        if !self.caches.is_empty() {
+            write_outputs(context, reporter, &self.outputs());
+            write_summary(context, reporter, &self.summary());
+            print_document(reporter, &self.document());
+        }
+    }
+
+    /// The outputs of the step.
+    pub fn outputs(&self) -> Vec<(&'static str, String)> {
+        let mut outputs = T::outputs(self.caches);
+        // They run at the same time.
+        let elapsed = self.caches.iter().map(Presented::elapsed).max().unwrap_or_default();
+        outputs.push(("seconds", seconds(elapsed).to_string()));
+        if self.is_list {
+            let documents: Vec<_> = self.caches.iter().map(Presented::document).collect();
+            outputs.push(("caches", serde_json::to_string(&documents).expect("documents have only texts as names")));
+        }
+        outputs
+    }
+
+    /// The Markdown for the page of the run.
+    pub fn summary(&self) -> String {
+        let rows = self.caches.iter().map(Presented::row);
+        rows.fold(Table::new(&T::HEADINGS), Table::row).titled(&format!("Cache {}", T::COMMAND))
+    }
+
+    /// The document of `--json`.
+    pub fn document(&self) -> impl Serialize {
+        match self.caches {
+            [cache] if !self.is_list => Document::One(cache.document()),
+            caches => Document::List {
+                format: Self::FORMAT,
+                command: T::COMMAND,
+                caches: caches.iter().map(Presented::document).collect(),
+            },
+        }
+    }
+}
