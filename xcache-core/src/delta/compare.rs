@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::known::{Known, Trust};
-use crate::archive::index::Content;
+use crate::archive::index::{Chunk, Content};
 use crate::chunk::{ChunkHash, Cutter, Ends};
 use crate::pack::{ATTEMPTS, FileRecord, Opened, open};
 use crate::scan::{Node, NodeKind, SkipReason, Skipped, Tree};
@@ -66,7 +66,7 @@ pub fn compare(tree: &Tree, known: &Known, trust: Option<&Trust<'_>>, threads: u
                                 return Ok(Some(facts));
                             }
                             read_files += 1;
-                            let facts = read(tree, node, &mut buffer);
+                            let facts = read(tree, node, known.chunks_at(node.root as usize, &node.path), &mut buffer);
                             read_bytes += facts.as_ref().map_or(0, |facts| facts.record.size);
                             facts.map(Some)
                         })
@@ -114,12 +114,12 @@ fn unchanged(known: &Known, trust: &Trust<'_>, node: &Node) -> Option<FileFacts>
     Some(FileFacts { record, chunks })
 }
 
-/// Reads and hashes a file; again, if it changes meanwhile.
-fn read(tree: &Tree, node: &Node, buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
+/// Reads and hashes a file; again, if it changes meanwhile. `before` is what was at its path in the earlier entry.
+fn read(tree: &Tree, node: &Node, before: &[Chunk], buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
     let mut attempt = 1;
     loop {
         let file = open(tree, node)?;
-        let facts = read_once(&file, buffer)?;
+        let facts = read_once(&file, before, buffer)?;
         let is_whole = facts.record.size == file.signature.size;
         if is_whole && (attempt == ATTEMPTS || file.is_unchanged()?) {
             return Ok(facts);
@@ -131,10 +131,14 @@ fn read(tree: &Tree, node: &Node, buffer: &mut Vec<u8>) -> io::Result<FileFacts>
     }
 }
 
-fn read_once(file: &Opened, buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
+fn read_once(file: &Opened, before: &[Chunk], buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
     let data_bytes = file.data_bytes();
     let cutter = Cutter::FORMAT_1;
     let mut chunks = Vec::new();
+    // As long as a file of the same length has the same content, it has the same cut points: looking for them costs
+    // more than hashing.
+    let is_same_length = before.iter().map(|chunk| u64::from(chunk.length)).sum::<u64>() == data_bytes;
+    let mut expected = if is_same_length { before } else { &[] };
     let mut cursor = file.start();
     let mut unread = data_bytes;
     buffer.clear();
@@ -144,13 +148,27 @@ fn read_once(file: &Opened, buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
         let got = file.read(&mut cursor, buffer, wanted)?;
         unread = if got < wanted { 0 } else { unread - got as u64 };
         let ends = if unread == 0 { Ends::File } else { Ends::Buffer };
-        let is_small = data_bytes <= cutter.whole_bytes.into();
-        let cuts = if is_small { cutter.cut_file(buffer) } else { cutter.cut_large(buffer, ends) };
         let mut start = 0;
-        for length in cuts {
-            let hash = ChunkHash::of(&buffer[start..start + length]);
-            chunks.push((hash, u32::try_from(length).map_err(io::Error::other)?));
-            start += length;
+        while let Some((next, rest)) = expected.split_first() {
+            match buffer.get(start..start + next.length as usize) {
+                Some(data) if ChunkHash::of(data) == next.hash => {
+                    chunks.push((next.hash, next.length));
+                    start += data.len();
+                    expected = rest;
+                }
+                None if ends == Ends::Buffer => break,
+                _ => expected = &[],
+            }
+        }
+        if expected.is_empty() {
+            let is_small = data_bytes <= cutter.whole_bytes.into();
+            let data = &buffer[start..];
+            let cuts = if is_small { cutter.cut_file(data) } else { cutter.cut_large(data, ends) };
+            for length in cuts {
+                let hash = ChunkHash::of(&buffer[start..start + length]);
+                chunks.push((hash, u32::try_from(length).map_err(io::Error::other)?));
+                start += length;
+            }
         }
         buffer.drain(..start);
         if ends == Ends::File {
@@ -161,4 +179,49 @@ fn read_once(file: &Opened, buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
     let read: u64 = chunks.iter().map(|(_, length)| u64::from(*length)).sum();
     let size = file.signature.size - data_bytes.saturating_sub(read).min(file.signature.size);
     Ok(FileFacts { record: FileRecord { size, ..FileRecord::of(file) }, chunks })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::PathList;
+    use crate::scan::scan;
+
+    /// The chunks of a file of `content` if `before` stood at its path.
+    fn chunks(content: &[u8], before: &[Chunk]) -> Vec<Chunk> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), content).unwrap();
+        let paths = PathList::parse(&[dir.path().to_str().unwrap()], dir.path(), None).unwrap();
+        let tree = scan(&paths, 1);
+        let node = tree.nodes.iter().find(|node| node.kind == NodeKind::File).unwrap();
+        let facts = read(&tree, node, before, &mut Vec::new()).unwrap();
+        facts.chunks.into_iter().map(|(hash, length)| Chunk { hash, length, frame: 0, offset: 0 }).collect()
+    }
+
+    #[test]
+    fn what_was_there_before_never_moves_a_cut_point() {
+        let mut noise = vec![0; 5 << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let before = chunks(&noise, &[]);
+        assert!(before.len() > 20);
+        let check = |content: &[u8]| {
+            assert_eq!(chunks(content, &before), chunks(content, &[]), "{} bytes", content.len());
+            chunks(content, &[])
+        };
+        assert_eq!(check(&noise), before);
+        for place in [0, 100_000, 2 << 20, (5 << 20) - 1] {
+            let mut changed = noise.clone();
+            changed[place] ^= 1;
+            let changed = check(&changed);
+            let kept = changed.iter().filter(|chunk| before.contains(chunk)).count();
+            assert!((1..=3).contains(&(before.len() - kept)), "{place}");
+        }
+        // Inserted and cut off at the end: of the same length, but moved.
+        let moved = [&[1; 1000], &noise[..noise.len() - 1000]].concat();
+        check(&moved);
+        check(&noise[..noise.len() - 1]);
+        check(&[&noise[..], b"more"].concat());
+        check(b"");
+        check(&noise[..1000]);
+    }
 }

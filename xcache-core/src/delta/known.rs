@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::archive::footer::Ref;
-use crate::archive::index::{Content, Frame, Index, Member, path_order};
+use crate::archive::index::{Chunk, Content, Frame, Index, Member, path_order};
 use crate::archive::reader::Archive;
-use crate::chunk::ChunkHash;
+use crate::chunk::{ChunkHash, Cutter};
 use crate::scan::Signature;
 
 /// An earlier entry, as what a new one may refer to.
@@ -73,6 +73,16 @@ impl Known {
             number = first;
         }
         Some((number, &self.index.members[number as usize]))
+    }
+
+    /// The chunks of the file at a path of a root, if there was one and it was cut as files are cut now.
+    pub fn chunks_at(&self, root: usize, path: &[u8]) -> &[Chunk] {
+        match self.member(root, path) {
+            Some((_, Member { content: Content::File(file), .. })) if self.index.cutter == Cutter::FORMAT_1 => {
+                self.index.chunks_of(file)
+            }
+            _ => &[],
+        }
     }
 }
 
