@@ -261,7 +261,7 @@ async fn tags_are_kept(place: &Place) {
         .into();
     store.put(&name("put"), Bytes::from_static(b"x"), PutMode::Create, &tags).await.unwrap();
     let upload = store.upload(&name("uploaded"), &tags).await.unwrap();
-    upload.part(1, 0, Bytes::from_static(b"x")).await.unwrap();
+    upload.part(1, 0, "x".into()).await.unwrap();
     upload.complete(PutMode::Create).await.unwrap();
     put(store, "plain", "x").await;
     assert_eq!(store.tags(&name("put")).await.unwrap(), tags);
@@ -433,13 +433,13 @@ async fn a_large_object_comes_in_parts(place: &Place) {
         let from = part * PART_BYTES;
         let bytes = body.slice(from..body.len().min(from + PART_BYTES));
         let upload = &upload;
-        async move { upload.part(u32::try_from(part + 1).unwrap(), from as u64, bytes).await }
+        async move { upload.part(u32::try_from(part + 1).unwrap(), from as u64, bytes.into()).await }
     });
     for sent in join_all(parts).await {
         sent.unwrap();
     }
     // Sent again, as after a lost answer.
-    upload.part(2, PART_BYTES as u64, body.slice(PART_BYTES..2 * PART_BYTES)).await.unwrap();
+    upload.part(2, PART_BYTES as u64, body.slice(PART_BYTES..2 * PART_BYTES).into()).await.unwrap();
     let etag = upload.complete(PutMode::Create).await.unwrap();
     let meta = store.head(&large).await.unwrap();
     assert_eq!((meta.size, meta.etag), (body.len() as u64, etag));
@@ -451,13 +451,13 @@ async fn a_second_create_only_completion_loses(place: &Place) {
     let store = place.store.as_ref();
     let etag = put(store, "a", "first").await;
     let upload = store.upload(&name("a"), &Tags::new()).await.unwrap();
-    upload.part(1, 0, Bytes::from_static(b"second")).await.unwrap();
+    upload.part(1, 0, "second".into()).await.unwrap();
     assert_eq!(kind(upload.complete(PutMode::Create).await), ErrorKind::AlreadyExists);
     upload.abort().await.unwrap();
     assert_eq!(store.head(&name("a")).await.unwrap().etag, etag);
 
     let upload = store.upload(&name("a"), &Tags::new()).await.unwrap();
-    upload.part(1, 0, Bytes::from_static(b"third")).await.unwrap();
+    upload.part(1, 0, "third".into()).await.unwrap();
     upload.complete(PutMode::Overwrite).await.unwrap();
     assert_eq!(read(store, &name("a"), ByteRange::Full).await.1, "third");
 }
@@ -465,7 +465,7 @@ async fn a_second_create_only_completion_loses(place: &Place) {
 async fn an_aborted_upload_leaves_nothing(place: &Place) {
     let store = place.store.as_ref();
     let upload = store.upload(&name("a/b"), &Tags::new()).await.unwrap();
-    upload.part(1, 0, noise(PART_BYTES)).await.unwrap();
+    upload.part(1, 0, noise(PART_BYTES).into()).await.unwrap();
     // Whoever finds it can abort it.
     let mut found = store.uploads("a/").await.unwrap();
     assert_eq!(found.len(), 1);

@@ -17,7 +17,7 @@ async fn one_of_sixteen_create_only_uploads_wins_in_a_directory() {
         let store = Arc::clone(&place.store);
         tokio::spawn(async move {
             let upload = store.upload(&name("a/b"), &Tags::new()).await.unwrap();
-            upload.part(1, 0, Bytes::from_static(b"x")).await.unwrap();
+            upload.part(1, 0, "x".into()).await.unwrap();
             let completed = upload.complete(PutMode::Create).await;
             upload.abort().await.unwrap();
             completed

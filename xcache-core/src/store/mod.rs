@@ -15,11 +15,13 @@ use futures_util::stream::BoxStream;
 mod error;
 pub mod local;
 pub mod open;
+pub mod payload;
 pub mod probe;
 pub mod s3;
 mod unique;
 
 pub use error::{Error, ErrorKind, Result};
+pub use payload::Payload;
 
 /// The name of an object below the store's prefix, at most 1,024 bytes together with it (the limit of S3).
 ///
@@ -220,7 +222,7 @@ pub trait Upload: Send + Sync + fmt::Debug {
 
     /// Sends part `number` (from 1), which begins at `offset` of the object. Every part but the last has at least
     /// 5 MiB and all have the same size. Sending a number again replaces it.
-    async fn part(&self, number: u32, offset: u64, body: Bytes) -> Result<()>;
+    async fn part(&self, number: u32, offset: u64, body: Payload) -> Result<()>;
 
     /// Publishes the object: parts 1 to n, all sent. `mode` as in [`Store::put`]; after an error the upload is
     /// still there and must be completed again or aborted.

@@ -112,7 +112,7 @@ async fn probe_object(store: &dyn Store, name: &ObjectName) -> Result<Features> 
 }
 
 async fn probe_upload(upload: &dyn Upload) -> Result<bool> {
-    upload.part(1, 0, Bytes::from_static(b"?")).await?;
+    upload.part(1, 0, "?".into()).await?;
     honours(upload.complete(PutMode::Create).await)
 }
 

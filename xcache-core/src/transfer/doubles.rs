@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 
 use crate::store::{
-    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, PutMode,
-    Result, Store, Tags, Upload,
+    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, Payload,
+    PutMode, Result, Store, Tags, Upload,
 };
 
 /// Bytes that look the same nowhere.
@@ -185,14 +185,14 @@ impl Upload for MemoryUpload {
         Utc::now()
     }
 
-    async fn part(&self, number: u32, offset: u64, body: Bytes) -> Result<()> {
+    async fn part(&self, number: u32, offset: u64, body: Payload) -> Result<()> {
         self.store.log(format!("part {number}"));
         let shared = &self.store.shared;
         let now = shared.parts_now.fetch_add(1, Ordering::SeqCst) + 1;
         shared.parts_most.fetch_max(now, Ordering::SeqCst);
         tokio::time::sleep(self.store.part_time).await;
         shared.parts_now.fetch_sub(1, Ordering::SeqCst);
-        self.parts.lock().unwrap().insert(number, (offset, body));
+        self.parts.lock().unwrap().insert(number, (offset, body.into_bytes()));
         Ok(())
     }
 
@@ -391,7 +391,7 @@ impl Upload for FaultyUpload {
         self.inner.initiated()
     }
 
-    async fn part(&self, number: u32, offset: u64, body: Bytes) -> Result<()> {
+    async fn part(&self, number: u32, offset: u64, body: Payload) -> Result<()> {
         self.store.check(&format!("part {number}"), self.name())?;
         self.inner.part(number, offset, body).await
     }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+
+use crate::store::Payload;
 
 /// Pieces waiting to become parts.
 #[derive(Debug, Default)]
@@ -24,20 +26,15 @@ impl Gather {
         self.bytes
     }
 
-    /// Takes the first `wanted` bytes, or all if there are fewer: a slice if one piece holds them, else one copy.
-    pub(super) fn take(&mut self, wanted: usize) -> Bytes {
+    /// Takes the first `wanted` bytes, or all if there are fewer; none of them is copied.
+    pub(super) fn take(&mut self, wanted: usize) -> Payload {
         let wanted = wanted.min(self.bytes);
         self.bytes -= wanted;
-        let first = self.take_piece(wanted);
-        if first.len() == wanted {
-            return first;
-        }
-        let mut part = BytesMut::with_capacity(wanted);
-        part.extend_from_slice(&first);
+        let mut part = Payload::default();
         while part.len() < wanted {
-            part.extend_from_slice(&self.take_piece(wanted - part.len()));
+            part.push(self.take_piece(wanted - part.len()));
         }
-        part.freeze()
+        part
     }
 
     /// The first piece, at most `limit` bytes of it.
@@ -69,7 +66,7 @@ mod tests {
                 while gather.bytes() > 0 {
                     let taken = gather.take(part);
                     assert!(taken.len() == part || gather.bytes() == 0);
-                    joined.extend_from_slice(&taken);
+                    joined.extend_from_slice(&taken.into_bytes());
                 }
                 assert_eq!(joined, all);
             }
@@ -78,11 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn a_part_within_one_piece_is_not_copied() {
-        let piece = Bytes::from(vec![1; 100]);
+    fn pieces_are_not_copied() {
+        let (one, other) = (Bytes::from(vec![1; 100]), Bytes::from(vec![2; 100]));
         let mut gather = Gather::default();
-        gather.push(piece.clone());
-        assert_eq!(gather.take(40).as_ptr(), piece.as_ptr());
-        assert_eq!(gather.take(60).as_ptr(), piece[40..].as_ptr());
+        gather.push(one.clone());
+        gather.push(other.clone());
+        let starts = |payload: Payload| payload.pieces().iter().map(|piece| piece.as_ptr()).collect::<Vec<_>>();
+        assert_eq!(starts(gather.take(40)), [one.as_ptr()]);
+        assert_eq!(starts(gather.take(160)), [one[40..].as_ptr(), other.as_ptr()]);
     }
 }

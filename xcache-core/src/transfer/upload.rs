@@ -1,8 +1,8 @@
 //! Publishing an object whose bytes are still being made.
 //!
 //! What fits one part is one request. Anything larger is a multipart upload whose first parts are on their way while
-//! later ones are being compressed. Memory: `(in_flight + 1) × part_bytes`, one more part while one is put together,
-//! the largest piece, and whatever the channel holds.
+//! later ones are being compressed. Pieces are not copied into parts but sent from where they are. Memory:
+//! `(in_flight + 1) × part_bytes`, the largest piece, and whatever the channel holds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::part::Gather;
 use super::retry::backoff;
-use crate::store::{ETag, Error, ErrorKind, ObjectName, PutMode, Result, Store, Tags, Upload};
+use crate::store::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Store, Tags, Upload};
 
 /// What the maker of the object sends.
 #[derive(Clone, Debug)]
@@ -120,7 +120,9 @@ impl Publishing<'_> {
         while gather.bytes() <= self.limits.part_bytes {
             match self.unless_cancelled(async { Ok(pieces.recv().await) }).await? {
                 Some(Piece::Data(piece)) => gather.push(piece),
-                Some(Piece::Finish) => return self.unless_cancelled(self.put(gather.take(usize::MAX))).await,
+                Some(Piece::Finish) => {
+                    return self.unless_cancelled(self.put(gather.take(usize::MAX).into_bytes())).await;
+                }
                 None => return Err(self.unfinished()),
             }
         }
@@ -154,7 +156,7 @@ impl Publishing<'_> {
 
     /// One request for all of it.
     async fn put(&self, body: Bytes) -> Result<Published> {
-        let bytes = length(&body);
+        let bytes = length(body.len());
         let mut tags = self.tags.clone();
         let mut tags_dropped = false;
         let mut attempt = 1;
@@ -214,14 +216,14 @@ impl Publishing<'_> {
         }
     }
 
-    fn start(&self, body: Bytes, parts: &mut Parts) -> Result<()> {
+    fn start(&self, body: Payload, parts: &mut Parts) -> Result<()> {
         if parts.begun == MAX_PARTS {
             return Err(Error::new(ErrorKind::Invalid, "upload", self.name)
                 .detail(format!("more than {MAX_PARTS} parts of {} bytes", self.limits.part_bytes)));
         }
         let Some(upload) = parts.upload.0.clone() else { return Err(self.unfinished()) };
         parts.begun += 1;
-        let (number, offset, bytes) = (parts.begun, parts.offset, length(&body));
+        let (number, offset, bytes) = (parts.begun, parts.offset, length(body.len()));
         parts.offset += bytes;
         let signals = Arc::clone(&self.signals);
         parts.running.spawn(async move {
@@ -305,8 +307,8 @@ fn refuses_tags(error: &Error, tags: &Tags) -> bool {
     !tags.is_empty() && matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied)
 }
 
-fn length(body: &Bytes) -> u64 {
-    u64::try_from(body.len()).unwrap_or(u64::MAX)
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

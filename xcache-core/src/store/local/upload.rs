@@ -8,13 +8,12 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rustix::fs::{self, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::super::{ETag, Error, ErrorKind, ObjectName, PutMode, Result, Tags, Upload};
+use super::super::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Tags, Upload};
 use super::LocalStore;
 use super::file::{Draft, Refused, open_last};
 use super::path::{self, Missing};
@@ -139,10 +138,18 @@ impl Upload for LocalUpload {
         self.initiated
     }
 
-    async fn part(&self, number: u32, offset: u64, body: Bytes) -> Result<()> {
+    async fn part(&self, number: u32, offset: u64, body: Payload) -> Result<()> {
         let draft = self.draft("upload")?;
         let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        self.store.blocking("upload", &self.name, move |_| Ok(draft.file.write_all_at(&body, offset)?)).await?;
+        let write = move |_: &_| {
+            let mut position = offset;
+            for piece in body.pieces() {
+                draft.file.write_all_at(piece, position)?;
+                position += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            }
+            Ok(())
+        };
+        self.store.blocking("upload", &self.name, write).await?;
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(number, (offset, length));
         Ok(())
     }

@@ -16,6 +16,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::super::Payload;
+
 /// How much the connection takes at a time: a few TLS records, and little enough to see progress at 10 KB/s.
 const SLICE_BYTES: usize = 64 * 1024;
 
@@ -62,15 +64,21 @@ impl Progress {
     }
 }
 
-/// `bytes` as a body that can be sent again and notes its progress.
-pub(super) fn watched(bytes: Bytes, progress: Arc<Progress>) -> ByteStream {
+/// `payload` as a body that can be sent again and notes its progress.
+pub(super) fn watched(payload: Payload, progress: Arc<Progress>) -> ByteStream {
     ByteStream::new(SdkBody::retryable(move || {
-        SdkBody::from_body_1_x(Sliced { rest: bytes.clone(), progress: Arc::clone(&progress) })
+        let pieces = payload.pieces().to_vec().into_iter();
+        let left = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        SdkBody::from_body_1_x(Sliced { pieces, now: Bytes::new(), left, progress: Arc::clone(&progress) })
     }))
 }
 
 struct Sliced {
-    rest: Bytes,
+    pieces: std::vec::IntoIter<Bytes>,
+    /// What is left of the piece begun.
+    now: Bytes,
+    /// Bytes left in all.
+    left: u64,
     progress: Arc<Progress>,
 }
 
@@ -83,19 +91,24 @@ impl http_body::Body for Sliced {
         _context: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
         self.progress.note();
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
+        if self.now.is_empty() {
+            match self.pieces.next() {
+                Some(piece) => self.now = piece,
+                None => return Poll::Ready(None),
+            }
         }
-        let length = self.rest.len().min(SLICE_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+        let length = self.now.len().min(SLICE_BYTES);
+        let slice = self.now.split_to(length);
+        self.left -= u64::try_from(length).unwrap_or(u64::MAX);
+        Poll::Ready(Some(Ok(Frame::data(slice))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+        SizeHint::with_exact(self.left)
     }
 }
 

@@ -14,8 +14,8 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use super::open::{Encryption, S3Options, full_name_bytes};
 use super::{
-    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, PutMode,
-    Result, Store, Tags, Upload,
+    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, Payload,
+    PutMode, Result, Store, Tags, Upload,
 };
 
 mod body;
@@ -319,7 +319,7 @@ impl Store for S3Store {
                 .send()
         };
         let about = self.place.request("upload", name.as_str(), precondition(&mode));
-        let answer = send_watched(&about, body, send).await;
+        let answer = send_watched(&about, body.into(), send).await;
         let answer = answer.map_err(|error| as_replace(error, &mode, name))?;
         Ok(unquoted(required(answer.e_tag(), "ETag", "upload", name)?))
     }
@@ -461,7 +461,7 @@ impl Store for S3Store {
 }
 
 /// Sends a request with a body, again if it stalls.
-async fn send_watched<T, E, F>(about: &Request<'_>, body: Bytes, send: impl Fn(ByteStream) -> F) -> Result<T>
+async fn send_watched<T, E, F>(about: &Request<'_>, body: Payload, send: impl Fn(ByteStream) -> F) -> Result<T>
 where
     F: Future<Output = std::result::Result<T, SdkError<E, aws_sdk_s3::config::http::HttpResponse>>>,
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

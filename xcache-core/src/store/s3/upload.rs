@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::super::{ETag, Error, ErrorKind, ObjectName, PutMode, Result, Upload};
+use super::super::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Upload};
 use super::{S3Store, as_replace, conditions, precondition, required, send_watched, unquoted};
 
 /// Putting 10,000 parts together takes S3 minutes at worst; it sends spaces meanwhile.
@@ -51,7 +50,7 @@ impl Upload for S3Upload {
         self.initiated
     }
 
-    async fn part(&self, number: u32, _offset: u64, body: Bytes) -> Result<()> {
+    async fn part(&self, number: u32, _offset: u64, body: Payload) -> Result<()> {
         let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
         let send = |body| {
             self.store
