@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::columns;
 use crate::archive::footer::{Footer, Ref};
 use crate::archive::index::RootKind;
 use crate::archive::reader::{Archive, read_index};
@@ -55,6 +54,8 @@ pub struct Note<'a> {
     pub store: &'a str,
     /// The entry.
     pub archive: &'a Archive,
+    /// Its index as stored in its object.
+    pub stored_index: &'a [u8],
     /// Its object.
     pub own: &'a Ref,
     /// What each member is, if it is a file.
@@ -96,15 +97,12 @@ pub fn write(directory: &Path, note: &Note<'_>) -> io::Result<()> {
     let clock = out.metadata()?;
     let clock_nanos = clock.mtime().saturating_mul(1_000_000_000).saturating_add(clock.mtime_nsec());
     let noted_nanos = note.noted_nanos.map_or(clock_nanos, |noted| noted.min(clock_nanos));
-    let (index, raw_bytes) = columns::encode(&note.archive.index)?;
-    let mut footer = note.archive.footer.clone();
-    footer.index_hash = *blake3::hash(&index).as_bytes();
-    footer.index_raw_bytes = raw_bytes;
+    let footer = note.archive.footer.clone();
     let roots = bases(note.paths, note.archive).into_iter().map(|path| path.into_os_string().into_vec()).collect();
     let (own, signatures) = (note.own.clone(), note.signatures.to_vec());
     let head = Head { store: note.store.to_owned(), own, footer, roots, signatures, noted_nanos };
     let head = postcard::to_stdvec(&head).map_err(io::Error::other)?;
-    let written = write_body(&mut out, &head, &index).and_then(|()| std::fs::rename(&temporary, &path));
+    let written = write_body(&mut out, &head, note.stored_index).and_then(|()| std::fs::rename(&temporary, &path));
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
@@ -201,7 +199,8 @@ mod tests {
         PathList::parse(&[path], Path::new("/work"), None).unwrap()
     }
 
-    fn archive() -> Archive {
+    /// The end of an archive, and what it tells.
+    fn archive() -> (Vec<u8>, Archive) {
         let member = |path: &[u8], content| {
             let meta = Metadata { mode: 0o755, mtime_seconds: 1, mtime_nanos: 2, uid: 0, gid: 0 };
             Member { path: path.into(), meta, xattrs: Vec::new(), content }
@@ -216,12 +215,12 @@ mod tests {
             chunks: Vec::new(),
         };
         let title = Title { archive_id: ArchiveId([7; 16]), kind: Kind::Base, key: "key".into(), created_nanos: 5 };
-        finish(title, index, Vec::new(), Vec::new()).unwrap().1
+        finish(title, index, Vec::new(), Vec::new()).unwrap()
     }
 
     /// Writes a state and gives its bytes.
     fn written(directory: &Path) -> Vec<u8> {
-        let archive = archive();
+        let (end, archive) = archive();
         let own = Ref {
             name: "key-base.tar.zst".into(),
             etag: "e".into(),
@@ -233,7 +232,9 @@ mod tests {
         let signatures = [None, Some(Signature { inode: 7, ..Signature::default() })];
         let paths = paths("dir");
         let (archive, own) = (&archive, &own);
-        let note = Note { store: STORE, archive, own, signatures: &signatures, paths: &paths, noted_nanos: Some(9) };
+        let stored_index = archive.footer.stored_index(&end, archive.footer.index_offset).unwrap();
+        let signatures = &signatures;
+        let note = Note { store: STORE, archive, stored_index, own, signatures, paths: &paths, noted_nanos: Some(9) };
         write(directory, &note).unwrap();
         std::fs::read(file(directory, &paths)).unwrap()
     }
@@ -243,7 +244,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         written(directory.path());
         let state = read(directory.path(), STORE, &paths("dir")).unwrap();
-        assert_eq!((state.archive, state.noted_nanos), (archive(), 9));
+        assert_eq!((state.archive, state.noted_nanos), (archive().1, 9));
         assert_eq!(state.signatures[1].unwrap().inode, 7);
         assert_eq!(state.roots, [PathBuf::from("/work/dir")]);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);

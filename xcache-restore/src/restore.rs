@@ -179,6 +179,7 @@ impl Run<'_> {
         if let Some(directory) = &config.state_dir {
             state::remove(directory, &config.paths);
         }
+        let (tail_bytes, tail_offset) = (tail.bytes.clone(), tail.offset);
         let interrupted = Arc::new(Notify::new());
         let watch = {
             let interrupted = interrupted.clone();
@@ -205,11 +206,14 @@ impl Run<'_> {
             let error = Error::Write { path: "the target".into(), source: std::io::Error::other(panic) };
             Err(Failed { error, replaced_files: 0 })
         })?;
-        if let (Some(archive), Some(directory)) = (left, &config.state_dir) {
+        if let (Some(archive), Some(directory)) = (left, &config.state_dir)
+            && let Some(stored_index) = archive.footer.stored_index(&tail_bytes, tail_offset)
+        {
             let own = own_ref(&entry.name, &entry.meta.etag, entry.meta.size, &archive);
             let note = state::Note {
                 store: &url,
                 archive: &archive,
+                stored_index,
                 own: &own,
                 signatures: &restored.signatures,
                 paths: &config.paths,

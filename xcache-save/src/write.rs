@@ -58,12 +58,15 @@ pub(crate) struct Stored {
     pub(crate) sent_bytes: u64,
     pub(crate) archive: Archive,
     pub(crate) skipped: u64,
+    /// What comes after the data frames.
+    end: Bytes,
     signatures: Vec<Option<Signature>>,
 }
 
 /// What came out of packing.
 struct Made {
     archive: Archive,
+    end: Bytes,
     signatures: Vec<Option<Signature>>,
     skipped: Vec<Skipped>,
 }
@@ -143,14 +146,14 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
                 .map_or(error.into(), anyhow::Error::from));
         }
     };
-    let Made { archive, signatures, skipped } = made?;
+    let Made { archive, end, signatures, skipped } = made?;
     if published.tags_dropped {
         run.reporter.notice("the store or the role takes no tags: clean-up will group this entry by its key");
     }
     tell_skipped(run, &skipped);
     let skipped = skipped.len() as u64;
     let Published { etag, bytes, .. } = published;
-    Ok(Written::Stored(Box::new(Stored { name, etag, bytes, sent_bytes, archive, skipped, signatures })))
+    Ok(Written::Stored(Box::new(Stored { name, etag, bytes, sent_bytes, archive, skipped, end, signatures })))
 }
 
 /// Everything that happens on plain threads: pack, put the index together, end the archive.
@@ -195,7 +198,8 @@ fn make(
     pack(tree, vec![Job::End], settings, &mut packed, &mut send)?;
     let Assembled { index, refs, signatures } = assembled;
     let (end, archive) = finish(title, index, refs, packed.seeks())?;
-    send(end.into())?;
+    let end = Bytes::from(end);
+    send(end.clone())?;
     let broken = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
     sender.blocking_send(Piece::Finish).map_err(broken)?;
     let mut skipped = tree.skipped.clone();
@@ -203,7 +207,7 @@ fn make(
         skipped.extend(earlier.skipped().iter().cloned());
     }
     skipped.append(&mut packed.skipped);
-    Ok(Made { archive, signatures, skipped })
+    Ok(Made { archive, end, signatures, skipped })
 }
 
 /// Whether the object that is there is the one we have just sent: the answer to our first try may have been lost.
@@ -243,9 +247,12 @@ impl Stored {
     /// Notes what is on disk for another save of the same job. Trouble costs time only.
     pub(crate) fn leave_state(&self, run: &Run<'_>, directory: &Path) {
         let own: Ref = own_ref(&self.name, &self.etag, self.bytes, &self.archive);
+        let footer = &self.archive.footer;
+        let Some(stored_index) = footer.stored_index(&self.end, footer.index_offset) else { return };
         let note = state::Note {
             store: &run.config.store.config.url.to_string(),
             archive: &self.archive,
+            stored_index,
             own: &own,
             signatures: &self.signatures,
             paths: &run.config.paths,

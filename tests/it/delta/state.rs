@@ -258,9 +258,11 @@ fn forge(job: &Job, place: &Place, target: &Path, noted: impl FnOnce(i64, i64) -
         times.push(signature.ctime_nanos);
     }
     settle(job);
+    let object = place.get(&state.own.name).unwrap();
     let note = state::Note {
         store: place.url(),
         archive: &state.archive,
+        stored_index: state.archive.footer.stored_index(&object, 0).unwrap(),
         own: &state.own,
         signatures: &state.signatures,
         paths: &paths,

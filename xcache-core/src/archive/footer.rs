@@ -97,6 +97,13 @@ impl Footer {
     pub fn index_range(&self) -> std::ops::Range<u64> {
         self.index_offset..self.index_offset.saturating_add(8).saturating_add(self.index_bytes)
     }
+
+    /// The index as stored, cut out of `tail`, the bytes of the object from `tail_offset` on, if it is in there.
+    pub fn stored_index<'a>(&self, tail: &'a [u8], tail_offset: u64) -> Option<&'a [u8]> {
+        let range = self.index_range();
+        let place = |at: u64| usize::try_from(at.checked_sub(tail_offset)?).ok();
+        tail.get(place(range.start)?..place(range.end)?)?.get(8..)
+    }
 }
 
 /// A frame as the seek table lists it.
