@@ -5,8 +5,10 @@
 //!   [`REWRITE_BYTES`] or [`REWRITE_SHARE`] of the tree in one save.
 //! - No more than [`MAX_REFS`] refs stay: the emptiest are folded into the new delta.
 //! - If more than half of the tree would have to be stored, or the oldest ref is too old, it is a base.
-//! - If the whole tree is within [`REWRITE_BYTES`], and less than half of all that stays is used, it is a base, too: no
-//!   single ref can be dropped then without storing most of the tree, and nothing else would ever end the waste.
+//! - If the whole tree is within [`REWRITE_BYTES`], and a base of it would be less than half as large as all that stays,
+//!   it is a base, too: no single ref can be dropped then without storing most of the tree, and nothing else would ever
+//!   end the waste. (A base of many duplicates or directories is not used in full from the beginning; another one would
+//!   be no better.)
 
 use std::time::Duration;
 
@@ -49,7 +51,7 @@ pub enum Reason {
     MostlyNew,
     /// The oldest ref is older than the limit.
     TooOld,
-    /// Less than half of what it would refer to is used.
+    /// What it would refer to is more than twice as much as is needed.
     MostlyUnused,
     /// Asked for.
     Asked,
@@ -63,15 +65,27 @@ impl std::fmt::Display for Reason {
             Self::NothingKnown => "there is no entry to build on",
             Self::MostlyNew => "more than half of it is new",
             Self::TooOld => "the base is older than `--rebase-after`",
-            Self::MostlyUnused => "less than half of what it would refer to is used",
+            Self::MostlyUnused => "what it would refer to is more than twice as much as is needed",
             Self::Asked => "`--full` was given",
             Self::RefsGone => "an object to build on is gone or being deleted",
         })
     }
 }
 
-/// Decides on `candidates`, if `new_bytes` are in none of them and the whole tree comes to `tree_bytes`.
-pub fn plan(candidates: &[Candidate], new_bytes: u64, tree_bytes: u64, rebase_after: Duration) -> Plan {
+/// A tree that is to be saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needed {
+    /// What is in none of the candidates.
+    pub new_bytes: u64,
+    /// All of it, each chunk once.
+    pub tree_bytes: u64,
+    /// What a base of it would come to.
+    pub base_bytes: u64,
+}
+
+/// Decides how to save a tree that `candidates` hold some of.
+pub fn plan(candidates: &[Candidate], needed: Needed, rebase_after: Duration) -> Plan {
+    let Needed { new_bytes, tree_bytes, base_bytes } = needed;
     if candidates.iter().all(|candidate| candidate.live_bytes == 0) {
         return Plan::Base(Reason::NothingKnown);
     }
@@ -100,10 +114,9 @@ pub fn plan(candidates: &[Candidate], new_bytes: u64, tree_bytes: u64, rebase_af
     }
     let stays = || candidates.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(candidate, _)| candidate);
     let stored: u64 = stays().map(|candidate| candidate.stored_bytes).sum();
-    let live: u64 = stays().map(|candidate| candidate.live_bytes).sum();
     match stays().map(|candidate| candidate.age).max() {
         Some(age) if age > rebase_after => Plan::Base(Reason::TooOld),
-        Some(_) if live < stored / 2 && tree_bytes <= REWRITE_BYTES => Plan::Base(Reason::MostlyUnused),
+        Some(_) if base_bytes < stored / 2 && tree_bytes <= REWRITE_BYTES => Plan::Base(Reason::MostlyUnused),
         Some(_) if new_bytes + rewritten <= tree_bytes / 2 => Plan::Delta { keep },
         _ => Plan::Base(Reason::MostlyNew),
     }
@@ -118,6 +131,17 @@ mod tests {
 
     /// Candidates as (stored, live) in MiB and age in days.
     fn check(candidates: &[(u64, u64, u32)], new: u64, tree: u64, expected: Result<&[u8], Reason>) {
+        check_with_base_of(tree, candidates, new, tree, expected);
+    }
+
+    /// The same for a tree of which a base would come to `base` MiB.
+    fn check_with_base_of(
+        base: u64,
+        candidates: &[(u64, u64, u32)],
+        new: u64,
+        tree: u64,
+        expected: Result<&[u8], Reason>,
+    ) {
         let candidates: Vec<Candidate> = candidates
             .iter()
             .map(|&(stored, live, days)| Candidate {
@@ -130,7 +154,8 @@ mod tests {
             Ok(keep) => Plan::Delta { keep: keep.iter().map(|&k| k == 1).collect() },
             Err(reason) => Plan::Base(reason),
         };
-        assert_eq!(plan(&candidates, new * MIB, tree * MIB, DAY * 7), expected);
+        let needed = Needed { new_bytes: new * MIB, tree_bytes: tree * MIB, base_bytes: base * MIB };
+        assert_eq!(plan(&candidates, needed, DAY * 7), expected);
     }
 
     #[test]
@@ -175,6 +200,14 @@ mod tests {
         check(&[(30, 30, 1), (100, 10, 1)], 1, 41, Ok(&[1, 0]));
         // Too much to be stored anew at once.
         check(&[(300, 100, 1)], 1, 101, Ok(&[1]));
+    }
+
+    #[test]
+    fn a_base_that_would_be_no_better_is_not_written() {
+        // Full of duplicates: only 40 of the 100 MiB are ever used.
+        check_with_base_of(100, &[(100, 40, 1)], 1, 41, Ok(&[1]));
+        check_with_base_of(60, &[(100, 30, 1)], 1, 31, Ok(&[1]));
+        check_with_base_of(45, &[(100, 30, 1)], 1, 31, Err(Reason::MostlyUnused));
     }
 
     #[test]

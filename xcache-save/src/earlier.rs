@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use xcache_core::archive::footer::Ref;
 use xcache_core::archive::reader::Archive;
-use xcache_core::delta::{Facts, Known, usage};
+use xcache_core::delta::{Facts, Known, Usage, usage};
 use xcache_core::key::Keys;
 use xcache_core::lookup::{Found, Lookup};
 use xcache_core::naming;
-use xcache_core::plan::{Candidate, Plan, Reason, plan as decide};
+use xcache_core::plan::{Candidate, Needed, Plan, Reason, plan as decide};
 use xcache_core::scan::Signature;
 use xcache_core::state::{self, State};
 use xcache_core::store::ObjectName;
@@ -92,7 +92,7 @@ fn may_refer(run: &Run<'_>, own: &Ref, archive: &Archive) -> bool {
 
 /// Base or delta, and on what.
 pub(crate) fn plan(known: &Known, facts: &Facts, usable: &[bool], now_nanos: i64, rebase_after: Duration) -> Plan {
-    let (live, new, tree) = usage(known, facts);
+    let Usage { live_bytes: live, new_bytes, tree_bytes, base_bytes } = usage(known, facts);
     // What lies in a ref that cannot be used is as good as new.
     let lost: u64 = live.iter().zip(usable).filter(|(_, usable)| !**usable).map(|(live, _)| live).sum();
     let age = |r: &Ref| Duration::from_nanos(u64::try_from(now_nanos.saturating_sub(r.created_nanos)).unwrap_or(0));
@@ -107,7 +107,8 @@ pub(crate) fn plan(known: &Known, facts: &Facts, usable: &[bool], now_nanos: i64
             age: age(r),
         })
         .collect();
-    match decide(&candidates, new + lost, tree, rebase_after) {
+    let needed = Needed { new_bytes: new_bytes + lost, tree_bytes, base_bytes };
+    match decide(&candidates, needed, rebase_after) {
         Plan::Base(Reason::NothingKnown) if lost > 0 => Plan::Base(Reason::RefsGone),
         plan => plan,
     }

@@ -115,3 +115,24 @@ fn several_roots_map_by_position_through_deltas() {
     // Another number of roots is nothing to build on.
     assert_eq!(both("four", &[&c], &other)["kind"], "base");
 }
+
+#[test]
+fn duplicates_and_directories_do_not_turn_deltas_into_bases() {
+    let (job, place) = (Job::new(), Place::local());
+    let source = job.dir("source");
+    let content = tree::Rng::new(5).bytes(20_000);
+    for number in 0..300 {
+        fs::create_dir(source.join(format!("directory-{number}"))).unwrap();
+    }
+    for number in 0..40 {
+        fs::write(source.join(format!("copy-{number}")), &content).unwrap();
+    }
+    saved(&job, &place, "k0", &source);
+    for step in 0..4 {
+        fs::write(source.join("changed"), tree::Rng::new(100 + step).bytes(5000)).unwrap();
+        save_delta(&job, &place, &format!("k{}", step + 1), &format!("k{step}"), &source);
+    }
+    let target = job.path("target");
+    restored(&Job::new(), &place, "k4", &target);
+    assert_same_tree(&source, &target, &[]);
+}

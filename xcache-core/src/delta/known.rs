@@ -61,7 +61,7 @@ impl Known {
     pub fn stored_bytes(&self, chunk: u32) -> f64 {
         let frame = self.frame_of(chunk);
         let length = self.index.chunks[chunk as usize].length;
-        archived_bytes(length) as f64 * f64::from(frame.stored_bytes) / f64::from(frame.raw_bytes.max(1))
+        archived_bytes(length.into()) as f64 * f64::from(frame.stored_bytes) / f64::from(frame.raw_bytes.max(1))
     }
 
     /// The member at a path of a root, hard links followed; with its number.
@@ -86,11 +86,11 @@ impl Known {
     }
 }
 
-/// About how many bytes of a tar stream a chunk takes. Most chunks are small files, each with a header, a pax header
-/// for the nanoseconds of its time, and padding: left out, a frame of small files would look mostly dead when all of
-/// it is used.
-pub(super) fn archived_bytes(chunk_length: u32) -> u64 {
+/// About how many bytes of a tar stream a chunk, or a member with all its content, takes. Most chunks are small files,
+/// each with a header, a pax header for the nanoseconds of its time, and padding: left out, a frame of small files would
+/// look mostly dead when all of it is used.
+pub(super) fn archived_bytes(content_bytes: u64) -> u64 {
     const BLOCK: u64 = 512;
     const HEADERS: u64 = 3 * BLOCK;
-    u64::from(chunk_length).next_multiple_of(BLOCK) + HEADERS
+    content_bytes.next_multiple_of(BLOCK) + HEADERS
 }

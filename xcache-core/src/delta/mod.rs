@@ -13,4 +13,4 @@ mod select;
 pub use assemble::{Assembled, Earlier, assemble};
 pub use compare::{Facts, FileFacts, compare};
 pub use known::{Known, Trust};
-pub use select::{Selection, select, usage};
+pub use select::{Selection, Usage, select, usage};

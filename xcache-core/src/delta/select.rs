@@ -19,9 +19,22 @@ pub struct Selection {
     pub loose_chunks: u64,
 }
 
-/// How much of each ref of `known` the tree uses, and what it would have to store anew; in stored bytes, the latter
-/// estimated with the compression of what is known. Also the stored bytes of the whole tree.
-pub fn usage(known: &Known, facts: &Facts) -> (Vec<u64>, u64, u64) {
+/// What a tree uses of an earlier entry, in stored bytes. What is not stored yet is estimated with the compression of
+/// what is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Of each ref.
+    pub live_bytes: Vec<u64>,
+    /// What is in none of them.
+    pub new_bytes: u64,
+    /// The whole tree, each chunk once.
+    pub tree_bytes: u64,
+    /// The whole tree as a base: every file and every directory, duplicates too.
+    pub base_bytes: u64,
+}
+
+/// How much of `known` a tree uses, and what it would have to store anew.
+pub fn usage(known: &Known, facts: &Facts) -> Usage {
     let mut live = vec![0f64; known.refs.len()];
     let mut new_raw = 0u64;
     let (mut live_raw, mut seen) = (0u64, HashSet::new());
@@ -33,9 +46,9 @@ pub fn usage(known: &Known, facts: &Facts) -> (Vec<u64>, u64, u64) {
             Some(chunk) => {
                 let source = usize::from(known.frame_of(chunk).source);
                 live[source - 1] += known.stored_bytes(chunk);
-                live_raw += archived_bytes(length);
+                live_raw += archived_bytes(length.into());
             }
-            None => new_raw += archived_bytes(length),
+            None => new_raw += archived_bytes(length.into()),
         }
     }
     for (live, r) in live.iter_mut().zip(&known.refs) {
@@ -43,8 +56,18 @@ pub fn usage(known: &Known, facts: &Facts) -> (Vec<u64>, u64, u64) {
     }
     let live_all: f64 = live.iter().sum();
     let ratio = if live_raw == 0 { 1.0 } else { (live_all / live_raw as f64).min(1.0) };
-    let new = (new_raw as f64 * ratio) as u64;
-    (live.into_iter().map(|bytes| bytes as u64).collect(), new, live_all as u64 + new)
+    let new_bytes = (new_raw as f64 * ratio) as u64;
+    let members = facts.files.iter().map(|file| {
+        let content = file.iter().flat_map(|file| &file.chunks).map(|(_, length)| u64::from(*length)).sum::<u64>();
+        archived_bytes(content)
+    });
+    let base_raw: u64 = members.sum();
+    Usage {
+        live_bytes: live.into_iter().map(|bytes| bytes as u64).collect(),
+        new_bytes,
+        tree_bytes: live_all as u64 + new_bytes,
+        base_bytes: (base_raw as f64 * ratio) as u64,
+    }
 }
 
 /// Selects what is in none of the refs that stay. Each chunk is stored once; a file of which all is new is stored
@@ -126,10 +149,11 @@ mod tests {
         };
         let file = |number| Some(FileFacts { record: record.clone(), chunks: vec![(hash(number), length)] });
         let facts = Facts { files: (0..kept).map(file).collect(), ..Facts::default() };
-        let (live, new, tree) = usage(&known, &facts);
-        let percent = live[0] * 100 / u64::from(stored);
+        let Usage { live_bytes, new_bytes, tree_bytes, base_bytes } = usage(&known, &facts);
+        let percent = live_bytes[0] * 100 / u64::from(stored);
         assert!(expected.contains(&percent), "{percent} % of {files} files of {length} bytes are live");
-        assert_eq!((new, tree), (0, live[0]));
+        assert_eq!((new_bytes, tree_bytes), (0, live_bytes[0]));
+        assert!(base_bytes.abs_diff(tree_bytes) <= 1, "{base_bytes} {tree_bytes}");
     }
 
     #[test]
