@@ -1,0 +1,191 @@
+//! What lies at the asked-for paths: one pass over directories and attributes, in parallel; no content is read.
+//!
+//! Directories are opened relative to their parent, so paths may be as long as the archive format allows and a
+//! directory that is moved while it is scanned cannot lead elsewhere. Links below a root are never followed.
+
+mod arrange;
+mod attributes;
+mod queue;
+mod walk;
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{Mode, OFlags};
+
+pub use attributes::{Signature, metadata, read_xattrs};
+
+use crate::archive::index::{Metadata, RootKind, Xattrs};
+use crate::paths::PathList;
+use arrange::arrange;
+use queue::Queue;
+use walk::{Found, Job, open_root, scan_directory};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Tree {
+    /// One for each line of the path list that is no exclude.
+    pub roots: Vec<TreeRoot>,
+    /// The members, those of one root together, in the order of [`path_order`].
+    pub nodes: Vec<Node>,
+    /// What was left out, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+/// One path of the list.
+#[derive(Debug)]
+pub struct TreeRoot {
+    /// As the user gave it.
+    pub given: String,
+    /// What it is.
+    pub kind: RootKind,
+    /// Where the paths of its nodes begin.
+    pub base: PathBuf,
+    /// The directory at `base`, open; `None` if nothing is there.
+    pub directory: Option<Arc<OwnedFd>>,
+    /// Its nodes in [`Tree::nodes`].
+    pub nodes: Range<usize>,
+}
+
+/// A file, directory or link.
+#[derive(Debug)]
+pub struct Node {
+    /// Number of its root.
+    pub root: u32,
+    /// Below the root's base; empty for the root directory itself.
+    pub path: Box<[u8]>,
+    /// Identity and attributes when it was scanned.
+    pub stat: Signature,
+    /// What goes into the archive.
+    pub meta: Metadata,
+    /// What it is.
+    pub kind: NodeKind,
+}
+
+/// What a node is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A directory with these extended attributes.
+    Directory(Xattrs),
+    /// A regular file.
+    File,
+    /// A symbolic link to this target.
+    Symlink(Box<[u8]>),
+    /// Another name of the file that is this node, an earlier one.
+    HardLink(u32),
+}
+
+/// Something that is there but not saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why it was left out.
+    pub reason: SkipReason,
+}
+
+/// Why something was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// FIFO, socket or device.
+    Special(&'static str),
+    /// The path below its root is longer than an archive can hold.
+    PathTooLong,
+    /// It could not be read.
+    Unreadable(String),
+    /// It changed again and again while it was read; what is saved is one consistent reading, maybe cut short.
+    Changing,
+}
+
+impl std::fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Special(kind) => write!(f, "is a {kind}"),
+            Self::PathTooLong => f.write_str("its path is longer than 4,096 bytes"),
+            Self::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
+            Self::Changing => f.write_str("kept changing while it was read"),
+        }
+    }
+}
+
+impl Tree {
+    /// Opens the regular file that a node is, without following a link in its place.
+    pub fn open(&self, node: &Node) -> io::Result<OwnedFd> {
+        let root = &self.roots[node.root as usize];
+        let base = root.directory.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        Ok(rustix::fs::openat(base, &node.path[..], flags, Mode::empty())?)
+    }
+
+    /// Where a node is, for messages.
+    pub fn path_of(&self, node: &Node) -> PathBuf {
+        join(&self.roots[node.root as usize].base, &node.path)
+    }
+
+    /// Bytes of all regular files, holes included.
+    pub fn file_bytes(&self) -> u64 {
+        self.nodes.iter().filter(|node| node.kind == NodeKind::File).map(|node| node.stat.size).sum()
+    }
+}
+
+fn join(base: &std::path::Path, path: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    if path.is_empty() { base.to_owned() } else { base.join(std::ffi::OsStr::from_bytes(path)) }
+}
+
+/// Scans all roots of `paths` with so many threads.
+pub fn scan(paths: &PathList, threads: usize) -> Tree {
+    let queue = Queue::default();
+    let mut roots = Vec::new();
+    let mut found = Found::default();
+    for (number, root) in (0u32..).zip(paths.roots()) {
+        let (kind, directory) = match open_root(number, root, paths, &mut found) {
+            Ok(opened) => opened,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    found.skip(root.base.clone(), SkipReason::Unreadable(error.to_string()));
+                }
+                (RootKind::Nothing, None)
+            }
+        };
+        if let Some(directory) = &directory
+            && kind != RootKind::File
+        {
+            let job = Job {
+                root: number,
+                path: Box::default(),
+                parent: directory.clone(),
+                opened: true,
+                saved: kind == RootKind::Directory,
+            };
+            queue.push([job]);
+        }
+        roots.push(TreeRoot { given: root.given.clone(), kind, base: base_of(root, kind), directory, nodes: 0..0 });
+    }
+    let found = Mutex::new(found);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                let mut mine = Found::default();
+                while let Some(job) = queue.pop() {
+                    let children = scan_directory(&job, paths, &mut mine);
+                    queue.finish(children);
+                }
+                found.lock().unwrap_or_else(PoisonError::into_inner).merge(mine);
+            });
+        }
+    });
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    arrange(roots, found)
+}
+
+fn base_of(root: &crate::paths::Root, kind: RootKind) -> PathBuf {
+    match kind {
+        RootKind::File => root.base.parent().map_or_else(|| root.base.clone(), PathBuf::from),
+        _ => root.base.clone(),
+    }
+}

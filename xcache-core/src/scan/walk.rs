@@ -1,0 +1,203 @@
+//! Reading directories: what is in them, and which of it is asked for.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+
+use super::attributes::{Signature, metadata, read_xattrs};
+use super::{Node, NodeKind, SkipReason, Skipped, join};
+use crate::archive::index::{MAX_PATH_BYTES, RootKind, Xattrs, file_name};
+use crate::paths::{Decision, PathList};
+
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) nodes: Vec<Node>,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+impl Found {
+    pub(super) fn skip(&mut self, path: PathBuf, reason: SkipReason) {
+        self.skipped.push(Skipped { path, reason });
+    }
+
+    pub(super) fn merge(&mut self, mut other: Self) {
+        self.nodes.append(&mut other.nodes);
+        self.skipped.append(&mut other.skipped);
+    }
+}
+
+/// A directory to be read.
+pub(super) struct Job {
+    pub(super) root: u32,
+    pub(super) path: Box<[u8]>,
+    /// The directory above, or with `opened` the directory itself.
+    pub(super) parent: Arc<OwnedFd>,
+    pub(super) opened: bool,
+    /// Whether it is a member, or only on the way to one.
+    pub(super) saved: bool,
+}
+
+/// Opens what a line names. The path itself may lead through links: it is the user's own.
+pub(super) fn open_root(
+    number: u32,
+    root: &crate::paths::Root,
+    paths: &PathList,
+    found: &mut Found,
+) -> io::Result<(RootKind, Option<Arc<OwnedFd>>)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::open(&root.base, flags, Mode::empty()) {
+        Ok(directory) => match paths.decide(number as usize, b"", true) {
+            Decision::Include => Ok((RootKind::Directory, Some(Arc::new(directory)))),
+            Decision::DescendOnly => Ok((RootKind::Pattern, Some(Arc::new(directory)))),
+            Decision::Exclude => Ok((RootKind::Nothing, None)),
+        },
+        // A file; or a link that leads nowhere, or into a loop, which is saved as the link that it is.
+        Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::NOENT | rustix::io::Errno::LOOP)
+            if root.base.symlink_metadata().is_ok_and(|found| !found.is_dir()) =>
+        {
+            if paths.decide(number as usize, b"", false) != Decision::Include {
+                return Ok((RootKind::Nothing, None));
+            }
+            let (Some(base), Some(name)) = (root.base.parent(), root.base.file_name()) else {
+                return Err(io::ErrorKind::NotFound.into());
+            };
+            let above = Arc::new(rustix::fs::open(base, flags, Mode::empty())?);
+            let name = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(name))?;
+            let job = Job { root: number, path: Box::default(), parent: above.clone(), opened: true, saved: true };
+            let stat = rustix::fs::statat(&above, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let before = found.nodes.len();
+            add_leaf(&job, name.as_bytes().into(), &name, &above, &stat, base, found);
+            let kind = if found.nodes.len() > before { RootKind::File } else { RootKind::Nothing };
+            Ok((kind, Some(above)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads one directory; returns the directories in it.
+pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> Vec<Job> {
+    let place = || join(&paths.roots()[job.root as usize].base, &job.path);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = if job.opened {
+        job.parent.clone()
+    } else {
+        match rustix::fs::openat(&job.parent, file_name(&job.path), flags, Mode::empty()) {
+            Ok(directory) => Arc::new(directory),
+            Err(error) => {
+                found.skip(place(), SkipReason::Unreadable(error.to_string()));
+                // Its own entry is kept, empty, as tar does.
+                if let Ok(stat) = rustix::fs::statat(&job.parent, file_name(&job.path), AtFlags::SYMLINK_NOFOLLOW)
+                    && job.saved
+                    && FileType::from_raw_mode(stat.st_mode).is_dir()
+                {
+                    found.nodes.push(node(job, job.path.clone(), &stat, NodeKind::Directory(Xattrs::new())));
+                }
+                return Vec::new();
+            }
+        }
+    };
+    let mut children = Vec::new();
+    let before = found.nodes.len();
+    let read = rustix::fs::Dir::read_from(&directory).and_then(|entries| {
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let path = match job.path.is_empty() {
+                true => name.to_bytes().into(),
+                false => [&job.path, &b"/"[..], name.to_bytes()].concat().into_boxed_slice(),
+            };
+            match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => children.extend(add(job, path, name, &directory, &stat, paths, found)),
+                Err(rustix::io::Errno::NOENT) => {} // gone since it was listed
+                Err(error) => {
+                    found
+                        .skip(place().join(name.to_string_lossy().as_ref()), SkipReason::Unreadable(error.to_string()));
+                }
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = read {
+        found.skip(place(), SkipReason::Unreadable(error.to_string()));
+    }
+    // A directory on the way to a match is a member if the match was found: arrange() drops it otherwise.
+    let is_member = job.saved || !job.path.is_empty();
+    match rustix::fs::fstat(&directory) {
+        Ok(stat) if is_member => {
+            let xattrs = read_xattrs(&directory).unwrap_or_default();
+            let mut own = node(job, job.path.clone(), &stat, NodeKind::Directory(xattrs));
+            if !job.saved {
+                own.stat.inode = 0; // marks it as droppable
+            }
+            found.nodes.insert(before, own);
+        }
+        _ => {}
+    }
+    children
+}
+
+/// Adds what a directory entry is; returns it as a job if it is a directory to be entered.
+fn add(
+    job: &Job,
+    path: Box<[u8]>,
+    name: &CStr,
+    directory: &Arc<OwnedFd>,
+    stat: &Stat,
+    paths: &PathList,
+    found: &mut Found,
+) -> Option<Job> {
+    let base = &paths.roots()[job.root as usize].base;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let decision = paths.decide(job.root as usize, &path, kind.is_dir());
+    if decision == Decision::Exclude {
+        return None;
+    }
+    if path.len() > MAX_PATH_BYTES {
+        found.skip(join(base, &path), SkipReason::PathTooLong);
+        return None;
+    }
+    if kind.is_dir() {
+        let saved = decision == Decision::Include;
+        return Some(Job { root: job.root, path, parent: directory.clone(), opened: false, saved });
+    }
+    if decision == Decision::DescendOnly {
+        return None;
+    }
+    add_leaf(job, path, name, directory, stat, base, found);
+    None
+}
+
+/// Adds what is no directory. `job` holds the directory that it is in.
+fn add_leaf(
+    job: &Job,
+    path: Box<[u8]>,
+    name: &CStr,
+    directory: &OwnedFd,
+    stat: &Stat,
+    base: &std::path::Path,
+    found: &mut Found,
+) {
+    let place = || join(base, &path);
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => NodeKind::File,
+        FileType::Symlink => match rustix::fs::readlinkat(directory, name, Vec::new()) {
+            Ok(target) => NodeKind::Symlink(target.into_bytes().into()),
+            Err(error) => return found.skip(place(), SkipReason::Unreadable(error.to_string())),
+        },
+        FileType::Fifo => return found.skip(place(), SkipReason::Special("FIFO")),
+        FileType::Socket => return found.skip(place(), SkipReason::Special("socket")),
+        _ => return found.skip(place(), SkipReason::Special("device")),
+    };
+    found.nodes.push(node(job, path, stat, kind));
+}
+
+fn node(job: &Job, path: Box<[u8]>, stat: &Stat, kind: NodeKind) -> Node {
+    Node { root: job.root, path, stat: Signature::of(stat), meta: metadata(stat), kind }
+}
