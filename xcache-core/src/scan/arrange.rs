@@ -1,6 +1,6 @@
 //! From what was found to a tree: in order, roots told apart, hard links recognised.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::walk::Found;
 use super::{Node, NodeKind, Tree, TreeRoot};
@@ -8,9 +8,11 @@ use crate::archive::index::path_order;
 
 /// Sorts the nodes, gives them to their roots, and finds hard links.
 pub(super) fn arrange(mut roots: Vec<TreeRoot>, found: Found) -> Tree {
-    let Found { mut nodes, mut skipped } = found;
+    let Found { mut nodes, ways, mut skipped } = found;
     nodes.sort_unstable_by(|a, b| a.root.cmp(&b.root).then_with(|| path_order(&a.path, &b.path)));
-    drop_empty_ways(&mut nodes);
+    if !ways.is_empty() {
+        drop_empty_ways(&mut nodes, &ways);
+    }
     let mut first_names: HashMap<(u64, u64), u32> = HashMap::new();
     for (number, node) in (0u32..).zip(&mut nodes) {
         if node.kind != NodeKind::File {
@@ -34,8 +36,8 @@ pub(super) fn arrange(mut roots: Vec<TreeRoot>, found: Found) -> Tree {
 }
 
 /// Drops directories that were entered only to look for matches, where none was found.
-fn drop_empty_ways(nodes: &mut Vec<Node>) {
-    let is_way = |node: &Node| node.stat.inode == 0 && matches!(node.kind, NodeKind::Directory(_));
+fn drop_empty_ways(nodes: &mut Vec<Node>, ways: &HashSet<(u32, Box<[u8]>)>) {
+    let is_way = |node: &Node| ways.contains(&(node.root, node.path.clone()));
     let mut keep = vec![true; nodes.len()];
     let mut next_kept: Option<usize> = None;
     for i in (0..nodes.len()).rev() {

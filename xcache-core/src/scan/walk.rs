@@ -1,5 +1,6 @@
 //! Reading directories: what is in them, and which of it is asked for.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,6 +17,8 @@ use crate::paths::{Decision, PathList};
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) nodes: Vec<Node>,
+    /// Directories that are members only if something in them is: root and path.
+    pub(super) ways: HashSet<(u32, Box<[u8]>)>,
     pub(super) skipped: Vec<Skipped>,
 }
 
@@ -26,6 +29,7 @@ impl Found {
 
     pub(super) fn merge(&mut self, mut other: Self) {
         self.nodes.append(&mut other.nodes);
+        self.ways.extend(other.ways);
         self.skipped.append(&mut other.skipped);
     }
 }
@@ -101,7 +105,6 @@ pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> 
         }
     };
     let mut children = Vec::new();
-    let before = found.nodes.len();
     let read = rustix::fs::Dir::read_from(&directory).and_then(|entries| {
         for entry in entries {
             let entry = entry?;
@@ -132,11 +135,10 @@ pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> 
     match rustix::fs::fstat(&directory) {
         Ok(stat) if is_member => {
             let xattrs = read_xattrs(&directory).unwrap_or_default();
-            let mut own = node(job, job.path.clone(), &stat, NodeKind::Directory(xattrs));
+            found.nodes.push(node(job, job.path.clone(), &stat, NodeKind::Directory(xattrs)));
             if !job.saved {
-                own.stat.inode = 0; // marks it as droppable
+                found.ways.insert((job.root, job.path.clone()));
             }
-            found.nodes.insert(before, own);
         }
         _ => {}
     }
