@@ -140,6 +140,9 @@ fn changed_and_missing_files_are_made_good_again() {
     fs::create_dir(target.join("symlinks/relative")).unwrap();
     tree::set_mode(&target.join("modes/file-0644"), 0o600);
     tree::set_mtime(&target.join("times/file-3"), 5, 5);
+    for name in ["", "random", "xattrs/dir", "xattrs/file", "modes/file-0755"] {
+        tree::set_xattr(&target.join(name), "user.more", b"not in the entry");
+    }
     restored(&job, &place, "key", &target);
     assert_same_tree(&source, &target, &[]);
 }

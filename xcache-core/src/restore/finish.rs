@@ -202,10 +202,11 @@ pub(super) fn finish_directories(shared: &Shared<'_>, done: &mut Done) -> Result
             }
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             // On the way to what a pattern matched, directories that were there before are not ours.
-            if !is_whole && !shared.journal.is_created(number) {
+            let is_new = shared.journal.is_created(number);
+            if !is_whole && !is_new {
                 continue;
             }
-            finish_directory(&mut walker, &directory, member, options, done)
+            finish_directory(&mut walker, &directory, member, is_new, options, done)
                 .map_err(|source| Error::Write { path: roots.full_path(index, number), source })?;
         }
     }
@@ -216,16 +217,27 @@ fn finish_directory(
     walker: &mut Walker,
     root: &OwnedFd,
     member: &Member,
+    is_new: bool,
     options: &super::Options,
     done: &mut Done,
 ) -> io::Result<()> {
     let wanted = &member.meta;
     if member.path.is_empty() {
+        drop_xattrs(root, member)?;
         return set_attributes(root, member, options, false, &mut done.imperfections);
     }
     let (at, name) = (walker.enter(parent(&member.path))?, file_name(&member.path));
-    if !member.xattrs.is_empty() || options.same_owner {
-        return set_attributes(&open_directory(at, name)?, member, options, false, &mut done.imperfections);
+    if !is_new || !member.xattrs.is_empty() || options.same_owner {
+        let open = open_directory(at, name)?;
+        // One that can only be passed through (mode 0311) shows no attributes, and takes none.
+        if let Err(error) = drop_xattrs(&open, member)
+            && error.raw_os_error() != Some(rustix::io::Errno::BADF.raw_os_error())
+        {
+            return Err(error);
+        }
+        if !member.xattrs.is_empty() || options.same_owner {
+            return set_attributes(&open, member, options, false, &mut done.imperfections);
+        }
     }
     let found = metadata(&rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?);
     if found.mode != wanted.mode {
