@@ -22,6 +22,7 @@ mod gc_scale;
 mod gc_stress;
 mod help;
 mod hostile;
+mod index_scale;
 mod interop;
 mod model;
 mod old_archives;
