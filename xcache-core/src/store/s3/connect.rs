@@ -20,6 +20,9 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::super::open::S3Options;
 use super::super::{Error, ErrorKind, Result};
@@ -167,13 +170,19 @@ fn trust_store(options: &S3Options) -> Result<TrustStore> {
             .hint("AWS_CA_BUNDLE must name a file of PEM certificates")
     };
     let pem = std::fs::read(path).map_err(|error| invalid(error.to_string()))?;
-    if !pem.windows(PEM_START.len()).any(|window| window == PEM_START) {
-        return Err(invalid("holds no PEM certificate".to_owned()));
-    }
+    check_certificates(&pem).map_err(invalid)?;
     Ok(TrustStore::default().with_pem_certificate(pem))
 }
 
-const PEM_START: &[u8] = b"-----BEGIN CERTIFICATE-----";
+/// The client panics on certificates that it cannot use; here it is said what is wrong with them.
+fn check_certificates(pem: &[u8]) -> std::result::Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("is no valid PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("holds a certificate that cannot be used: {error}"))?;
+    }
+    if roots.is_empty() { Err("holds no PEM certificate".to_owned()) } else { Ok(()) }
+}
 
 /// An HTTP client made when it is first used, one pool of connections for all who share it.
 fn http_client(trust: TrustStore, proxies: ProxyConfig) -> SharedHttpClient {
@@ -203,6 +212,41 @@ fn is_aws_endpoint(endpoint: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of an authority whose key nobody has.
+    const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdTCCARugAwIBAgIUSaWLAnK/NHo7viKv2HwlhuxzQmMwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjIyMjA1MjNaGA8yMTI2MTAyOTIyMDUy
+M1owDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLab
+iVYA5GxwH0zPg3Jxscb3PumUYKhve03zb8q+1y30ezKeU+rkQgRhFLzB7+cOtwJ8
+Tcu3GqTHdgaxj0km03WjUzBRMB0GA1UdDgQWBBTRsUEjByEuwdGnVA2brtuGR607
+/jAfBgNVHSMEGDAWgBTRsUEjByEuwdGnVA2brtuGR607/jAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0gAMEUCIEgAlwiq9tDZ1/MokvY/Df4oYbMT/QOAW9xL
+Bu+E6e3EAiEA85myg6xqEymYdk+wBREV0g9Y831ZBnnWiOdD7wuHJUQ=
+-----END CERTIFICATE-----
+";
+
+    #[test]
+    fn what_is_wrong_with_a_bundle_of_certificates_is_said() {
+        let check =
+            |pem: &str, expected: std::result::Result<(), &str>| match (check_certificates(pem.as_bytes()), expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(found), Err(part)) => assert!(found.contains(part), "{found}"),
+                (found, _) => panic!("{found:?} of {pem}"),
+            };
+        check(CERTIFICATE, Ok(()));
+        check(&format!("# comment\n{CERTIFICATE}{CERTIFICATE}"), Ok(()));
+        check("", Err("holds no PEM"));
+        check("text", Err("holds no PEM"));
+        check(&CERTIFICATE.replace("MII", "!!!"), Err("no valid PEM"));
+        check(&CERTIFICATE[..CERTIFICATE.len() / 2], Err("no valid PEM"));
+        check("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", Err("cannot be used"));
+        check(
+            &format!("{CERTIFICATE}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            Err("cannot be used"),
+        );
+    }
 
     #[test]
     fn endpoints_of_aws_are_told_from_others() {
