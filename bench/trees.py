@@ -3,6 +3,7 @@ import os
 import shutil
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -66,6 +67,29 @@ def step(live, wanted):
                 os.link(first, path)
             else:
                 shutil.copy2(source, path, follow_symlinks=False)
+
+
+def minimum(before, after):
+    """What the change from one state to the other takes at the least: all files that are new or of other content,
+    compressed together."""
+    changed = []
+    for base, _, names in os.walk(after):
+        for name in names:
+            path = os.path.join(base, name)
+            relative = os.path.relpath(path, after)
+            old = os.path.join(before, relative)
+            status = os.lstat(path)
+            if stat.S_ISREG(status.st_mode):
+                is_old = os.path.isfile(old) and os.lstat(old).st_size == status.st_size and same_bytes(old, path)
+                if not is_old:
+                    changed.append(relative)
+    with tempfile.TemporaryDirectory() as place:
+        names = Path(place, 'names')
+        names.write_bytes(os.fsencode('\0'.join(changed)))
+        pack = 'tar -cf - -C "$1" --null -T "$2" | zstd -3 -q -o "$3"'
+        together = Path(place, 'together')
+        subprocess.run(['bash', '-o', 'pipefail', '-c', pack, 'bash', after, names, together], check=True)
+        return len(changed), together.stat().st_size
 
 
 def same_bytes(a, b):
