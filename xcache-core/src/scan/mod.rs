@@ -29,7 +29,7 @@ use walk::{Found, Job, open_root, scan_directory};
 pub struct Tree {
     /// One for each line of the path list that is no exclude.
     pub roots: Vec<TreeRoot>,
-    /// The members, those of one root together, in the order of [`path_order`].
+    /// The members, those of one root together, in the order of [`path_order`](crate::archive::index::path_order).
     pub nodes: Vec<Node>,
     /// What was left out, and why.
     pub skipped: Vec<Skipped>,
