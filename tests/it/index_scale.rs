@@ -38,7 +38,7 @@ fn index() -> Index {
         let start = u32::try_from(chunks.len()).unwrap();
         let mut size = 0;
         for part in 0..if number % 20 == 0 { 4 } else { 1 } {
-            let length = u32::try_from(rng.below(16_000)).unwrap() + 16_000 * u32::from(number % 20 == 0);
+            let length = 1 + u32::try_from(rng.below(16_000)).unwrap() + 16_000 * u32::from(number % 20 == 0);
             if frame_end + length + 2048 > RAW_FRAME_BYTES {
                 (frames, frame_end) = (frames + 1, 0);
             }
