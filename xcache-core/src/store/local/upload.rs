@@ -39,6 +39,9 @@ pub(super) struct LocalUpload {
     tags: Tags,
     /// None for an upload of somebody else, or one that is done.
     draft: Mutex<Option<Arc<Draft>>>,
+    /// Held while a part is written: writes to one file take turns in the kernel anyway, where those that wait their turn
+    /// burn the time of the cores that compress.
+    turn: tokio::sync::Mutex<()>,
     /// Offset and length of each part.
     parts: Mutex<BTreeMap<u32, (u64, u64)>>,
 }
@@ -54,7 +57,7 @@ impl LocalUpload {
         let file = fs::openat(&directory, format!("{id}{NOTE}"), flags, Mode::from_raw_mode(0o666))?;
         File::from(file).write_all(&note)?;
         let draft = Mutex::new(Some(Arc::new(draft)));
-        Ok(Self { store, name, id, initiated, tags, draft, parts: Mutex::default() })
+        Ok(Self { store, name, id, initiated, tags, draft, turn: Default::default(), parts: Mutex::default() })
     }
 
     /// All uploads with a note.
@@ -83,6 +86,7 @@ impl LocalUpload {
                     initiated,
                     tags: Tags::new(),
                     draft: Mutex::new(None),
+                    turn: Default::default(),
                     parts: Mutex::default(),
                 });
             }
@@ -149,7 +153,9 @@ impl Upload for LocalUpload {
             }
             Ok(())
         };
+        let turn = self.turn.lock().await;
         self.store.blocking("upload", &self.name, write).await?;
+        drop(turn);
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(number, (offset, length));
         Ok(())
     }
