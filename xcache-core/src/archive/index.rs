@@ -162,6 +162,10 @@ pub struct Chunk {
 /// The order of members: by path, with the slash before every other byte, so that a directory is followed by all
 /// that is below it.
 pub fn path_order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    // Neighbours share most of their paths: that is passed over in steps that the compiler turns into wide compares.
+    const STEP: usize = 16;
+    let steps = a.chunks_exact(STEP).zip(b.chunks_exact(STEP)).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[steps * STEP..], &b[steps * STEP..]);
     let slash_first = |&byte: &u8| if byte == b'/' { 0 } else { byte };
     a.iter().map(slash_first).cmp(b.iter().map(slash_first))
 }

@@ -9,7 +9,8 @@ use crate::archive::index::path_order;
 /// Sorts the nodes, gives them to their roots, and finds hard links.
 pub(super) fn arrange(mut roots: Vec<TreeRoot>, found: Found) -> Tree {
     let Found { mut nodes, ways, mut skipped } = found;
-    nodes.sort_unstable_by(|a, b| a.root.cmp(&b.root).then_with(|| path_order(&a.path, &b.path)));
+    // The stable sort knows sorted runs when it sees them.
+    nodes.sort_by(in_order);
     if !ways.is_empty() {
         drop_empty_ways(&mut nodes, &ways);
     }
@@ -33,6 +34,11 @@ pub(super) fn arrange(mut roots: Vec<TreeRoot>, found: Found) -> Tree {
     }
     skipped.sort_by(|a, b| a.path.cmp(&b.path));
     Tree { roots, nodes, skipped }
+}
+
+/// Root by root, each in the order of paths.
+pub(super) fn in_order(a: &Node, b: &Node) -> std::cmp::Ordering {
+    a.root.cmp(&b.root).then_with(|| path_order(&a.path, &b.path))
 }
 
 /// Drops directories that were entered only to look for matches, where none was found.

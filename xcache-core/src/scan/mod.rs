@@ -20,7 +20,7 @@ pub use attributes::{Signature, metadata, read_xattrs};
 
 use crate::archive::index::{Metadata, RootKind, Xattrs};
 use crate::paths::PathList;
-use arrange::arrange;
+use arrange::{arrange, in_order};
 use queue::Queue;
 use walk::{Found, Job, open_root, scan_directory};
 
@@ -175,6 +175,8 @@ pub fn scan(paths: &PathList, threads: usize) -> Tree {
                     let children = scan_directory(&job, paths, &mut mine);
                     queue.finish(children);
                 }
+                // Sorted runs are merged in one pass, so most of the sorting is done here, on all threads.
+                mine.nodes.sort_unstable_by(in_order);
                 found.lock().unwrap_or_else(PoisonError::into_inner).merge(mine);
             });
         }
