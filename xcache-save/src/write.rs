@@ -30,7 +30,7 @@ const PART_BYTES: u64 = 8 << 20;
 /// Fewer than the limit of S3, as the compressed size is only guessed.
 const PART_COUNT: u64 = 9_000;
 /// Pieces waiting between the workers and the transfer.
-const QUEUE: usize = 4;
+const QUEUE: usize = 1;
 /// How many files that were left out are named.
 const NAMED: usize = 10;
 

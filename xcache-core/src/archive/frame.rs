@@ -2,7 +2,8 @@
 
 use std::io;
 
-use zstd::zstd_safe::CParameter;
+use bytes::Bytes;
+use zstd::zstd_safe::{CParameter, Strategy};
 
 use super::{Error, Result};
 
@@ -10,39 +11,55 @@ use super::{Error, Result};
 /// at most as much again; the rest is room for headers.
 pub const MAX_RAW_BYTES: u32 = 16 << 20;
 
-/// What the frames of an archive are filled up to. Smaller ones compress worse and cost requests to fetch alone,
-/// larger ones make a change of one file expensive to fetch and keep fewer cores busy.
-pub const TARGET_BYTES: usize = 2 << 20;
+/// What the frames of an archive are filled up to. Smaller ones compress worse (2 MiB: 1 to 2 % more bytes) and cost
+/// requests to fetch alone, larger ones make a change of one file expensive to fetch and keep fewer cores busy.
+pub const TARGET_BYTES: usize = 4 << 20;
 
-/// How a frame is looked at before it is compressed: so many bytes from its middle.
-const SAMPLE_BYTES: usize = 128 << 10;
+/// The level that is meant if none is given.
+pub const DEFAULT_LEVEL: i32 = 3;
+
+/// How a frame is looked at before it is compressed: so many samples of so many bytes, evenly spread.
+const SAMPLES: usize = 4;
+const SAMPLE_BYTES: usize = 16 << 10;
 
 /// A compressor that is used again for one frame after the other.
 pub struct Encoder {
     level: i32,
     normal: zstd::bulk::Compressor<'static>,
     hasty: zstd::bulk::Compressor<'static>,
+    /// What a frame is compressed into; as long as a frame may become.
+    out: Vec<u8>,
 }
 
 impl Encoder {
     /// A compressor at zstd level `level` (-7 to 19).
     pub fn new(level: i32) -> io::Result<Self> {
-        Ok(Self { level, normal: compressor(level)?, hasty: compressor(HASTY_LEVEL)? })
+        let mut normal = compressor(level)?;
+        if level == DEFAULT_LEVEL {
+            tune(&mut normal)?;
+        }
+        Ok(Self { level, normal, hasty: compressor(HASTY_LEVEL)?, out: Vec::new() })
     }
 
     /// Compresses `raw` into one frame. What does not shrink is passed through at the cheapest level, which leaves
     /// content as it is and still squeezes the headers between.
-    pub fn encode(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
-        if self.level > HASTY_LEVEL && raw.len() >= 2 * SAMPLE_BYTES && self.is_noise(raw)? {
-            return self.hasty.compress(raw);
-        }
-        self.normal.compress(raw)
+    pub fn encode(&mut self, raw: &[u8]) -> io::Result<Bytes> {
+        let is_noise = self.level > HASTY_LEVEL && raw.len() >= 4 * SAMPLES * SAMPLE_BYTES && self.is_noise(raw)?;
+        let compressor = if is_noise { &mut self.hasty } else { &mut self.normal };
+        self.out.clear();
+        self.out.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        compressor.compress_to_buffer(raw, &mut self.out)?;
+        // Frames wait for their upload: they hold no more memory than they have bytes. Noise is not worth a copy.
+        Ok(if is_noise { std::mem::take(&mut self.out).into() } else { Bytes::copy_from_slice(&self.out) })
     }
 
     fn is_noise(&mut self, raw: &[u8]) -> io::Result<bool> {
-        let middle = raw.len() / 2;
-        let sample = &raw[middle - SAMPLE_BYTES / 2..middle + SAMPLE_BYTES / 2];
-        Ok(self.hasty.compress(sample)?.len() > SAMPLE_BYTES / 100 * 90)
+        let mut stored = 0;
+        for sample in raw.chunks_exact(raw.len() / SAMPLES).take(SAMPLES) {
+            let middle = (sample.len() - SAMPLE_BYTES) / 2;
+            stored += self.hasty.compress(&sample[middle..middle + SAMPLE_BYTES])?.len();
+        }
+        Ok(stored > SAMPLES * SAMPLE_BYTES / 100 * 90)
     }
 }
 
@@ -54,6 +71,17 @@ fn compressor(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
     compressor.set_parameter(CParameter::ContentSizeFlag(true))?;
     Ok(compressor)
+}
+
+/// What zstd's own level 3 gives, for a quarter less time: its fast strategy with a window over the whole frame and a
+/// table that still fits the second cache of a core. Measured on 2026-11-27 with frames of 4 MiB, against level 3 in the
+/// same run: `node_modules` 0.76 of the time for 1.03 of the bytes, cargo `target/` 0.71 for 1.04. (Level 1 takes as
+/// long as this, for 1.18 and 1.12 of the bytes.)
+fn tune(compressor: &mut zstd::bulk::Compressor<'static>) -> io::Result<()> {
+    compressor.set_parameter(CParameter::Strategy(Strategy::ZSTD_fast))?;
+    compressor.set_parameter(CParameter::WindowLog(TARGET_BYTES.ilog2()))?;
+    compressor.set_parameter(CParameter::HashLog(16))?;
+    compressor.set_parameter(CParameter::MinMatch(7))
 }
 
 /// A decompressor that is used again for one frame after the other.
@@ -132,7 +160,7 @@ mod tests {
         let frame = Encoder::new(3).unwrap().encode(&raw).unwrap();
         let mut out = Vec::new();
         for bit in 0..frame.len() * 8 {
-            let mut bad = frame.clone();
+            let mut bad = frame.to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);
             let decoded = Decoder::new().unwrap().decode(&bad, raw.len() as u32, &mut out);
             assert!(decoded.is_err() || out == raw, "bit {bit}");

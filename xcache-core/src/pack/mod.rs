@@ -35,9 +35,10 @@ pub struct Settings {
     pub workers: usize,
 }
 
-/// How many frames may be under way or waiting at a time.
+/// How many frames may be under way or waiting at a time: one under way and one waiting for each worker, and a little
+/// for a frame that takes longer.
 pub fn window(workers: usize) -> u64 {
-    4 * workers as u64 + 2
+    2 * workers as u64 + 2
 }
 
 /// Packs `jobs` behind what was packed before, and hands the frames to `sink` in order. Stops at the first error of

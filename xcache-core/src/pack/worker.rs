@@ -53,7 +53,7 @@ impl Worker<'_> {
         }
         finished.raw_bytes = u32::try_from(self.raw.len()).map_err(io::Error::other)?;
         if !self.raw.is_empty() {
-            finished.stored = self.encoder.encode(&self.raw)?.into();
+            finished.stored = self.encoder.encode(&self.raw)?;
         }
         Ok(finished)
     }
