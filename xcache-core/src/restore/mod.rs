@@ -16,6 +16,7 @@ mod plain;
 mod roots;
 mod run;
 mod tar_stream;
+mod umask;
 mod walker;
 mod write;
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use rustix::fs::Mode;
 use tokio::sync::Notify;
 
 use super::fetch::PART_BYTES;
@@ -72,15 +71,12 @@ pub fn restore_plain(
         }
     };
     let mut extractor = Extractor::new(directory, &root.base, options);
-    // Files get exactly the modes that were saved.
-    let umask = rustix::process::umask(Mode::empty());
     let result = stream(runtime, source, interrupted, &mut extractor).and_then(|()| {
         if options.clean {
             extractor.clean()?;
         }
         extractor.finish_directories()
     });
-    rustix::process::umask(umask);
     match result {
         Ok(()) => {
             let fetched_parts = source.size.div_ceil(PART_BYTES);

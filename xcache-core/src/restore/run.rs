@@ -134,13 +134,10 @@ pub fn restore(
             return Err(Failed { error, replaced_files: 0 });
         }
     };
-    // Files get their modes at creation, as the umask is not part of what was saved.
-    let umask = rustix::process::umask(rustix::fs::Mode::empty());
     let result = run(runtime, index, frames, &roots, before, options, interrupted, &journal);
     if result.is_err() {
         journal.roll_back(index, &roots);
     }
-    rustix::process::umask(umask);
     result.map_err(|error| Failed { error, replaced_files: journal.replaced_count() })
 }
 

@@ -11,6 +11,7 @@ use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use super::compare::{Have, write_at};
 use super::journal::Journal;
 use super::run::{Piece, Plan};
+use super::umask::umask;
 use super::walker::Walker;
 use super::{Error, Options, Roots};
 use crate::archive::frame::Decoder;
@@ -141,7 +142,8 @@ impl<'a> Writer<'a> {
         if file.extents.is_some() {
             rustix::fs::ftruncate(descriptor, file.size)?;
         }
-        let had_mode = matches!(open, Created::Final(_)) && member.xattrs.is_empty();
+        let had_mode =
+            matches!(open, Created::Final(_)) && member.xattrs.is_empty() && u32::from(member.meta.mode) & umask() == 0;
         set_attributes(descriptor, member, options, had_mode, &mut imperfections)?;
         if let Created::Temporary(_) = &open {
             publish(journal, at, number, &name)?;
