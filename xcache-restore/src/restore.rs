@@ -223,7 +223,7 @@ impl Run<'_> {
                 self.reporter.debug(format_args!("no state left for the save: {error}"));
             }
         }
-        for imperfection in restored.imperfections.iter().take(10) {
+        for imperfection in &restored.imperfections {
             self.reporter.notice(imperfection);
         }
         Ok(outcome::Restored {

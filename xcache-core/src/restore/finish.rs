@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
 use super::compare::Have;
+use super::imperfections::Undone;
 use super::run::Done;
 use super::walker::{Walker, open_directory};
 use super::write::{Shared, Writer, set_attributes, times};
@@ -60,7 +61,7 @@ pub(super) fn make_rest(shared: &Shared<'_>, done: &mut Done) -> Result<(), Erro
         completed.map_err(|source| writer.error(number, source))?;
     }
     done.signatures.append(&mut writer.signatures);
-    done.imperfections.append(&mut writer.imperfections);
+    done.imperfections.append(writer.imperfections);
 
     each(
         shared,
@@ -72,7 +73,10 @@ pub(super) fn make_rest(shared: &Shared<'_>, done: &mut Done) -> Result<(), Erro
                 return Ok(());
             }
             let (at, name) = (walker.enter(parent(path))?, file_name(path));
-            set_right(at, name, member, shared, done).map(|signature| done.signatures.push((number, signature)))
+            let (signature, unset) = set_right(at, name, member, shared)?;
+            done.signatures.push((number, signature));
+            done.imperfections.extend(unset, || shared.roots.full_path(shared.index, number));
+            Ok(())
         },
     )?;
     each(
@@ -92,8 +96,7 @@ fn set_right(
     name: &[u8],
     member: &Member,
     shared: &Shared<'_>,
-    done: &mut Done,
-) -> io::Result<Signature> {
+) -> io::Result<(Signature, Vec<Undone>)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = match rustix::fs::openat(at, name, flags, Mode::empty()) {
         Ok(open) => open,
@@ -104,8 +107,8 @@ fn set_right(
         Err(error) => return Err(error.into()),
     };
     drop_xattrs(&open, member)?;
-    set_attributes(&open, member, shared.options, false, &mut done.imperfections)?;
-    Ok(Signature::of(&rustix::fs::fstat(&open)?))
+    let unset = set_attributes(&open, member, shared.options, false)?;
+    Ok((Signature::of(&rustix::fs::fstat(&open)?), unset))
 }
 
 /// Takes away the extended attributes that the member does not have.
@@ -206,8 +209,9 @@ pub(super) fn finish_directories(shared: &Shared<'_>, done: &mut Done) -> Result
             if !is_whole && !is_new {
                 continue;
             }
-            finish_directory(&mut walker, &directory, member, is_new, options, done)
+            let unset = finish_directory(&mut walker, &directory, member, is_new, options)
                 .map_err(|source| Error::Write { path: roots.full_path(index, number), source })?;
+            done.imperfections.extend(unset, || roots.full_path(index, number));
         }
     }
     Ok(())
@@ -219,12 +223,11 @@ fn finish_directory(
     member: &Member,
     is_new: bool,
     options: &super::Options,
-    done: &mut Done,
-) -> io::Result<()> {
+) -> io::Result<Vec<Undone>> {
     let wanted = &member.meta;
     if member.path.is_empty() {
         drop_xattrs(root, member)?;
-        return set_attributes(root, member, options, false, &mut done.imperfections);
+        return set_attributes(root, member, options, false);
     }
     let (at, name) = (walker.enter(parent(&member.path))?, file_name(&member.path));
     if !is_new || !member.xattrs.is_empty() || options.same_owner {
@@ -236,7 +239,7 @@ fn finish_directory(
             return Err(error);
         }
         if !member.xattrs.is_empty() || options.same_owner {
-            return set_attributes(&open, member, options, false, &mut done.imperfections);
+            return set_attributes(&open, member, options, false);
         }
     }
     let found = metadata(&rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?);
@@ -246,7 +249,7 @@ fn finish_directory(
     if (found.mtime_seconds, found.mtime_nanos) != (wanted.mtime_seconds, wanted.mtime_nanos) {
         rustix::fs::utimensat(at, name, &times(wanted), AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 fn enter<'a>(

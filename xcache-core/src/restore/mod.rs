@@ -11,6 +11,7 @@ mod clean;
 mod compare;
 mod fetch;
 mod finish;
+mod imperfections;
 mod journal;
 mod plain;
 mod roots;
@@ -58,7 +59,7 @@ pub struct Restored {
     pub fetched_parts: u64,
     /// What was removed by [`Options::clean`].
     pub removed: u64,
-    /// Things that could not be set, and how often, for notices.
+    /// What could not be done or set, one line for each reason, for notices.
     pub imperfections: Vec<String>,
     /// What each member is now, for the state; `None` for what is no regular file.
     pub signatures: Vec<Option<Signature>>,

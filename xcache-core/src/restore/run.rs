@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use super::compare::{Have, compare};
 use super::fetch::{self, Frames};
 use super::finish;
+use super::imperfections::Imperfections;
 use super::journal::Journal;
 use super::write::{FrameError, Shared, Writer};
 use super::{Before, Error, Failed, Options, Restored, Roots};
@@ -187,7 +188,7 @@ fn run(
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) signatures: Vec<(u32, Signature)>,
-    pub(super) imperfections: Vec<String>,
+    pub(super) imperfections: Imperfections,
     fetched_bytes: u64,
     fetched_parts: u64,
 }
@@ -205,9 +206,6 @@ impl Done {
         for (member, signature) in self.signatures {
             signatures[member as usize] = Some(signature);
         }
-        let mut imperfections = self.imperfections;
-        imperfections.sort();
-        imperfections.dedup();
         Restored {
             files: index.file_count(),
             bytes: index.content_bytes(),
@@ -215,7 +213,7 @@ impl Done {
             fetched_bytes: self.fetched_bytes,
             fetched_parts: self.fetched_parts,
             removed,
-            imperfections,
+            imperfections: self.imperfections.notices(),
             signatures,
         }
     }
@@ -249,7 +247,7 @@ fn round(
                 match result {
                     Ok(mut writer) => {
                         finished.signatures.append(&mut writer.signatures);
-                        finished.imperfections.append(&mut writer.imperfections);
+                        finished.imperfections.append(writer.imperfections);
                     }
                     Err(error) => {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);

@@ -9,6 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::compare::{Have, write_at};
+use super::imperfections::{Imperfections, Undone};
 use super::journal::Journal;
 use super::run::{Piece, Plan};
 use super::umask::umask;
@@ -45,14 +46,20 @@ pub(super) struct Writer<'a> {
     /// What the files written are now.
     pub(super) signatures: Vec<(u32, Signature)>,
     /// What could not be set.
-    pub(super) imperfections: Vec<String>,
+    pub(super) imperfections: Imperfections,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(shared: &'a Shared<'a>) -> io::Result<Self> {
         let decoder = Decoder::new()?;
-        let (signatures, imperfections) = (Vec::new(), Vec::new());
-        Ok(Self { shared, decoder, raw: Vec::new(), walker: None, signatures, imperfections })
+        Ok(Self {
+            shared,
+            decoder,
+            raw: Vec::new(),
+            walker: None,
+            signatures: Vec::new(),
+            imperfections: Imperfections::default(),
+        })
     }
 
     /// Writes what frame `number`, as it came from the store, holds of missing files.
@@ -109,7 +116,6 @@ impl<'a> Writer<'a> {
         let Content::File(file) = &member.content else { return Ok(()) };
         let mut contents: Vec<&[u8]> = Vec::with_capacity(pieces.len());
         contents.extend(pieces.iter().map(|piece| self.bytes(raw, piece)));
-        let mut imperfections = Vec::new();
         let (at, name) = self.enter(number)?;
         let is_new = plan.have(number) == &Have::Missing;
         let open = match is_new {
@@ -144,14 +150,19 @@ impl<'a> Writer<'a> {
         }
         let had_mode =
             matches!(open, Created::Final(_)) && member.xattrs.is_empty() && u32::from(member.meta.mode) & umask() == 0;
-        set_attributes(descriptor, member, options, had_mode, &mut imperfections)?;
+        let unset = set_attributes(descriptor, member, options, had_mode)?;
         if let Created::Temporary(_) = &open {
             publish(journal, at, number, &name)?;
         }
         let signature = Signature::of(&rustix::fs::fstat(descriptor)?);
         self.signatures.push((number, signature));
-        self.imperfections.append(&mut imperfections);
+        self.unset(number, unset);
         Ok(())
+    }
+
+    fn unset(&mut self, number: u32, unset: Vec<Undone>) {
+        let Shared { index, roots, .. } = *self.shared;
+        self.imperfections.extend(unset, || roots.full_path(index, number));
     }
 
     /// Pieces of a file that lies in several frames.
@@ -177,12 +188,11 @@ impl<'a> Writer<'a> {
         let member = &index.members[number as usize];
         let Content::File(file) = &member.content else { return Ok(()) };
         rustix::fs::ftruncate(open, file.size)?;
-        let mut imperfections = Vec::new();
-        set_attributes(open, member, options, false, &mut imperfections)?;
+        let unset = set_attributes(open, member, options, false)?;
         let (at, name) = self.enter(number)?;
         publish(journal, at, number, &name)?;
         self.signatures.push((number, Signature::of(&rustix::fs::fstat(open)?)));
-        self.imperfections.append(&mut imperfections);
+        self.unset(number, unset);
         Ok(())
     }
 
@@ -248,29 +258,30 @@ fn write_placed(open: &OwnedFd, file: &File, start: u64, content: &[u8]) -> io::
     Ok(())
 }
 
-/// Owner, mode, extended attributes and time, in the order in which none undoes another.
+/// Owner, mode, extended attributes and time, in the order in which none undoes another. Gives what is not set.
 pub(super) fn set_attributes(
     open: &OwnedFd,
     member: &Member,
     options: &Options,
     has_mode: bool,
-    imperfections: &mut Vec<String>,
-) -> io::Result<()> {
+) -> io::Result<Vec<Undone>> {
     let meta = &member.meta;
+    let mut unset = Vec::new();
     if options.same_owner
         && let Err(error) = rustix::fs::fchown(open, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))
     {
-        imperfections.push(format!("owner: {error}"));
+        unset.push(("set the owner of", error.into()));
     }
     for (name, value) in &member.xattrs {
         if let Err(error) = rustix::fs::fsetxattr(open, &name[..], value, XattrFlags::empty()) {
-            imperfections.push(format!("extended attribute: {error}"));
+            unset.push(("set an extended attribute of", error.into()));
         }
     }
     if !has_mode || options.same_owner || meta.mode > 0o777 {
         rustix::fs::fchmod(open, Mode::from_raw_mode(meta.mode.into()))?;
     }
-    Ok(rustix::fs::futimens(open, &times(meta))?)
+    rustix::fs::futimens(open, &times(meta))?;
+    Ok(unset)
 }
 
 /// The modification time for both times.

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -18,6 +18,7 @@ use crate::archive;
 use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, file_name, parent};
 use crate::restore::clean::{names, remove_tree};
 use crate::restore::compare::write_at;
+use crate::restore::imperfections::Imperfections;
 use crate::restore::tar_stream::{Entry, Kind, TarStream};
 use crate::restore::walker::Walker;
 use crate::restore::write::{set_attributes, times};
@@ -53,19 +54,6 @@ enum Made {
     File,
 }
 
-/// Things that could not be set, each told once.
-#[derive(Default)]
-struct Imperfections(BTreeSet<String>);
-
-impl Imperfections {
-    fn set_attributes(&mut self, open: &OwnedFd, member: &Member, options: &Options) -> io::Result<()> {
-        let mut found = Vec::new();
-        set_attributes(open, member, options, false, &mut found)?;
-        self.0.extend(found);
-        Ok(())
-    }
-}
-
 impl<'a> Extractor<'a> {
     pub(super) fn new(root: Arc<OwnedFd>, base: &'a Path, options: &'a Options) -> Self {
         Self {
@@ -95,8 +83,8 @@ impl<'a> Extractor<'a> {
             match kind {
                 Kind::Directory => self.directory(member)?,
                 Kind::Other => {
-                    let name = String::from_utf8_lossy(&member.path);
-                    self.imperfections.0.insert(format!("`{name}` is no file, directory or link and was left out"));
+                    let path = full_path(self.base, &member.path);
+                    self.imperfections.add("restore", path, "it is no file, directory or link");
                 }
                 _ if member.path.is_empty() => return Err(bad(b".", "is the root, and no directory")),
                 Kind::File { size, is_sparse } => self.file(&mut stream, &member, size, is_sparse)?,
@@ -144,14 +132,15 @@ impl<'a> Extractor<'a> {
             let set = self
                 .walker
                 .enter(path)
-                .and_then(|at| self.imperfections.set_attributes(&at.try_clone_to_owned()?, &member, self.options));
-            set.map_err(|source| self.error(&member.path, source))?;
+                .and_then(|at| set_attributes(&at.try_clone_to_owned()?, &member, self.options, false));
+            let unset = set.map_err(|source| self.error(&member.path, source))?;
+            self.imperfections.extend(unset, || full_path(self.base, &member.path));
         }
         Ok(())
     }
 
     pub(super) fn into_restored(self) -> Restored {
-        Restored { imperfections: self.imperfections.0.into_iter().collect(), ..self.restored }
+        Restored { imperfections: self.imperfections.notices(), ..self.restored }
     }
 
     /// Removes everything that was made where nothing was. Gives the number of files that are the new ones now.
@@ -213,7 +202,8 @@ impl<'a> Extractor<'a> {
         if let Some(size) = sparse_size {
             rustix::fs::ftruncate(open, size)?;
         }
-        self.imperfections.set_attributes(open, member, self.options)?;
+        let unset = set_attributes(open, member, self.options, false)?;
+        self.imperfections.extend(unset, || full_path(self.base, &member.path));
         self.publish(&member.path)
     }
 
@@ -338,7 +328,12 @@ impl<'a> Extractor<'a> {
 }
 
 fn write_error(base: &Path, path: &[u8], source: io::Error) -> Error {
-    Error::Write { path: base.join(OsStr::from_bytes(path)), source }
+    Error::Write { path: full_path(base, path), source }
+}
+
+/// Where a member is, for messages.
+fn full_path(base: &Path, path: &[u8]) -> PathBuf {
+    if path.is_empty() { base.to_owned() } else { base.join(OsStr::from_bytes(path)) }
 }
 
 /// What a directory is needed for.
