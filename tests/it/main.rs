@@ -28,6 +28,7 @@ mod model;
 mod old_archives;
 mod readme;
 mod restore_cases;
+mod restore_paths;
 mod save_cases;
 mod scopes;
 mod simulation;

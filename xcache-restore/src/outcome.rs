@@ -48,7 +48,7 @@ pub struct Restored {
 pub enum MissReason {
     /// No entry matches.
     NothingThere,
-    /// The entry was saved for another number of paths.
+    /// The entry was saved for other paths.
     OtherPaths,
     /// The entry was written in a format that this version does not know.
     NewerFormat,
@@ -113,7 +113,7 @@ impl MissReason {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::NothingThere => "nothing there: no entry has or begins with one of the keys",
-            Self::OtherPaths => "other paths: the entry was saved for another number of paths",
+            Self::OtherPaths => "other paths: the entry was saved for other paths",
             Self::NewerFormat => "newer format: the entry was written by a newer version of xcache",
             Self::Cleared => "cleared: the message of the commit asked for it",
             Self::Denied => "denied: the store does not let us read",

@@ -123,7 +123,7 @@ impl Run<'_> {
         let damaged = |reason: String| Error::Archive(archive::Error::Damaged { part: "footer", reason });
         match content {
             Content::Plain if entry.kind == Kind::Delta => Err(damaged("a delta without an index".to_owned())),
-            Content::Plain => Ok(()),
+            Content::Plain => Roots::check_plain(&self.config.paths),
             Content::Archive(archive) => {
                 // An entry of a trusted scope must not be made of what a less trusted one can write.
                 for r in &archive.footer.refs {
@@ -143,7 +143,7 @@ impl Run<'_> {
     /// Says why a candidate is not used.
     fn pass_over(&self, entry: &Entry, error: &Error) -> Tried {
         let reason = match error {
-            Error::OtherPaths { .. } => MissReason::OtherPaths,
+            Error::OtherPaths(_) => MissReason::OtherPaths,
             Error::Archive(archive::Error::NewerFormat { .. }) => MissReason::NewerFormat,
             Error::Archive(_) => MissReason::Corrupt,
             Error::Store(error) => match error.kind() {

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 
 pub use fetch::Frames;
 pub use plain::{PlainSource, restore_plain};
-pub use roots::Roots;
+pub use roots::{OtherPaths, Roots};
 pub use run::{Plan, restore};
 
 use crate::archive::index::Index;
@@ -79,14 +79,9 @@ pub struct Before<'a> {
 /// Why a restore did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The entry was saved from another number of paths.
-    #[error("the entry holds {entry} paths and {asked} were asked for")]
-    OtherPaths {
-        /// Paths of the entry.
-        entry: usize,
-        /// Paths asked for.
-        asked: usize,
-    },
+    /// The entry was saved for other paths.
+    #[error("it was saved for other paths")]
+    OtherPaths(#[from] OtherPaths),
     /// An object could not be fetched.
     #[error(transparent)]
     Store(#[from] crate::store::Error),

@@ -17,7 +17,7 @@ use super::fetch::PART_BYTES;
 use super::journal::Journal;
 use super::roots::make_directory;
 use super::tar_stream::TarStream;
-use super::{Error, Failed, Options, Restored};
+use super::{Error, Failed, Options, Restored, Roots};
 use crate::archive::{self};
 use crate::paths::PathList;
 use crate::store::{ETag, ObjectName, Store};
@@ -58,9 +58,8 @@ pub fn restore_plain(
     interrupted: &Notify,
 ) -> Result<Restored, Failed> {
     let untouched = |error| Failed { error, replaced_files: 0 };
-    let [root] = paths.roots() else {
-        return Err(untouched(Error::OtherPaths { entry: 1, asked: paths.roots().len() }));
-    };
+    Roots::check_plain(paths).map_err(untouched)?;
+    let root = &paths.roots()[0];
     // Notes only the directories above the root: what lies below has no numbers here.
     let journal = Journal::new(0, options.run);
     let directory = match make_directory(&root.base, &journal) {
@@ -70,7 +69,7 @@ pub fn restore_plain(
             return Err(untouched(Error::Write { path: root.base.clone(), source }));
         }
     };
-    let mut extractor = Extractor::new(directory, &root.base, options);
+    let mut extractor = Extractor::new(directory, paths, options);
     let result = stream(runtime, source, interrupted, &mut extractor).and_then(|()| {
         if options.clean {
             extractor.clean()?;

@@ -116,7 +116,7 @@ fn log_lines_are_those_of_actions_cache() {
         &["--fail-on-error"],
         Outcome::Miss(MissReason::OtherPaths),
         Exit::Done,
-        "Cache not found for input keys: k\nother paths: the entry was saved for another number of paths\n",
+        "Cache not found for input keys: k\nother paths: the entry was saved for other paths\n",
     );
 }
 

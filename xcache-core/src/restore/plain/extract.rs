@@ -16,13 +16,14 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
 use crate::archive;
 use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, file_name, parent};
+use crate::paths::PathList;
 use crate::restore::clean::{names, remove_tree};
 use crate::restore::compare::write_at;
 use crate::restore::imperfections::Imperfections;
 use crate::restore::tar_stream::{Entry, Kind, TarStream};
 use crate::restore::walker::Walker;
 use crate::restore::write::{set_attributes, times};
-use crate::restore::{Error, Options, Restored};
+use crate::restore::{Error, Options, OtherPaths, Restored};
 
 /// What is written at a time.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -31,6 +32,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(super) struct Extractor<'a> {
     walker: Walker,
     base: &'a Path,
+    paths: &'a PathList,
     options: &'a Options,
     /// What was made where nothing was, in order.
     created: Vec<(Box<[u8]>, Made)>,
@@ -55,10 +57,12 @@ enum Made {
 }
 
 impl<'a> Extractor<'a> {
-    pub(super) fn new(root: Arc<OwnedFd>, base: &'a Path, options: &'a Options) -> Self {
+    /// `root` is the directory that the one line of `paths` names.
+    pub(super) fn new(root: Arc<OwnedFd>, paths: &'a PathList, options: &'a Options) -> Self {
         Self {
             walker: Walker::new(root),
-            base,
+            base: &paths.roots()[0].base,
+            paths,
             options,
             created: Vec::new(),
             written: HashSet::new(),
@@ -78,6 +82,7 @@ impl<'a> Extractor<'a> {
             let path = relative(&path);
             if !path.is_empty() {
                 check_path(&path)?;
+                OtherPaths::check_member(self.paths, 0, &path, matches!(kind, Kind::Directory))?;
             }
             let member = Member { path: path.into(), meta, xattrs, content: Content::Directory };
             match kind {

@@ -46,7 +46,8 @@ fn extract(
     make(&mut archive);
     let bytes = archive.into_inner().unwrap();
     let root = rustix::fs::open(target, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    let mut extractor = Extractor::new(Arc::new(root), target, options);
+    let paths = PathList::parse(&[target.to_str().unwrap(), "!**/excluded"], Path::new("/"), None).unwrap();
+    let mut extractor = Extractor::new(Arc::new(root), &paths, options);
     let stream = TarStream::new(&bytes[..end.unwrap_or(bytes.len())]);
     let result = extractor.extract(stream).and_then(|()| {
         if options.clean {
@@ -213,6 +214,18 @@ fn others_are_removed_if_asked_for() {
     assert_eq!(restored.removed, 4);
     assert!(tree(dir.path()).iter().all(|name| !name.contains('x') || name == "no/parent/f = x"));
     assert_eq!(tree(dir.path()).len(), 8);
+}
+
+#[test]
+fn an_archive_that_holds_what_is_excluded_is_one_for_other_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |archive: &mut Archive| {
+        file(archive, "f", "");
+        file(archive, "d/excluded/f", "");
+    };
+    let (error, _) = extract(dir.path(), &options(false), make, None).unwrap_err();
+    assert!(matches!(error, Error::OtherPaths(OtherPaths::Member { .. })), "{error}");
+    assert!(tree(dir.path()).is_empty());
 }
 
 #[test]
