@@ -27,6 +27,7 @@ mod interop;
 mod model;
 mod old_archives;
 mod readme;
+mod restore_back;
 mod restore_cases;
 mod restore_paths;
 mod save_cases;

@@ -9,7 +9,7 @@ use super::compare::Have;
 use super::imperfections::Undone;
 use super::run::Done;
 use super::walker::{Walker, open_directory};
-use super::write::{Shared, Writer, set_attributes, times};
+use super::write::{Shared, Writer, set_aside, set_attributes, times};
 use super::{Error, Roots};
 use crate::archive::index::{Content, Index, Member, RootKind, file_name, parent};
 use crate::scan::{Signature, metadata, read_xattrs};
@@ -130,7 +130,7 @@ fn symlink(shared: &Shared<'_>, at: BorrowedFd<'_>, name: &[u8], number: u32) ->
             let is_same =
                 rustix::fs::readlinkat(at, name, Vec::new()).is_ok_and(|found| found.as_bytes() == &target[..]);
             if !is_same {
-                shared.journal.set_aside(at, number, name)?;
+                set_aside(shared, at, number, name)?;
                 rustix::fs::symlinkat(&target[..], at, name)?;
                 shared.journal.created(number);
             }
@@ -167,7 +167,7 @@ fn hard_links(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
                     if identity(there) == identity(wanted) {
                         return Ok(());
                     }
-                    journal.set_aside(at, number, name)?;
+                    set_aside(shared, at, number, name)?;
                     rustix::fs::linkat(from, first_name, at, name, AtFlags::empty())?;
                     journal.created(number);
                 }

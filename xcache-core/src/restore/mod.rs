@@ -21,6 +21,7 @@ mod umask;
 mod walker;
 mod write;
 
+use std::io;
 use std::path::PathBuf;
 
 pub use fetch::Frames;
@@ -95,11 +96,27 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Error {
+    /// The next step for the user, where there is one.
+    pub fn hint(&self) -> Option<&'static str> {
+        let Self::Write { source, .. } = self else { return None };
+        match source.kind() {
+            io::ErrorKind::DirectoryNotEmpty => Some("remove it, or restore with `--clean`"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Some("free some space, or restore to a larger disk")
+            }
+            io::ErrorKind::PermissionDenied => Some("restore as a user who may write there, or to another path"),
+            io::ErrorKind::ReadOnlyFilesystem => Some("restore to a path that can be written to"),
+            _ => None,
+        }
+    }
 }
 
 /// A restore that did not finish, after everything was taken back that can be.

@@ -4,16 +4,17 @@
 //! by position from whichever frame comes, and get their name when the last piece is in.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
+use super::clean::names;
 use super::compare::{Have, write_at};
 use super::imperfections::{Imperfections, Undone};
 use super::journal::Journal;
 use super::run::{Piece, Plan};
 use super::umask::umask;
-use super::walker::Walker;
+use super::walker::{Walker, open_directory};
 use super::{Error, Options, Roots};
 use crate::archive::frame::Decoder;
 use crate::archive::index::{Content, File, Index, Member, Metadata, file_name, parent};
@@ -111,7 +112,8 @@ impl<'a> Writer<'a> {
 
     /// A file that lies in one frame, or has no data at all.
     pub(super) fn whole(&mut self, number: u32, pieces: &[Piece], raw: &[u8]) -> io::Result<()> {
-        let Shared { index, plan, journal, options, .. } = *self.shared;
+        let shared = self.shared;
+        let Shared { index, plan, journal, options, .. } = *shared;
         let member = &index.members[number as usize];
         let Content::File(file) = &member.content else { return Ok(()) };
         let mut contents: Vec<&[u8]> = Vec::with_capacity(pieces.len());
@@ -125,7 +127,7 @@ impl<'a> Writer<'a> {
         let open = match open {
             // Whatever came in between: it is replaced, as tar would.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                make_room(journal, at, number, &name)?;
+                make_room(shared, at, number, &name)?;
                 Created::Temporary(journal.open_temporary(at, number)?)
             }
             other => other?,
@@ -152,7 +154,7 @@ impl<'a> Writer<'a> {
             matches!(open, Created::Final(_)) && member.xattrs.is_empty() && u32::from(member.meta.mode) & umask() == 0;
         let unset = set_attributes(descriptor, member, options, had_mode)?;
         if let Created::Temporary(_) = &open {
-            publish(journal, at, number, &name)?;
+            publish(shared, at, number, &name)?;
         }
         let signature = Signature::of(&rustix::fs::fstat(descriptor)?);
         self.signatures.push((number, signature));
@@ -184,13 +186,14 @@ impl<'a> Writer<'a> {
 
     /// The last piece is in.
     pub(super) fn complete(&mut self, number: u32, open: &OwnedFd) -> io::Result<()> {
-        let Shared { index, journal, options, .. } = *self.shared;
+        let shared = self.shared;
+        let Shared { index, options, .. } = *shared;
         let member = &index.members[number as usize];
         let Content::File(file) = &member.content else { return Ok(()) };
         rustix::fs::ftruncate(open, file.size)?;
         let unset = set_attributes(open, member, options, false)?;
         let (at, name) = self.enter(number)?;
-        publish(journal, at, number, &name)?;
+        publish(shared, at, number, &name)?;
         self.signatures.push((number, Signature::of(&rustix::fs::fstat(open)?)));
         self.unset(number, unset);
         Ok(())
@@ -225,17 +228,29 @@ fn create(at: BorrowedFd<'_>, name: &[u8], member: &Member) -> io::Result<Create
 }
 
 /// Sets aside what cannot simply be replaced by a rename: a directory.
-pub(super) fn make_room(journal: &Journal, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
-    match rustix::fs::statat(at, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => journal.set_aside(at, number, name),
-        _ => Ok(()),
+fn make_room(shared: &Shared<'_>, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
+    if is_directory(at, name) { set_aside(shared, at, number, name) } else { Ok(()) }
+}
+
+/// Sets aside what stands in the place of a file or link. What is in a directory is not in the entry, and stays unless
+/// everything else is to be removed.
+pub(super) fn set_aside(shared: &Shared<'_>, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
+    if !shared.options.clean && is_directory(at, name) && !names(open_directory(at, name)?.as_fd())?.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, "a directory that is not empty is in its place"));
     }
+    shared.journal.set_aside(at, number, name)
+}
+
+fn is_directory(at: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let stat = rustix::fs::statat(at, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
 /// Gives a finished temporary file its name.
-fn publish(journal: &Journal, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
+pub(super) fn publish(shared: &Shared<'_>, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
+    let journal = shared.journal;
     let existed = rustix::fs::statat(at, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok();
-    make_room(journal, at, number, name)?;
+    make_room(shared, at, number, name)?;
     journal.publish_temporary(at, number, name)?;
     match existed {
         true => journal.replaced(),
