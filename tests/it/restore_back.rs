@@ -6,7 +6,7 @@ use std::path::Path;
 
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
-use xcache_tests::tree::{self, assert_same_tree};
+use xcache_tests::tree::{self, Aspect, Snapshot, assert_same_tree};
 
 use crate::{restore, restored, saved};
 
@@ -17,6 +17,28 @@ fn ends_with_a_link(source: &Path) {
     fs::create_dir(source.join("sub")).unwrap();
     fs::write(source.join("sub/file"), "file").unwrap();
     symlink("small", source.join("z-link")).unwrap();
+}
+
+/// Puts what cannot be replaced in the place of that link.
+fn block(target: &Path) {
+    fs::create_dir(target.join("z-link")).unwrap();
+    fs::write(target.join("z-link/precious"), "precious").unwrap();
+}
+
+#[test]
+fn a_directory_that_was_set_aside_returns() {
+    let (job, place) = (Job::new(), Place::local());
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    ends_with_a_link(&source);
+    saved(&job, &place, "key", &source);
+    block(&target);
+    for name in ["large", "small"] {
+        fs::create_dir(target.join(name)).unwrap();
+    }
+    let before = Snapshot::of(&target);
+    let outcome = restore(&job, &place, "key").arg("--json").arg(&target).run().ok().says(&["z-link"]);
+    assert_eq!((&outcome.json()["outcome"], &outcome.json()["reason"]), (&"miss".into(), &"failed".into()));
+    assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
 }
 
 #[test]

@@ -249,8 +249,9 @@ fn is_directory(at: BorrowedFd<'_>, name: &[u8]) -> bool {
 /// Gives a finished temporary file its name.
 pub(super) fn publish(shared: &Shared<'_>, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
     let journal = shared.journal;
-    let existed = rustix::fs::statat(at, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok();
     make_room(shared, at, number, name)?;
+    // What was set aside returns on failure, so the file is a new one then.
+    let existed = rustix::fs::statat(at, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok();
     journal.publish_temporary(at, number, name)?;
     match existed {
         true => journal.replaced(),
