@@ -12,7 +12,7 @@ use xcache_tests::tree::{self, Aspect, Snapshot, assert_same_tree};
 use crate::{RESTORE, SAVE, restored, save, saved};
 
 /// A user and group without any rights of their own.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// Saves what `make` makes, restores it in another job, and compares.
 #[track_caller]
@@ -134,7 +134,7 @@ fn fifos_and_sockets_are_skipped_with_a_notice() {
 }
 
 /// `program` as a user without rights: ourselves, or nobody if we are root. What `dirs` hold is given to that user.
-fn without_rights(job: &Job, program: &str, dirs: &[&Path]) -> Invocation {
+pub(crate) fn without_rights(job: &Job, program: &str, dirs: &[&Path]) -> Invocation {
     if !rustix::process::geteuid().is_root() {
         return job.command(program);
     }

@@ -1,14 +1,15 @@
 //! P6: what a restore that cannot finish leaves, and what one that can does to what it found.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
 
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::tree::{self, Aspect, Snapshot, assert_same_tree};
 
-use crate::{restore, restored, saved};
+use crate::fidelity::without_rights;
+use crate::{RESTORE, restore, restored, saved};
 
 /// A tree whose last member is a link, so that what stands in its way is met when everything else is there.
 fn ends_with_a_link(source: &Path) {
@@ -64,4 +65,98 @@ fn a_directory_with_something_in_it_is_not_replaced_by_a_file_or_link() {
         restored(&job, &place, "key", &target);
         assert_same_tree(&source, &target, &[]);
     }
+}
+
+#[test]
+fn clean_leaves_what_is_excluded_and_what_that_lies_in() {
+    let (job, place) = (Job::new(), Place::local());
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    fs::write(source.join("file"), "file").unwrap();
+    saved(&job, &place, "key", &source);
+    fs::create_dir_all(target.join("other/deep/keep")).unwrap();
+    fs::create_dir_all(target.join("other/gone")).unwrap();
+    for name in ["keep", "gone", "other/keep", "other/deep/keep/file", "other/deep/gone", "other/gone/file"] {
+        fs::write(target.join(name), "other").unwrap();
+    }
+    let lines = format!("{}\n!**/keep", target.display());
+    restore(&job, &place, "key").arg("--clean").arg(lines).run().ok();
+    for (name, is_there) in [
+        ("file", true),
+        ("keep", true),
+        ("other/keep", true),
+        ("other/deep/keep/file", true),
+        ("gone", false),
+        ("other/deep/gone", false),
+        ("other/gone", false),
+    ] {
+        assert_eq!(target.join(name).exists(), is_there, "{name}");
+    }
+}
+
+/// Restores as a user without rights into `target`, which must be an exact hit that says all of `said`.
+#[track_caller]
+fn restored_without_rights(job: &Job, place: &Place, target: &Path, said: &[&str]) {
+    tree::set_mode(place.dir(), 0o755);
+    let restore = without_rights(job, RESTORE, &[]).store(place).args(["--key", "key", "--json", "--clean"]);
+    let outcome = restore.arg(target).run().ok().says(said);
+    assert_eq!(outcome.json()["outcome"], "exact", "{}", outcome.stderr);
+}
+
+#[test]
+fn clean_opens_directories_to_remove_what_is_in_them() {
+    let (job, place) = (Job::new(), Place::local());
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    fs::write(source.join("file"), "file").unwrap();
+    saved(&job, &place, "key", &source);
+    fs::create_dir_all(target.join("stale/sub")).unwrap();
+    fs::write(target.join("stale/sub/file"), "stale").unwrap();
+    for name in ["stale/sub", "stale"] {
+        tree::set_mode(&target.join(name), 0o555);
+    }
+    restored_without_rights(&job, &place, &target, &[]);
+    assert_same_tree(&source, &target, &[Aspect::Owners]);
+}
+
+#[test]
+fn what_was_set_aside_in_a_directory_without_write_permission_goes() {
+    let (job, place) = (Job::new(), Place::local());
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    for dir in [&source, &target] {
+        fs::create_dir(dir.join("dir")).unwrap();
+        symlink(dir, dir.join("dir/link")).unwrap();
+    }
+    tree::set_mode(&source.join("dir"), 0o555);
+    saved(&job, &place, "key", &source);
+    restored_without_rights(&job, &place, &target, &[]);
+    assert_same_tree(&source, &target, &[Aspect::Owners]);
+}
+
+#[test]
+fn what_is_somebody_elses_is_told_and_no_failure() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not tested: only root can make what is somebody else's");
+        return;
+    }
+    let (job, place) = (Job::new(), Place::local());
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    fs::write(source.join("file"), "file").unwrap();
+    saved(&job, &place, "key", &source);
+    fs::create_dir(target.join("stale")).unwrap();
+    fs::write(target.join("stale/file"), "stale").unwrap();
+    // Everything else of the job belongs to the user without rights.
+    let restore = without_rights(&job, RESTORE, &[]).store(&place).args(["--key", "key", "--json", "--clean"]);
+    for name in ["stale/file", "stale", ""] {
+        chown(target.join(name), Some(0), Some(0)).unwrap();
+    }
+    tree::set_mode(&target, 0o1777);
+    tree::set_mode(place.dir(), 0o755);
+    let shown = target.display();
+    let said = [
+        format!("cannot remove `{shown}/stale/file`: "),
+        format!("cannot set the mode of `{shown}`: "),
+        format!("cannot set the time of `{shown}`: "),
+    ];
+    let outcome = restore.arg(&target).run().ok().says(&said.each_ref().map(String::as_str));
+    assert_eq!(outcome.json()["outcome"], "exact", "{}", outcome.stderr);
+    assert_eq!(fs::read(target.join("file")).unwrap(), b"file");
 }

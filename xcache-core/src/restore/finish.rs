@@ -6,12 +6,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
 use super::compare::Have;
-use super::imperfections::Undone;
+use super::imperfections::{Imperfections, Undone};
 use super::run::Done;
 use super::walker::{Walker, open_directory};
 use super::write::{Shared, Writer, set_aside, set_attributes, times};
-use super::{Error, Roots};
-use crate::archive::index::{Content, Index, Member, RootKind, file_name, parent};
+use super::{Error, Options, Roots};
+use crate::archive::index::{Content, Index, Member, file_name, parent};
+use crate::paths::Decision;
 use crate::scan::{Signature, metadata, read_xattrs};
 
 /// Makes all directories that are missing, open enough to write into them.
@@ -191,12 +192,12 @@ fn hard_links(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets modes and times of directories, the deepest first.
-pub(super) fn finish_directories(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
-    let Shared { index, roots, options, .. } = *shared;
+/// Sets modes and times of directories, the deepest first. What cannot be set is told: a directory that we may write
+/// into can be somebody else's.
+pub(super) fn finish_directories(shared: &Shared<'_>, imperfections: &mut Imperfections) {
+    let Shared { index, roots, paths, journal, options, .. } = *shared;
     for (root, range) in roots.members() {
         let Some(directory) = roots.directory(root) else { continue };
-        let is_whole = index.roots[root].kind == RootKind::Directory;
         let mut walker = Walker::new(directory.clone());
         for number in range.rev() {
             let member = &index.members[number];
@@ -204,52 +205,67 @@ pub(super) fn finish_directories(shared: &Shared<'_>, done: &mut Done) -> Result
                 continue;
             }
             let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let Some((path, _)) = roots.place(index, number) else { continue };
+            let is_new = journal.is_created(number);
             // On the way to what a pattern matched, directories that were there before are not ours.
-            let is_new = shared.journal.is_created(number);
-            if !is_whole && !is_new {
+            if !is_new && paths.decide(root, &path, true) != Decision::Include {
                 continue;
             }
-            let unset = finish_directory(&mut walker, &directory, member, is_new, options)
-                .map_err(|source| Error::Write { path: roots.full_path(index, number), source })?;
-            done.imperfections.extend(unset, || roots.full_path(index, number));
+            let place = || roots.full_path(index, number);
+            match finish_directory(&mut walker, &directory, &path, member, is_new, options) {
+                Ok(unset) => imperfections.extend(unset, place),
+                Err(error) => imperfections.add("set the mode and time of", place(), error),
+            }
         }
     }
-    Ok(())
 }
 
 fn finish_directory(
     walker: &mut Walker,
     root: &OwnedFd,
+    path: &[u8],
     member: &Member,
     is_new: bool,
-    options: &super::Options,
+    options: &Options,
 ) -> io::Result<Vec<Undone>> {
-    let wanted = &member.meta;
-    if member.path.is_empty() {
-        drop_xattrs(root, member)?;
-        return set_attributes(root, member, options, false);
-    }
-    let (at, name) = (walker.enter(parent(&member.path))?, file_name(&member.path));
+    let (at, name) = (walker.enter(parent(path))?, file_name(path));
+    let is_root = path.is_empty();
+    let mut unset = Vec::new();
     if !is_new || !member.xattrs.is_empty() || options.same_owner {
-        let open = open_directory(at, name)?;
+        let open = if is_root { root.try_clone()? } else { open_directory(at, name)? };
         // One that can only be passed through (mode 0311) shows no attributes, and takes none.
         if let Err(error) = drop_xattrs(&open, member)
             && error.raw_os_error() != Some(rustix::io::Errno::BADF.raw_os_error())
         {
-            return Err(error);
+            unset.push(("remove an extended attribute of", error));
         }
         if !member.xattrs.is_empty() || options.same_owner {
-            return set_attributes(&open, member, options, false);
+            unset.append(&mut set_attributes(&open, member, options, false)?);
+            return Ok(unset);
         }
     }
-    let found = metadata(&rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?);
+    let wanted = &member.meta;
+    let found = match is_root {
+        true => rustix::fs::fstat(root)?,
+        false => rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?,
+    };
+    let found = metadata(&found);
     if found.mode != wanted.mode {
-        rustix::fs::chmodat(at, name, Mode::from_raw_mode(wanted.mode.into()), AtFlags::empty())?;
+        let mode = Mode::from_raw_mode(wanted.mode.into());
+        let set = match is_root {
+            true => rustix::fs::fchmod(root, mode),
+            false => rustix::fs::chmodat(at, name, mode, AtFlags::empty()),
+        };
+        unset.extend(set.err().map(|error| ("set the mode of", error.into())));
     }
     if (found.mtime_seconds, found.mtime_nanos) != (wanted.mtime_seconds, wanted.mtime_nanos) {
-        rustix::fs::utimensat(at, name, &times(wanted), AtFlags::SYMLINK_NOFOLLOW)?;
+        let set = match is_root {
+            true => rustix::fs::futimens(root, &times(wanted)),
+            false => rustix::fs::utimensat(at, name, &times(wanted), AtFlags::SYMLINK_NOFOLLOW),
+        };
+        unset.extend(set.err().map(|error| ("set the time of", error.into())));
     }
-    Ok(Vec::new())
+    Ok(unset)
 }
 
 fn enter<'a>(

@@ -10,8 +10,12 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::Roots;
+use super::clean::{Remover, below};
+use super::imperfections::Imperfections;
+use super::roots::full_path;
 use super::walker::Walker;
 use crate::archive::index::{Index, file_name, parent};
+use crate::paths::PathList;
 
 /// Notes of everything made, kept by number of member.
 #[derive(Debug)]
@@ -133,18 +137,29 @@ impl Journal {
         }
     }
 
-    /// Removes for good what was set aside. Tells whether there was anything.
-    pub(super) fn commit(&self, index: &Index, roots: &Roots) -> bool {
+    /// Removes for good what was set aside. What cannot be removed, or is excluded from the root, stays beside the
+    /// restored file under the name that it has now.
+    pub(super) fn commit(&self, index: &Index, roots: &Roots, paths: &PathList, imperfections: &mut Imperfections) {
         let mut walker = None;
-        let aside = self.take_aside();
-        for (member, aside) in &aside {
-            let Some((path, root)) = roots.place(index, *member) else { continue };
-            if let Some(Ok(at)) = walker_for(&mut walker, roots, root).map(|walker| walker.enter(parent(&path))) {
-                // What cannot be removed stays beside the restored file, under its temporary name.
-                let _ = super::clean::remove_tree(at, aside);
+        for (member, aside) in self.take_aside() {
+            let Some((path, root)) = roots.place(index, member) else { continue };
+            let Some(walker) = walker_for(&mut walker, roots, root) else { continue };
+            let base = roots.base(root);
+            let now = full_path(base, &parent(&path).map_or_else(|| aside.clone(), |above| below(above, &aside)));
+            let removed = walker
+                .enter(parent(&path))
+                .map(|at| Remover { paths, root, base, imperfections: &mut *imperfections }.remove(at, &aside, &path));
+            match removed {
+                Ok(true) => {}
+                Ok(false) => imperfections.add("remove", now, "it was set aside for a file of the entry and stays"),
+                Err(error) => imperfections.add("remove", now, error),
             }
         }
-        !aside.is_empty()
+    }
+
+    /// Whether this is a name that this run gives to temporary files and to what it sets aside.
+    pub(super) fn is_own_name(&self, name: &[u8]) -> bool {
+        name.starts_with(&self.prefix)
     }
 
     fn take_aside(&self) -> Vec<(u32, Vec<u8>)> {

@@ -70,14 +70,13 @@ pub fn restore_plain(
         }
     };
     let mut extractor = Extractor::new(directory, paths, options);
-    let result = stream(runtime, source, interrupted, &mut extractor).and_then(|()| {
-        if options.clean {
-            extractor.clean()?;
-        }
-        extractor.finish_directories()
-    });
-    match result {
+    match stream(runtime, source, interrupted, &mut extractor) {
         Ok(()) => {
+            // Nothing is taken back any more, so nothing may fail: what cannot be done is told.
+            if options.clean {
+                extractor.clean();
+            }
+            extractor.finish_directories();
             let fetched_parts = source.size.div_ceil(PART_BYTES);
             Ok(Restored { fetched_bytes: source.size, fetched_parts, ..extractor.into_restored() })
         }

@@ -174,14 +174,20 @@ impl Roots {
             .map(|(n, root)| (n, root.members.clone()))
     }
 
+    /// The directory that the paths of a root's members begin at, for messages.
+    pub(super) fn base(&self, root: usize) -> &Path {
+        &self.0[root].base
+    }
+
     /// Where a member is, for messages.
     pub(super) fn full_path(&self, index: &Index, member: u32) -> PathBuf {
-        match self.place(index, member) {
-            Some((path, root)) if path.is_empty() => self.0[root].base.clone(),
-            Some((path, root)) => self.0[root].base.join(std::ffi::OsStr::from_bytes(&path)),
-            None => PathBuf::new(),
-        }
+        self.place(index, member).map_or_else(PathBuf::new, |(path, root)| full_path(self.base(root), &path))
     }
+}
+
+/// Where `path` below `base` is, for messages.
+pub(super) fn full_path(base: &Path, path: &[u8]) -> PathBuf {
+    if path.is_empty() { base.to_owned() } else { base.join(std::ffi::OsStr::from_bytes(path)) }
 }
 
 /// Whether a root of `kind` can go where line `number` says.

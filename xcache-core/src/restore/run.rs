@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
+use super::clean::clean;
 use super::compare::{Have, compare};
 use super::fetch::{self, Frames};
 use super::finish;
@@ -135,7 +136,7 @@ pub fn restore(
             return Err(Failed { error, replaced_files: 0 });
         }
     };
-    let result = run(runtime, index, frames, &roots, before, options, interrupted, &journal);
+    let result = run(runtime, index, frames, &roots, paths, before, options, interrupted, &journal);
     if result.is_err() {
         journal.roll_back(index, &roots);
     }
@@ -148,6 +149,7 @@ fn run(
     index: &Index,
     frames: &Frames<'_>,
     roots: &Roots,
+    paths: &PathList,
     before: Option<&Before<'_>>,
     options: &Options,
     interrupted: &Notify,
@@ -155,7 +157,7 @@ fn run(
 ) -> Result<Restored, Error> {
     let have = compare(index, roots, before, journal, options.workers)?;
     let plan = Plan::new(index, have);
-    let shared = Shared { index, roots, plan: &plan, journal, options };
+    let shared = Shared { index, roots, paths, plan: &plan, journal, options };
     let mut done = Done::default();
     finish::make_directories(&shared)?;
 
@@ -170,17 +172,10 @@ fn run(
         }
     }
     finish::make_rest(&shared, &mut done)?;
-    let removed = match options.clean {
-        true => super::clean::clean(index, roots)
-            .map_err(|source| Error::Write { path: roots.full_path(index, 0), source })?,
-        false => 0,
-    };
-    finish::finish_directories(&shared, &mut done)?;
-    // From here on nothing is taken back any more.
-    if journal.commit(index, roots) {
-        // Directories in which something had been set aside have changed once more.
-        finish::finish_directories(&shared, &mut done)?;
-    }
+    // Every file is there. From here on nothing is taken back any more, so nothing may fail: what cannot be done is told.
+    journal.commit(index, roots, paths, &mut done.imperfections);
+    let removed = if options.clean { clean(&shared, &mut done.imperfections) } else { 0 };
+    finish::finish_directories(&shared, &mut done.imperfections);
     Ok(done.summarise(index, &plan, removed))
 }
 

@@ -20,12 +20,14 @@ use crate::archive::frame::Decoder;
 use crate::archive::index::{Content, File, Index, Member, Metadata, file_name, parent};
 use crate::archive::{self};
 use crate::chunk::ChunkHash;
+use crate::paths::PathList;
 use crate::scan::Signature;
 
 /// What a worker works with.
 pub(super) struct Shared<'a> {
     pub(super) index: &'a Index,
     pub(super) roots: &'a Roots,
+    pub(super) paths: &'a PathList,
     pub(super) plan: &'a Plan,
     pub(super) journal: &'a Journal,
     pub(super) options: &'a Options,

@@ -5,11 +5,9 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -17,9 +15,10 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use crate::archive;
 use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, file_name, parent};
 use crate::paths::PathList;
-use crate::restore::clean::{names, remove_tree};
+use crate::restore::clean::{Remover, below, names};
 use crate::restore::compare::write_at;
 use crate::restore::imperfections::Imperfections;
+use crate::restore::roots::full_path;
 use crate::restore::tar_stream::{Entry, Kind, TarStream};
 use crate::restore::walker::Walker;
 use crate::restore::write::{set_attributes, times};
@@ -101,7 +100,7 @@ impl<'a> Extractor<'a> {
     }
 
     /// Removes everything below the root that is neither a member nor above one.
-    pub(super) fn clean(&mut self) -> Result<(), Error> {
+    pub(super) fn clean(&mut self) {
         let mut kept: BTreeSet<&[u8]> =
             self.written.iter().chain(self.directories.keys()).map(|path| &path[..]).collect();
         let mut directories: BTreeSet<&[u8]> = self.directories.keys().map(|path| &path[..]).collect();
@@ -113,35 +112,40 @@ impl<'a> Extractor<'a> {
                 path = above;
             }
         }
+        let (paths, base, imperfections) = (self.paths, self.base, &mut self.imperfections);
+        let mut remover = Remover { paths, root: 0, base, imperfections };
         for directory in directories {
-            let mut clean = || {
-                let at = self.walker.enter((!directory.is_empty()).then_some(directory))?;
-                for name in names(at)? {
-                    let path = if directory.is_empty() { name.clone() } else { [directory, b"/", &name].concat() };
-                    if !kept.contains(&path[..]) {
-                        remove_tree(at, &name)?;
-                        self.restored.removed += 1;
-                    }
+            let listed = self.walker.enter((!directory.is_empty()).then_some(directory));
+            let (at, names) = match listed.and_then(|at| Ok((at, names(at)?))) {
+                Ok(listed) => listed,
+                Err(error) => {
+                    remover.failed("clean", directory, error);
+                    continue;
                 }
-                Ok(())
             };
-            clean().map_err(|source| write_error(self.base, directory, source))?;
+            for name in names {
+                let path = below(directory, &name);
+                if !kept.contains(&path[..]) && remover.remove(at, &name, &path) {
+                    self.restored.removed += 1;
+                }
+            }
         }
-        Ok(())
     }
 
     /// Sets modes and times of directories, what lies in them before themselves.
-    pub(super) fn finish_directories(&mut self) -> Result<(), Error> {
+    pub(super) fn finish_directories(&mut self) {
         for (path, member) in std::mem::take(&mut self.directories).into_iter().rev() {
             let path = (!path.is_empty()).then_some(&path[..]);
             let set = self
                 .walker
                 .enter(path)
                 .and_then(|at| set_attributes(&at.try_clone_to_owned()?, &member, self.options, false));
-            let unset = set.map_err(|source| self.error(&member.path, source))?;
-            self.imperfections.extend(unset, || full_path(self.base, &member.path));
+            let place = || full_path(self.base, &member.path);
+            match set {
+                Ok(unset) => self.imperfections.extend(unset, place),
+                Err(error) => self.imperfections.add("set the mode and time of", place(), error),
+            }
         }
-        Ok(())
     }
 
     pub(super) fn into_restored(self) -> Restored {
@@ -154,12 +158,6 @@ impl<'a> Extractor<'a> {
             && let Ok(at) = self.walker.enter(directory.as_deref())
         {
             let _ = rustix::fs::unlinkat(at, &self.temporary[..], AtFlags::empty());
-        }
-        // They may have got their final modes already.
-        for (path, _) in self.created.iter().filter(|(_, made)| *made == Made::Directory) {
-            if let Ok(at) = self.walker.enter(parent(path)) {
-                let _ = rustix::fs::chmodat(at, file_name(path), Mode::RWXU, AtFlags::empty());
-            }
         }
         for (path, made) in self.created.iter().rev() {
             let Ok(at) = self.walker.enter(parent(path)) else { continue };
@@ -334,11 +332,6 @@ impl<'a> Extractor<'a> {
 
 fn write_error(base: &Path, path: &[u8], source: io::Error) -> Error {
     Error::Write { path: full_path(base, path), source }
-}
-
-/// Where a member is, for messages.
-fn full_path(base: &Path, path: &[u8]) -> PathBuf {
-    if path.is_empty() { base.to_owned() } else { base.join(OsStr::from_bytes(path)) }
 }
 
 /// What a directory is needed for.

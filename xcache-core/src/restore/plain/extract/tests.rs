@@ -49,14 +49,14 @@ fn extract(
     let paths = PathList::parse(&[target.to_str().unwrap(), "!**/excluded"], Path::new("/"), None).unwrap();
     let mut extractor = Extractor::new(Arc::new(root), &paths, options);
     let stream = TarStream::new(&bytes[..end.unwrap_or(bytes.len())]);
-    let result = extractor.extract(stream).and_then(|()| {
-        if options.clean {
-            extractor.clean()?;
+    match extractor.extract(stream) {
+        Ok(()) => {
+            if options.clean {
+                extractor.clean();
+            }
+            extractor.finish_directories();
+            Ok(extractor.into_restored())
         }
-        extractor.finish_directories()
-    });
-    match result {
-        Ok(()) => Ok(extractor.into_restored()),
         Err(error) => Err((error, extractor.roll_back())),
     }
 }
