@@ -12,7 +12,7 @@ use xcache_tests::tree::{self, Aspect, Snapshot, assert_same_tree};
 use crate::{RESTORE, SAVE, restored, save, saved};
 
 /// A user and group without any rights of their own.
-pub(crate) const NOBODY: u32 = 65534;
+const NOBODY: u32 = 65534;
 
 /// Saves what `make` makes, restores it in another job, and compares.
 #[track_caller]

@@ -1,7 +1,7 @@
 //! P6: what a restore that cannot finish leaves, and what one that can does to what it found.
 
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
 use xcache_tests::job::Job;
@@ -9,7 +9,7 @@ use xcache_tests::place::Place;
 use xcache_tests::tree::{self, Aspect, Snapshot, assert_same_tree};
 
 use crate::fidelity::without_rights;
-use crate::{RESTORE, restore, restored, saved};
+use crate::{RESTORE, restore, restored, save, saved};
 
 /// A tree whose last member is a link, so that what stands in its way is met when everything else is there.
 fn ends_with_a_link(source: &Path) {
@@ -159,4 +159,61 @@ fn what_is_somebody_elses_is_told_and_no_failure() {
     let outcome = restore.arg(&target).run().ok().says(&said.each_ref().map(String::as_str));
     assert_eq!(outcome.json()["outcome"], "exact", "{}", outcome.stderr);
     assert_eq!(fs::read(target.join("file")).unwrap(), b"file");
+}
+
+#[test]
+fn directories_without_write_permission_restore_again_and_again() {
+    let (job, place) = (Job::new(), Place::local());
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    let content = tree::Rng::new(1).bytes(1 << 20);
+    fs::create_dir_all(source.join("dir/none")).unwrap();
+    for name in ["dir/large", "dir/none/small"] {
+        fs::write(source.join(name), &content).unwrap();
+    }
+    tree::set_mode(&source.join("dir/none"), 0o600);
+    for name in ["dir", ""] {
+        tree::set_mode(&source.join(name), 0o555);
+    }
+    saved(&job, &place, "key", &source);
+    restored_without_rights(&job, &place, &target, &[]);
+    // Most of it can be taken over, if only it could be written beside.
+    fs::write(target.join("dir/large"), [&content[..], b"more"].concat()).unwrap();
+    for name in ["dir", ""] {
+        tree::set_mode(&target.join(name), 0o555);
+    }
+    restored_without_rights(&job, &place, &target, &[]);
+    assert_same_tree(&source, &target, &[Aspect::Owners]);
+}
+
+#[test]
+fn directories_that_were_opened_up_are_closed_again_on_failure() {
+    let (job, place) = (Job::new(), Place::local());
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    ends_with_a_link(&source);
+    saved(&job, &place, "key", &source);
+    block(&target);
+    fs::create_dir(target.join("sub")).unwrap();
+    for name in ["sub", ""] {
+        tree::set_mode(&target.join(name), 0o555);
+    }
+    let before = Snapshot::of(&target);
+    restore(&job, &place, "key").arg(&target).run().ok().says(&["z-link"]);
+    let after = Snapshot::of(&target);
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o555);
+    assert_eq!(after.differences(&before, &[Aspect::Root, Aspect::Mtimes]), Vec::<String>::new());
+}
+
+#[test]
+fn directories_on_the_way_to_a_match_keep_their_modes() {
+    let place = Place::local();
+    let job = Job::new();
+    fs::create_dir_all(job.path("packages/a/dist")).unwrap();
+    fs::write(job.path("packages/a/dist/file"), "saved").unwrap();
+    save(&job, &place, "key").arg("packages/*/dist").run().ok();
+    let job = Job::new();
+    fs::create_dir_all(job.path("packages/a")).unwrap();
+    tree::set_mode(&job.path("packages/a"), 0o555);
+    restore(&job, &place, "key").arg("packages/*/dist").run().ok();
+    assert_eq!(fs::read(job.path("packages/a/dist/file")).unwrap(), b"saved");
+    assert_eq!(fs::metadata(job.path("packages/a")).unwrap().permissions().mode() & 0o7777, 0o555);
 }

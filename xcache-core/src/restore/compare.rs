@@ -169,7 +169,8 @@ impl Comparer<'_> {
         let name = file_name(&path);
         let stat = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(rustix::io::Errno::NOENT) => return Ok(Have::Missing),
+            // Not there; or its directory cannot be entered before it is opened up.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::ACCESS) => return Ok(Have::Missing),
             Err(error) => return Err(error.into()),
         };
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
@@ -206,8 +207,11 @@ impl Comparer<'_> {
         if !is_large(file.size) || !is_large(signature.size) || file.extents.is_some() {
             return Ok(Have::Other { taken: Vec::new() });
         }
-        let taken = take_chunks(self.index, self.journal, at, number, file, &open)?;
-        Ok(Have::Other { taken })
+        match take_chunks(self.index, self.journal, at, number, file, &open) {
+            // The directory takes no temporary file before it is opened up.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Have::Other { taken: Vec::new() }),
+            taken => Ok(Have::Other { taken: taken? }),
+        }
     }
 }
 

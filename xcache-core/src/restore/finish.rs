@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 
 use super::compare::Have;
 use super::imperfections::{Imperfections, Undone};
@@ -22,7 +22,9 @@ pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
         |content| matches!(content, Content::Directory),
         |number, path, walker| {
             if path.is_empty() {
-                return Ok(()); // the root itself: it is there
+                let root = walker.enter(None)?;
+                let stat = rustix::fs::fstat(root)?;
+                return open_up(shared, number, &stat, |mode| rustix::fs::fchmod(root, mode));
             }
             let (at, name) = (walker.enter(parent(path))?, file_name(path));
             let mode = shared.index.members[number as usize].meta.mode & 0o777 | 0o700;
@@ -34,14 +36,9 @@ pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
                         shared.journal.set_aside(at, number, name)?;
                         rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into()))?;
                         shared.journal.created(number);
-                    } else if stat.st_mode & 0o300 != 0o300 {
-                        // Ours to write into; its mode is set at the end.
-                        rustix::fs::chmodat(
-                            at,
-                            name,
-                            Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700),
-                            AtFlags::empty(),
-                        )?;
+                    } else {
+                        let set = |mode| rustix::fs::chmodat(at, name, mode, AtFlags::empty());
+                        open_up(shared, number, &stat, set)?;
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -49,6 +46,26 @@ pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
             Ok(())
         },
     )
+}
+
+/// Lets us write into a directory that was there before. Its mode is set at the end.
+fn open_up(
+    shared: &Shared<'_>,
+    number: u32,
+    stat: &Stat,
+    set: impl FnOnce(Mode) -> rustix::io::Result<()>,
+) -> io::Result<()> {
+    let mode = stat.st_mode & 0o7777;
+    if mode & 0o300 == 0o300 {
+        return Ok(());
+    }
+    match set(Mode::from_raw_mode(mode | 0o700)) {
+        Ok(()) => shared.journal.opened_up(number, mode),
+        // Somebody else's. Its group or all others may be allowed to write, and if not, the first file says so.
+        Err(rustix::io::Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 /// Makes the files that needed nothing fetched, then links, then sets right what was kept with other attributes.
@@ -209,6 +226,7 @@ pub(super) fn finish_directories(shared: &Shared<'_>, imperfections: &mut Imperf
             let is_new = journal.is_created(number);
             // On the way to what a pattern matched, directories that were there before are not ours.
             if !is_new && paths.decide(root, &path, true) != Decision::Include {
+                journal.close_again(&mut walker, number, &path);
                 continue;
             }
             let place = || roots.full_path(index, number);
