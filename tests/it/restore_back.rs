@@ -1,7 +1,7 @@
 //! P6: what a restore that cannot finish leaves, and what one that can does to what it found.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
 use xcache_tests::job::Job;
@@ -216,4 +216,34 @@ fn directories_on_the_way_to_a_match_keep_their_modes() {
     restore(&job, &place, "key").arg("packages/*/dist").run().ok();
     assert_eq!(fs::read(job.path("packages/a/dist/file")).unwrap(), b"saved");
     assert_eq!(fs::metadata(job.path("packages/a")).unwrap().permissions().mode() & 0o7777, 0o555);
+}
+
+#[test]
+fn hard_links_onto_another_file_system_become_copies() {
+    let (job, place) = (Job::new(), Place::local());
+    let memory = tempfile::tempdir_in("/dev/shm").ok();
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    let Some(memory) = memory.filter(|memory| device(memory.path()) != device(&job.work())) else {
+        eprintln!("not tested: `/dev/shm` is no other file system");
+        return;
+    };
+    let sources = [job.dir("a"), job.dir("b")];
+    tree::sparse_file(&sources[0].join("sparse"), 4 << 20, &[(1 << 20, 100_000)]);
+    fs::write(sources[0].join("file"), "linked").unwrap();
+    for name in ["file", "sparse"] {
+        tree::set_mode(&sources[0].join(name), 0o640);
+        tree::set_mtime(&sources[0].join(name), 1_000_000_000, 5);
+        fs::hard_link(sources[0].join(name), sources[1].join(name)).unwrap();
+    }
+    save(&job, &place, "key").args(&sources).run().ok();
+    let targets = [job.dir("c"), memory.path().join("d")];
+    // Once onto nothing, once onto what the first has made.
+    for _ in 0..2 {
+        let restore = restore(&job, &place, "key").arg("--json").args(&targets).run().ok();
+        let said = format!("cannot make the hard link `{}` and 1 more: ", targets[1].join("file").display());
+        assert_eq!(restore.says(&[&said, "it is a copy"]).json()["outcome"], "exact");
+        for (source, target) in sources.iter().zip(&targets) {
+            assert_same_tree(source, target, &[Aspect::HardLinks]);
+        }
+    }
 }

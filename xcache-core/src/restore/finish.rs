@@ -1,17 +1,18 @@
 //! What comes before and after the files: directories first; then links; the times and modes of directories last.
 
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::io::Errno;
 
 use super::compare::Have;
 use super::imperfections::{Imperfections, Undone};
 use super::run::Done;
 use super::walker::{Walker, open_directory};
-use super::write::{Shared, Writer, set_aside, set_attributes, times};
+use super::write::{Shared, Writer, publish, set_aside, set_attributes, times};
 use super::{Error, Options, Roots};
-use crate::archive::index::{Content, Index, Member, file_name, parent};
+use crate::archive::index::{Content, Extent, Index, Member, file_name, parent};
 use crate::paths::Decision;
 use crate::scan::{Signature, metadata, read_xattrs};
 
@@ -30,7 +31,7 @@ pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
             let mode = shared.index.members[number as usize].meta.mode & 0o777 | 0o700;
             match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into())) {
                 Ok(()) => shared.journal.created(number),
-                Err(rustix::io::Errno::EXIST) => {
+                Err(Errno::EXIST) => {
                     let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
                     if !FileType::from_raw_mode(stat.st_mode).is_dir() {
                         shared.journal.set_aside(at, number, name)?;
@@ -62,7 +63,7 @@ fn open_up(
     match set(Mode::from_raw_mode(mode | 0o700)) {
         Ok(()) => shared.journal.opened_up(number, mode),
         // Somebody else's. Its group or all others may be allowed to write, and if not, the first file says so.
-        Err(rustix::io::Errno::PERM) => {}
+        Err(Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(())
@@ -118,7 +119,7 @@ fn set_right(
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = match rustix::fs::openat(at, name, flags, Mode::empty()) {
         Ok(open) => open,
-        Err(rustix::io::Errno::ACCESS) => {
+        Err(Errno::ACCESS) => {
             rustix::fs::chmodat(at, name, Mode::from_raw_mode(u32::from(member.meta.mode) | 0o400), AtFlags::empty())?;
             rustix::fs::openat(at, name, flags, Mode::empty())?
         }
@@ -144,7 +145,7 @@ fn symlink(shared: &Shared<'_>, at: BorrowedFd<'_>, name: &[u8], number: u32) ->
     let Content::Symlink(target) = &member.content else { return Ok(()) };
     match rustix::fs::symlinkat(&target[..], at, name) {
         Ok(()) => shared.journal.created(number),
-        Err(rustix::io::Errno::EXIST) => {
+        Err(Errno::EXIST) => {
             let is_same =
                 rustix::fs::readlinkat(at, name, Vec::new()).is_ok_and(|found| found.as_bytes() == &target[..]);
             if !is_same {
@@ -176,18 +177,28 @@ fn hard_links(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
             let from = enter(&mut first_walker, roots, first_root, parent(&first_path))?;
             let first_name = file_name(&first_path);
             let (at, name) = (walker.enter(parent(path))?, file_name(path));
-            match rustix::fs::linkat(from, first_name, at, name, AtFlags::empty()) {
-                Ok(()) => journal.created(number),
-                Err(rustix::io::Errno::EXIST) => {
-                    let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+            let link = || rustix::fs::linkat(from, first_name, at, name, AtFlags::empty());
+            let linked = match link() {
+                Err(Errno::EXIST) => {
+                    let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
                     let there = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
                     let wanted = rustix::fs::statat(from, first_name, AtFlags::SYMLINK_NOFOLLOW)?;
                     if identity(there) == identity(wanted) {
                         return Ok(());
                     }
                     set_aside(shared, at, number, name)?;
-                    rustix::fs::linkat(from, first_name, at, name, AtFlags::empty())?;
-                    journal.created(number);
+                    link()
+                }
+                linked => linked,
+            };
+            match linked {
+                Ok(()) => journal.created(number),
+                // On another file system, or one without hard links, or when the file has as many names as can be.
+                Err(error @ (Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::NOTSUP | Errno::NOSYS)) => {
+                    let place = || roots.full_path(index, number);
+                    done.imperfections.add("make the hard link", place(), format!("{error}; it is a copy"));
+                    let unset = copy_file(shared, first, from, first_name, number, at, name)?;
+                    done.imperfections.extend(unset, place);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -207,6 +218,35 @@ fn hard_links(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Makes member `number` as a copy of the file of member `first`, which is there. Gives what is not set.
+fn copy_file(
+    shared: &Shared<'_>,
+    first: u32,
+    from: BorrowedFd<'_>,
+    first_name: &[u8],
+    number: u32,
+    at: BorrowedFd<'_>,
+    name: &[u8],
+) -> io::Result<Vec<Undone>> {
+    let Shared { index, journal, options, .. } = *shared;
+    let first = &index.members[first as usize];
+    let Content::File(file) = &first.content else { return Ok(Vec::new()) };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut old = std::fs::File::from(rustix::fs::openat(from, first_name, flags, Mode::empty())?);
+    let mut new = std::fs::File::from(journal.open_temporary(at, number)?);
+    let whole = [Extent { offset: 0, length: file.size }];
+    for &Extent { offset, length } in file.extents.as_deref().unwrap_or(&whole) {
+        old.seek(SeekFrom::Start(offset))?;
+        new.seek(SeekFrom::Start(offset))?;
+        io::copy(&mut (&old).take(length), &mut new)?;
+    }
+    new.set_len(file.size)?;
+    let new = OwnedFd::from(new);
+    let unset = set_attributes(&new, first, options, false)?;
+    publish(shared, at, number, name)?;
+    Ok(unset)
 }
 
 /// Sets modes and times of directories, the deepest first. What cannot be set is told: a directory that we may write
@@ -253,7 +293,7 @@ fn finish_directory(
         let open = if is_root { root.try_clone()? } else { open_directory(at, name)? };
         // One that can only be passed through (mode 0311) shows no attributes, and takes none.
         if let Err(error) = drop_xattrs(&open, member)
-            && error.raw_os_error() != Some(rustix::io::Errno::BADF.raw_os_error())
+            && error.raw_os_error() != Some(Errno::BADF.raw_os_error())
         {
             unset.push(("remove an extended attribute of", error));
         }
