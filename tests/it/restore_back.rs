@@ -2,8 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
+use xcache_core::paths::PathList;
+use xcache_core::restore::{Error, Failed, Frames, Interrupt, Options, Restored};
+use xcache_core::store::local::LocalStore;
+use xcache_core::store::{ObjectName, Store};
+use xcache_core::tail::{self, Found, TAIL_BYTES};
+use xcache_core::transfer::download::DownloadLimits;
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::tree::{self, Aspect, Snapshot, assert_same_tree};
@@ -246,4 +254,75 @@ fn hard_links_onto_another_file_system_become_copies() {
             assert_same_tree(source, target, &[Aspect::HardLinks]);
         }
     }
+}
+
+/// Restores as the program does, but in this process, so that the test is told of bytes as they come.
+fn restore_here(
+    place: &Place,
+    target: &Path,
+    interrupt: &Interrupt,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Restored, Failed> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store: Arc<dyn Store> = Arc::new(runtime.block_on(LocalStore::open(place.dir().to_owned())).unwrap());
+    let name = ObjectName::new("key-base.tar.zst".to_owned()).unwrap();
+    let mut tail = runtime.block_on(tail::fetch(&*store, &name, TAIL_BYTES, None)).unwrap();
+    let Found::Archive(archive) = runtime.block_on(tail::open(&*store, &name, &mut tail)).unwrap() else {
+        panic!("an archive without an index")
+    };
+    let frames = Frames {
+        store,
+        own: (name, tail.meta.etag),
+        refs: &[],
+        tail: (tail.bytes, tail.offset),
+        limits: &DownloadLimits::default(),
+        progress,
+    };
+    let paths = PathList::parse(&[target.to_str().unwrap()], Path::new("/"), None).unwrap();
+    let options = Options { workers: 2, same_owner: false, clean: false, run: 7 };
+    let handle = runtime.handle();
+    xcache_core::restore::restore(handle, &archive.index, &frames, &paths, None, &options, interrupt)
+}
+
+/// A place with an entry, and a target that holds some of it and something else.
+fn half_there(job: &Job) -> (Place, std::path::PathBuf) {
+    let place = Place::local();
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    ends_with_a_link(&source);
+    saved(job, &place, "key", &source);
+    fs::write(target.join("small"), "small").unwrap();
+    fs::create_dir(target.join("large")).unwrap();
+    fs::write(target.join("other"), "other").unwrap();
+    (place, target)
+}
+
+#[test]
+fn an_interrupted_restore_leaves_everything_as_it_was() {
+    let job = Job::new();
+    let (place, target) = half_there(&job);
+    let before = Snapshot::of(&target);
+    let check = |interrupt: &Interrupt, progress: &(dyn Fn(u64) + Sync)| {
+        let failed = restore_here(&place, &target, interrupt, progress).unwrap_err();
+        assert!(matches!(failed, Failed { error: Error::Interrupted, replaced_files: 0 }), "{failed:?}");
+        assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
+    };
+    // While files are fetched, and while what is there is compared.
+    let interrupt = Interrupt::default();
+    check(&interrupt, &|_| interrupt.raise());
+    let interrupt = Interrupt::default();
+    interrupt.raise();
+    check(&interrupt, &|_| panic!("bytes were fetched"));
+}
+
+#[test]
+fn a_panic_leaves_everything_as_it_was() {
+    let job = Job::new();
+    let (place, target) = half_there(&job);
+    let before = Snapshot::of(&target);
+    // A panic with a payload that is no message leaves stderr quiet.
+    let panic = |_| resume_unwind(Box::new(()));
+    let interrupt = Interrupt::default();
+    let restored = catch_unwind(AssertUnwindSafe(|| restore_here(&place, &target, &interrupt, &panic)));
+    assert!(restored.is_err());
+    assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
 }

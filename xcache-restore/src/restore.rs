@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::{self};
 use xcache_core::cli::{self, RunContext, UnsafeToContinue};
@@ -13,7 +12,7 @@ use xcache_core::lookup::{Found, Lookup};
 use xcache_core::naming;
 use xcache_core::report::Reporter;
 use xcache_core::restore::{
-    Before, Error, Failed, Frames, Options, PlainSource, Restored, Roots, restore, restore_plain,
+    Before, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, Roots, restore, restore_plain,
 };
 use xcache_core::state::{self, State};
 use xcache_core::store::open::open;
@@ -180,12 +179,12 @@ impl Run<'_> {
             state::remove(directory, &config.paths);
         }
         let (tail_bytes, tail_offset) = (tail.bytes.clone(), tail.offset);
-        let interrupted = Arc::new(Notify::new());
+        let interrupted = Arc::new(Interrupt::default());
         let watch = {
             let interrupted = interrupted.clone();
             tokio::spawn(async move {
                 let _ = cli::interrupted().await;
-                interrupted.notify_one();
+                interrupted.raise();
             })
         };
         let job = Job {
@@ -259,7 +258,7 @@ struct Job {
     options: Options,
     limits: DownloadLimits,
     progress: xcache_core::report::Progress,
-    interrupted: Arc<Notify>,
+    interrupted: Arc<Interrupt>,
     paths: xcache_core::paths::PathList,
 }
 

@@ -12,6 +12,7 @@ mod compare;
 mod fetch;
 mod finish;
 mod imperfections;
+mod interrupt;
 mod journal;
 mod plain;
 mod roots;
@@ -25,6 +26,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use fetch::Frames;
+pub use interrupt::Interrupt;
 pub use plain::{PlainSource, restore_plain};
 pub use roots::{OtherPaths, Roots};
 pub use run::{Plan, restore};

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use tokio::sync::Notify;
 
 use super::fetch::PART_BYTES;
 use super::journal::Journal;
 use super::roots::make_directory;
 use super::tar_stream::TarStream;
-use super::{Error, Failed, Options, Restored, Roots};
+use super::{Error, Failed, Interrupt, Options, Restored, Roots};
 use crate::archive::{self};
 use crate::paths::PathList;
 use crate::store::{ETag, ObjectName, Store};
@@ -55,7 +54,7 @@ pub fn restore_plain(
     source: &PlainSource<'_>,
     paths: &PathList,
     options: &Options,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
 ) -> Result<Restored, Failed> {
     let untouched = |error| Failed { error, replaced_files: 0 };
     Roots::check_plain(paths).map_err(untouched)?;
@@ -92,7 +91,7 @@ pub fn restore_plain(
 fn stream(
     runtime: &tokio::runtime::Handle,
     source: &PlainSource<'_>,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
     extractor: &mut Extractor<'_>,
 ) -> Result<(), Error> {
     let (part_sender, parts) = bounded::<Bytes>(1);
@@ -104,7 +103,7 @@ fn stream(
         let fetched = runtime.block_on(async {
             tokio::select! {
                 fetched = fetch(source, part_sender) => fetched,
-                () = interrupted.notified() => Err(Error::Interrupted),
+                () = interrupted.raised() => Err(Error::Interrupted),
             }
         });
         let extracted =

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +16,7 @@ use super::finish;
 use super::imperfections::Imperfections;
 use super::journal::Journal;
 use super::write::{FrameError, Shared, Writer};
-use super::{Before, Error, Failed, Options, Restored, Roots};
+use super::{Before, Error, Failed, Interrupt, Options, Restored, Roots};
 use crate::archive;
 use crate::archive::index::{Content, Index};
 use crate::paths::PathList;
@@ -125,7 +126,7 @@ pub fn restore(
     paths: &PathList,
     before: Option<&Before<'_>>,
     options: &Options,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
 ) -> Result<Restored, Failed> {
     let journal = Journal::new(index.members.len(), options.run);
     let roots = Roots::open(index, paths, &journal);
@@ -137,9 +138,6 @@ pub fn restore(
         }
     };
     let result = run(runtime, index, frames, &roots, paths, before, options, interrupted, &journal);
-    if result.is_err() {
-        journal.roll_back(index, &roots);
-    }
     result.map_err(|error| Failed { error, replaced_files: journal.replaced_count() })
 }
 
@@ -152,14 +150,16 @@ fn run(
     paths: &PathList,
     before: Option<&Before<'_>>,
     options: &Options,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
     journal: &Journal,
 ) -> Result<Restored, Error> {
-    let have = compare(index, roots, before, journal, options.workers)?;
+    let unfinished = Unfinished { index, roots, journal };
+    let have = compare(index, roots, before, journal, options.workers, interrupted)?;
     let plan = Plan::new(index, have);
     let shared = Shared { index, roots, paths, plan: &plan, journal, options };
     let mut done = Done::default();
     finish::make_directories(&shared)?;
+    interrupted.check()?;
 
     let needed: Vec<u32> = plan.frames().collect();
     let damaged = round(runtime, &shared, frames, &needed, false, interrupted, &mut done)?;
@@ -171,12 +171,35 @@ fn run(
             return Err(error.into());
         }
     }
+    interrupted.check()?;
     finish::make_rest(&shared, &mut done)?;
+    interrupted.check()?;
     // Every file is there. From here on nothing is taken back any more, so nothing may fail: what cannot be done is told.
+    unfinished.finish();
     journal.commit(index, roots, paths, &mut done.imperfections);
     let removed = if options.clean { clean(&shared, &mut done.imperfections) } else { 0 };
     finish::finish_directories(&shared, &mut done.imperfections);
     Ok(done.summarise(index, &plan, removed))
+}
+
+/// Files that are not all there: dropped, also by a panic in a worker, it takes everything back that can be.
+struct Unfinished<'a> {
+    index: &'a Index,
+    roots: &'a Roots,
+    journal: &'a Journal,
+}
+
+impl Unfinished<'_> {
+    /// All files are there.
+    fn finish(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.journal.roll_back(self.index, self.roots);
+    }
 }
 
 /// What workers have done so far.
@@ -221,7 +244,7 @@ fn round(
     frames: &Frames<'_>,
     needed: &[u32],
     is_second: bool,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
     done: &mut Done,
 ) -> Result<Vec<(u32, archive::Error)>, Error> {
     if needed.is_empty() {
@@ -237,7 +260,12 @@ fn round(
     let fetched = std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                let result = work(shared, &receiver, &damaged);
+                let worked = catch_unwind(AssertUnwindSafe(|| work(shared, &receiver, &damaged)));
+                let result = worked.unwrap_or_else(|panic| {
+                    // Nobody may wait for a worker that is gone. The panic goes on when the others have ended.
+                    has_failed.notify_one();
+                    resume_unwind(panic)
+                });
                 let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
                 match result {
                     Ok(mut writer) => {
@@ -256,7 +284,7 @@ fn round(
             tokio::select! {
                 result = fetch::fetch(shared.index, frames, needed, is_second, sender) => result,
                 () = has_failed.notified() => Ok(fetch::Fetched::default()),
-                () = interrupted.notified() => Err(Error::Interrupted),
+                () = interrupted.raised() => Err(Error::Interrupted),
             }
         })
     });
