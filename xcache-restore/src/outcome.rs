@@ -43,8 +43,8 @@ pub struct Restored {
     pub received_bytes: u64,
 }
 
-/// Why there is a miss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why there is a miss, from harmless to worst: of several reasons, the worst is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MissReason {
     /// No entry matches.
     NothingThere,
@@ -151,6 +151,14 @@ mod tests {
     use xcache_core::store;
 
     use super::*;
+
+    #[test]
+    fn trouble_is_worse_than_absence() {
+        use MissReason::{Cleared, Corrupt, Denied, Failed, NewerFormat, NothingThere, OtherPaths, Unreachable};
+        let order = [NothingThere, OtherPaths, NewerFormat, Cleared, Denied, Unreachable, Corrupt, Failed];
+        assert!(order.is_sorted());
+        assert!(order.map(MissReason::is_trouble).is_sorted());
+    }
 
     #[test]
     fn store_errors_give_reasons() {

@@ -38,16 +38,13 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
     while let Some(found) = lookup.next().await {
         match run.candidate(found).await? {
             Tried::Hit(hit) => return Ok(Outcome::Hit(*hit)),
-            Tried::PassedOver(reason) => worst = reason,
+            Tried::PassedOver(reason) => worst = worst.max(reason),
         }
     }
     for error in lookup.errors() {
         reporter.warning_for(error);
     }
-    Ok(Outcome::Miss(match (worst, lookup.miss_reason()) {
-        (MissReason::NothingThere, reason) => reason.into(),
-        (worst, _) => worst,
-    }))
+    Ok(Outcome::Miss(worst.max(lookup.miss_reason().into())))
 }
 
 /// What became of a candidate.
@@ -75,10 +72,10 @@ impl Run<'_> {
         let Found { entry, matched, mut tail, .. } = found;
         let content = match self.open(&entry, &mut tail).await {
             Ok(content) => content,
-            Err(error) => return Ok(self.pass_over(&entry, &error)),
+            Err(error) => return Ok(self.pass_over(&entry, error)),
         };
         if let Err(error) = self.check(&entry, &content) {
-            return Ok(self.pass_over(&entry, &error));
+            return Ok(self.pass_over(&entry, error));
         }
         if self.config.action == Action::Lookup {
             return Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: None })));
@@ -89,7 +86,7 @@ impl Run<'_> {
                 Error::Interrupted => Err(cli::Interrupted.into()),
                 // The disk will not be better for another entry.
                 Error::Write { .. } => Err(error.into()),
-                _ => Ok(self.pass_over(&entry, &error)),
+                error => Ok(self.pass_over(&entry, error)),
             },
             Err(Failed { error, replaced_files }) => Err(UnsafeToContinue {
                 what: format!("{replaced_files} files are those of entry `{}` now, and the others are not", entry.key),
@@ -140,8 +137,8 @@ impl Run<'_> {
     }
 
     /// Says why a candidate is not used.
-    fn pass_over(&self, entry: &Entry, error: &Error) -> Tried {
-        let reason = match error {
+    fn pass_over(&self, entry: &Entry, error: Error) -> Tried {
+        let reason = match &error {
             Error::OtherPaths(_) => MissReason::OtherPaths,
             Error::Archive(archive::Error::NewerFormat { .. }) => MissReason::NewerFormat,
             Error::Archive(_) => MissReason::Corrupt,
@@ -154,12 +151,11 @@ impl Run<'_> {
             },
             Error::Write { .. } | Error::Interrupted => MissReason::Failed,
         };
-        let text = anyhow::anyhow!("{}", xcache_core::report::chain::text(error));
-        let text = text.context(format!("entry `{}` cannot be used", entry.key));
+        let error = anyhow::Error::new(error).context(format!("entry `{}` cannot be used", entry.key));
         if reason.is_trouble() {
-            self.reporter.warning_for(text.as_ref());
+            self.reporter.warning_for(error.as_ref());
         } else {
-            self.reporter.notice(format_args!("{}", xcache_core::report::chain::text(text.as_ref())));
+            self.reporter.notice(format_args!("{}", xcache_core::report::chain::text(error.as_ref())));
         }
         if reason == MissReason::Corrupt
             && let Some(directory) = &self.config.state_dir

@@ -107,8 +107,12 @@ pub enum Error {
 
 impl Error {
     /// The next step for the user, where there is one.
-    pub fn hint(&self) -> Option<&'static str> {
-        let Self::Write { source, .. } = self else { return None };
+    pub fn hint(&self) -> Option<&str> {
+        let source = match self {
+            Self::Store(error) => return error.hint_text(),
+            Self::Write { source, .. } => source,
+            Self::OtherPaths(_) | Self::Archive(_) | Self::Interrupted => return None,
+        };
         match source.kind() {
             io::ErrorKind::DirectoryNotEmpty => Some("remove it, or restore with `--clean`"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
