@@ -1,6 +1,7 @@
 //! Several caches in one step.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use xcache_tests::job::Job;
@@ -8,6 +9,7 @@ use xcache_tests::place::Place;
 use xcache_tests::proxy::Proxy;
 use xcache_tests::runner::Runner;
 use xcache_tests::s3;
+use xcache_tests::tree;
 
 use crate::actions::PROGRAMS;
 use crate::{RESTORE, SAVE};
@@ -165,4 +167,30 @@ fn one_slow_cache_does_not_hold_up_the_others() {
     proxy.release();
     assert!(child.wait().unwrap().success());
     assert_eq!(fs::read_to_string(job.path("one/file")).unwrap(), "one");
+}
+
+#[test]
+fn modes_do_not_depend_on_the_umask_nor_on_what_the_other_caches_do() {
+    const MODES: [u32; 3] = [0o666, 0o664, 0o777];
+    let (job, place) = (Job::new(), Place::local());
+    let mut expected = Vec::new();
+    for (name, count) in [("small", 100), ("large", 1000)] {
+        let dir = job.dir(name);
+        for (number, mode) in (0..count).flat_map(|number| MODES.map(|mode| (number, mode))) {
+            let file = dir.join(format!("{number}-{mode:o}"));
+            fs::write(&file, "x").unwrap();
+            tree::set_mode(&file, mode);
+            expected.push((file, mode));
+        }
+    }
+    let list = "[{path: small, key: k1}, {path: large, key: k2}]";
+    job.command(SAVE).store(&place).args(["--caches", list]).run().ok();
+    for name in ["small", "large"] {
+        fs::remove_dir_all(job.path(name)).unwrap();
+    }
+    let script = r#"umask 022; exec "$0" "$@""#;
+    job.command("sh").args(["-c", script, RESTORE]).store(&place).args(["--caches", list]).run().ok();
+    for (file, mode) in expected {
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, mode, "{}", file.display());
+    }
 }

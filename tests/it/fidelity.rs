@@ -134,7 +134,7 @@ fn fifos_and_sockets_are_skipped_with_a_notice() {
 }
 
 /// `program` as a user without rights: ourselves, or nobody if we are root. What `dirs` hold is given to that user.
-fn without_rights(job: &Job, program: &str, dirs: &[&Path]) -> Invocation {
+pub(crate) fn without_rights(job: &Job, program: &str, dirs: &[&Path]) -> Invocation {
     if !rustix::process::geteuid().is_root() {
         return job.command(program);
     }

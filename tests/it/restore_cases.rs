@@ -275,6 +275,38 @@ fn trouble(place: &Place, change: &[(&str, &str)], reasons: &[&str]) -> Outcome 
 }
 
 #[test]
+fn of_several_reasons_for_a_miss_the_worst_is_told() {
+    let (job, place) = (Job::new(), Place::local());
+    entry(&job, &place, "key");
+    let mut object = place.get("key-base.tar.zst").unwrap();
+    let middle = object.len() / 2;
+    object.truncate(middle);
+    place.put("key-base.tar.zst", &object);
+    for name in ["a", "b"] {
+        fs::write(job.dir(name).join("file"), name).unwrap();
+    }
+    save(&job, &place, "other").args(["a", "b"]).run().ok();
+    let run =
+        |arguments: &[&str]| restore(&job, &place, "key").args(["--restore-keys", "other"]).args(arguments).arg("c");
+    let document =
+        run(&["--json"]).run().ok().says(&["entry `other` cannot be used: it was saved for other paths"]).json();
+    assert_eq!(document["reason"], "corrupt");
+    run(&["--fail-on-error"]).run().expect_code(1);
+}
+
+#[test]
+fn an_entry_of_which_a_part_is_denied_is_a_miss_with_a_hint() {
+    let (job, place) = (Job::new(), Place::on(s3::server()));
+    let source = job.dir("source");
+    fs::write(source.join("large"), tree::Rng::new(5).bytes(9 << 20)).unwrap();
+    saved(&job, &place, "key", &source);
+    let proxy = Proxy::with_rules(s3::server(), &["GET key-base status:403 skip=1"]);
+    let outcome = restore(&job, &place.behind(proxy.endpoint()), "key").arg("--json").arg("target").run().ok();
+    let outcome = outcome.says(&["entry `key` cannot be used: cannot download", "hint: "]);
+    assert_eq!(outcome.json()["reason"], "denied");
+}
+
+#[test]
 fn wrong_credentials_are_a_miss_that_says_denied() {
     let place = Place::on(s3::server());
     let wrong = [("AWS_SECRET_ACCESS_KEY", "wrong")];

@@ -43,12 +43,12 @@ pub struct Restored {
     pub received_bytes: u64,
 }
 
-/// Why there is a miss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why there is a miss, from harmless to worst: of several reasons, the worst is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MissReason {
     /// No entry matches.
     NothingThere,
-    /// The entry was saved for another number of paths.
+    /// The entry was saved for other paths.
     OtherPaths,
     /// The entry was written in a format that this version does not know.
     NewerFormat,
@@ -113,7 +113,7 @@ impl MissReason {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::NothingThere => "nothing there: no entry has or begins with one of the keys",
-            Self::OtherPaths => "other paths: the entry was saved for another number of paths",
+            Self::OtherPaths => "other paths: the entry was saved for other paths",
             Self::NewerFormat => "newer format: the entry was written by a newer version of xcache",
             Self::Cleared => "cleared: the message of the commit asked for it",
             Self::Denied => "denied: the store does not let us read",
@@ -151,6 +151,14 @@ mod tests {
     use xcache_core::store;
 
     use super::*;
+
+    #[test]
+    fn trouble_is_worse_than_absence() {
+        use MissReason::{Cleared, Corrupt, Denied, Failed, NewerFormat, NothingThere, OtherPaths, Unreachable};
+        let order = [NothingThere, OtherPaths, NewerFormat, Cleared, Denied, Unreachable, Corrupt, Failed];
+        assert!(order.is_sorted());
+        assert!(order.map(MissReason::is_trouble).is_sorted());
+    }
 
     #[test]
     fn store_errors_give_reasons() {

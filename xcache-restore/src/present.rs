@@ -139,10 +139,11 @@ impl caches_report::Presented for Presented<'_> {
         if !found.is_empty() {
             outputs.push(("cache-matched-key", found.join("\n")));
         }
-        let reason = caches.iter().find_map(|cache| match cache.outcome {
+        let reasons = caches.iter().filter_map(|cache| match cache.outcome {
             Outcome::Hit(_) => None,
-            Outcome::Miss(reason) => Some(reason.word()),
+            Outcome::Miss(reason) => Some(*reason),
         });
+        let reason = reasons.max().map(MissReason::word);
         let words = caches.iter().map(|cache| cache.outcome.word());
         let worst = words.min_by_key(|word| ["miss", "prefix", "exact"].iter().position(|other| other == word));
         let sum =

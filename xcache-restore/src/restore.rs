@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::{self};
 use xcache_core::cli::{self, RunContext, UnsafeToContinue};
@@ -13,7 +12,7 @@ use xcache_core::lookup::{Found, Lookup};
 use xcache_core::naming;
 use xcache_core::report::Reporter;
 use xcache_core::restore::{
-    Before, Error, Failed, Frames, Options, PlainSource, Restored, Roots, restore, restore_plain,
+    Before, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, Roots, restore, restore_plain,
 };
 use xcache_core::state::{self, State};
 use xcache_core::store::open::open;
@@ -39,16 +38,13 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
     while let Some(found) = lookup.next().await {
         match run.candidate(found).await? {
             Tried::Hit(hit) => return Ok(Outcome::Hit(*hit)),
-            Tried::PassedOver(reason) => worst = reason,
+            Tried::PassedOver(reason) => worst = worst.max(reason),
         }
     }
     for error in lookup.errors() {
         reporter.warning_for(error);
     }
-    Ok(Outcome::Miss(match (worst, lookup.miss_reason()) {
-        (MissReason::NothingThere, reason) => reason.into(),
-        (worst, _) => worst,
-    }))
+    Ok(Outcome::Miss(worst.max(lookup.miss_reason().into())))
 }
 
 /// What became of a candidate.
@@ -76,10 +72,10 @@ impl Run<'_> {
         let Found { entry, matched, mut tail, .. } = found;
         let content = match self.open(&entry, &mut tail).await {
             Ok(content) => content,
-            Err(error) => return Ok(self.pass_over(&entry, &error)),
+            Err(error) => return Ok(self.pass_over(&entry, error)),
         };
         if let Err(error) = self.check(&entry, &content) {
-            return Ok(self.pass_over(&entry, &error));
+            return Ok(self.pass_over(&entry, error));
         }
         if self.config.action == Action::Lookup {
             return Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: None })));
@@ -90,7 +86,7 @@ impl Run<'_> {
                 Error::Interrupted => Err(cli::Interrupted.into()),
                 // The disk will not be better for another entry.
                 Error::Write { .. } => Err(error.into()),
-                _ => Ok(self.pass_over(&entry, &error)),
+                error => Ok(self.pass_over(&entry, error)),
             },
             Err(Failed { error, replaced_files }) => Err(UnsafeToContinue {
                 what: format!("{replaced_files} files are those of entry `{}` now, and the others are not", entry.key),
@@ -123,7 +119,7 @@ impl Run<'_> {
         let damaged = |reason: String| Error::Archive(archive::Error::Damaged { part: "footer", reason });
         match content {
             Content::Plain if entry.kind == Kind::Delta => Err(damaged("a delta without an index".to_owned())),
-            Content::Plain => Ok(()),
+            Content::Plain => Roots::check_plain(&self.config.paths),
             Content::Archive(archive) => {
                 // An entry of a trusted scope must not be made of what a less trusted one can write.
                 for r in &archive.footer.refs {
@@ -141,9 +137,9 @@ impl Run<'_> {
     }
 
     /// Says why a candidate is not used.
-    fn pass_over(&self, entry: &Entry, error: &Error) -> Tried {
-        let reason = match error {
-            Error::OtherPaths { .. } => MissReason::OtherPaths,
+    fn pass_over(&self, entry: &Entry, error: Error) -> Tried {
+        let reason = match &error {
+            Error::OtherPaths(_) => MissReason::OtherPaths,
             Error::Archive(archive::Error::NewerFormat { .. }) => MissReason::NewerFormat,
             Error::Archive(_) => MissReason::Corrupt,
             Error::Store(error) => match error.kind() {
@@ -155,12 +151,11 @@ impl Run<'_> {
             },
             Error::Write { .. } | Error::Interrupted => MissReason::Failed,
         };
-        let text = anyhow::anyhow!("{}", xcache_core::report::chain::text(error));
-        let text = text.context(format!("entry `{}` cannot be used", entry.key));
+        let error = anyhow::Error::new(error).context(format!("entry `{}` cannot be used", entry.key));
         if reason.is_trouble() {
-            self.reporter.warning_for(text.as_ref());
+            self.reporter.warning_for(error.as_ref());
         } else {
-            self.reporter.notice(format_args!("{}", xcache_core::report::chain::text(text.as_ref())));
+            self.reporter.notice(format_args!("{}", xcache_core::report::chain::text(error.as_ref())));
         }
         if reason == MissReason::Corrupt
             && let Some(directory) = &self.config.state_dir
@@ -180,12 +175,12 @@ impl Run<'_> {
             state::remove(directory, &config.paths);
         }
         let (tail_bytes, tail_offset) = (tail.bytes.clone(), tail.offset);
-        let interrupted = Arc::new(Notify::new());
+        let interrupted = Arc::new(Interrupt::default());
         let watch = {
             let interrupted = interrupted.clone();
             tokio::spawn(async move {
                 let _ = cli::interrupted().await;
-                interrupted.notify_one();
+                interrupted.raise();
             })
         };
         let job = Job {
@@ -223,7 +218,7 @@ impl Run<'_> {
                 self.reporter.debug(format_args!("no state left for the save: {error}"));
             }
         }
-        for imperfection in restored.imperfections.iter().take(10) {
+        for imperfection in &restored.imperfections {
             self.reporter.notice(imperfection);
         }
         Ok(outcome::Restored {
@@ -259,7 +254,7 @@ struct Job {
     options: Options,
     limits: DownloadLimits,
     progress: xcache_core::report::Progress,
-    interrupted: Arc<Notify>,
+    interrupted: Arc<Interrupt>,
     paths: xcache_core::paths::PathList,
 }
 

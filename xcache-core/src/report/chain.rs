@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use crate::cli::UsageError;
-use crate::store;
+use crate::{restore, store};
 
 /// The error and its causes, from the outermost to the root: `a: b: c`.
 pub fn text(error: &(dyn Error + 'static)) -> String {
@@ -25,7 +25,8 @@ pub fn text(error: &(dyn Error + 'static)) -> String {
 pub fn hint<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
     causes(error).find_map(|cause| {
         let from_store = cause.downcast_ref::<store::Error>().and_then(store::Error::hint_text);
-        from_store.or_else(|| cause.downcast_ref::<UsageError>().and_then(UsageError::hint))
+        let from_restore = cause.downcast_ref::<restore::Error>().and_then(restore::Error::hint);
+        from_store.or(from_restore).or_else(|| cause.downcast_ref::<UsageError>().and_then(UsageError::hint))
     })
 }
 
@@ -67,5 +68,7 @@ mod tests {
         let covering = store::Error::new(ErrorKind::Other, "get", "x").hint("first").source(outer);
         assert_eq!(hint(&covering), Some("first"));
         assert_eq!(hint(&UsageError::with_hint("m", "do this")), Some("do this"));
+        let full = restore::Error::Write { path: "p".into(), source: std::io::ErrorKind::StorageFull.into() };
+        assert!(hint(&Layer("outer", Some(full.into()))).is_some_and(|hint| hint.starts_with("free some space")));
     }
 }

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::journal::Journal;
 use super::walker::Walker;
-use super::{Before, Error, Roots};
+use super::{Before, Error, Interrupt, Roots};
 use crate::archive::index::{Content, File, Index, Xattrs, file_name, parent, path_order};
 use crate::chunk::{ChunkHash, Cutter, Ends};
 use crate::scan::{Signature, metadata, read_xattrs};
@@ -47,6 +47,7 @@ pub(super) fn compare(
     before: Option<&Before<'_>>,
     journal: &Journal,
     threads: usize,
+    interrupted: &Interrupt,
 ) -> Result<Vec<Have>, Error> {
     let mut have = vec![Have::Missing; index.members.len()];
     let mut batches: Vec<(usize, usize, &mut [Have])> = Vec::new();
@@ -70,9 +71,16 @@ pub(super) fn compare(
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
-                let mut comparer =
-                    Comparer { index, roots, known: known.as_ref(), journal, walker: None, buffer: Vec::new() };
-                loop {
+                let mut comparer = Comparer {
+                    index,
+                    roots,
+                    known: known.as_ref(),
+                    journal,
+                    interrupted,
+                    walker: None,
+                    buffer: Vec::new(),
+                };
+                while !interrupted.is_raised() {
                     let next = batches.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((root, first, slots)) = next else { break };
                     if let Err(error) = comparer.batch(root, first, slots) {
@@ -83,6 +91,7 @@ pub(super) fn compare(
             });
         }
     });
+    interrupted.check()?;
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => {
@@ -138,6 +147,7 @@ struct Comparer<'a> {
     roots: &'a Roots,
     known: Option<&'a Known<'a>>,
     journal: &'a Journal,
+    interrupted: &'a Interrupt,
     walker: Option<(usize, Walker)>,
     buffer: Vec<u8>,
 }
@@ -149,6 +159,9 @@ impl Comparer<'_> {
             self.walker = Some((root, Walker::new(directory)));
         }
         for (number, slot) in (first..).zip(slots) {
+            if self.interrupted.is_raised() {
+                break;
+            }
             let Content::File(file) = &self.index.members[number].content else { continue };
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             *slot = self
@@ -169,7 +182,8 @@ impl Comparer<'_> {
         let name = file_name(&path);
         let stat = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(rustix::io::Errno::NOENT) => return Ok(Have::Missing),
+            // Not there; or its directory cannot be entered before it is opened up.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::ACCESS) => return Ok(Have::Missing),
             Err(error) => return Err(error.into()),
         };
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
@@ -199,15 +213,19 @@ impl Comparer<'_> {
         let Ok(open) = rustix::fs::openat(at, name, flags, Mode::empty()) else {
             return Ok(Have::Other { taken: Vec::new() });
         };
-        if before.is_none() && signature.size == file.size && has_content(self.index, file, &open, &mut self.buffer)? {
+        let is_candidate = before.is_none() && signature.size == file.size;
+        if is_candidate && has_content(self.index, file, &open, &mut self.buffer, self.interrupted)? {
             return Ok(same(&read_xattrs(&open)?));
         }
         let is_large = |size: u64| size > u64::from(Cutter::FORMAT_1.whole_bytes);
         if !is_large(file.size) || !is_large(signature.size) || file.extents.is_some() {
             return Ok(Have::Other { taken: Vec::new() });
         }
-        let taken = take_chunks(self.index, self.journal, at, number, file, &open)?;
-        Ok(Have::Other { taken })
+        match take_chunks(self.index, self.journal, at, number, file, &open, self.interrupted) {
+            // The directory takes no temporary file before it is opened up.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Have::Other { taken: Vec::new() }),
+            taken => Ok(Have::Other { taken: taken? }),
+        }
     }
 }
 
@@ -219,6 +237,7 @@ fn take_chunks(
     number: u32,
     file: &File,
     old: &OwnedFd,
+    interrupted: &Interrupt,
 ) -> io::Result<Vec<bool>> {
     let chunks = index.chunks_of(file);
     let mut places: HashMap<ChunkHash, Vec<(usize, u64)>> = HashMap::with_capacity(chunks.len());
@@ -253,17 +272,26 @@ fn take_chunks(
             }
         }
         rest.drain(..used);
-        if ends == Ends::File {
+        if ends == Ends::File || interrupted.is_raised() {
             break;
         }
     }
     Ok(if new.is_some() { taken } else { Vec::new() })
 }
 
-/// Whether a file holds exactly this content.
-fn has_content(index: &Index, file: &File, open: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<bool> {
+/// Whether a file holds exactly this content. Interrupted, it does not say so.
+fn has_content(
+    index: &Index,
+    file: &File,
+    open: &OwnedFd,
+    buffer: &mut Vec<u8>,
+    interrupted: &Interrupt,
+) -> io::Result<bool> {
     let mut start = 0;
     for chunk in index.chunks_of(file) {
+        if interrupted.is_raised() {
+            return Ok(false);
+        }
         buffer.resize(chunk.length as usize, 0);
         let mut filled = 0;
         for (offset, length) in file.place(start, chunk.length.into()) {

@@ -1,16 +1,19 @@
 //! What comes before and after the files: directories first; then links; the times and modes of directories last.
 
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::io::Errno;
 
 use super::compare::Have;
+use super::imperfections::{Imperfections, Undone};
 use super::run::Done;
 use super::walker::{Walker, open_directory};
-use super::write::{Shared, Writer, set_attributes, times};
-use super::{Error, Roots};
-use crate::archive::index::{Content, Index, Member, RootKind, file_name, parent};
+use super::write::{Shared, Writer, publish, set_aside, set_attributes, times};
+use super::{Error, Options, Roots};
+use crate::archive::index::{Content, Extent, Index, Member, file_name, parent};
+use crate::paths::Decision;
 use crate::scan::{Signature, metadata, read_xattrs};
 
 /// Makes all directories that are missing, open enough to write into them.
@@ -20,26 +23,23 @@ pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
         |content| matches!(content, Content::Directory),
         |number, path, walker| {
             if path.is_empty() {
-                return Ok(()); // the root itself: it is there
+                let root = walker.enter(None)?;
+                let stat = rustix::fs::fstat(root)?;
+                return open_up(shared, number, &stat, |mode| rustix::fs::fchmod(root, mode));
             }
             let (at, name) = (walker.enter(parent(path))?, file_name(path));
             let mode = shared.index.members[number as usize].meta.mode & 0o777 | 0o700;
             match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into())) {
                 Ok(()) => shared.journal.created(number),
-                Err(rustix::io::Errno::EXIST) => {
+                Err(Errno::EXIST) => {
                     let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
                     if !FileType::from_raw_mode(stat.st_mode).is_dir() {
                         shared.journal.set_aside(at, number, name)?;
                         rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into()))?;
                         shared.journal.created(number);
-                    } else if stat.st_mode & 0o300 != 0o300 {
-                        // Ours to write into; its mode is set at the end.
-                        rustix::fs::chmodat(
-                            at,
-                            name,
-                            Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700),
-                            AtFlags::empty(),
-                        )?;
+                    } else {
+                        let set = |mode| rustix::fs::chmodat(at, name, mode, AtFlags::empty());
+                        open_up(shared, number, &stat, set)?;
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -47,6 +47,26 @@ pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
             Ok(())
         },
     )
+}
+
+/// Lets us write into a directory that was there before. Its mode is set at the end.
+fn open_up(
+    shared: &Shared<'_>,
+    number: u32,
+    stat: &Stat,
+    set: impl FnOnce(Mode) -> rustix::io::Result<()>,
+) -> io::Result<()> {
+    let mode = stat.st_mode & 0o7777;
+    if mode & 0o300 == 0o300 {
+        return Ok(());
+    }
+    match set(Mode::from_raw_mode(mode | 0o700)) {
+        Ok(()) => shared.journal.opened_up(number, mode),
+        // Somebody else's. Its group or all others may be allowed to write, and if not, the first file says so.
+        Err(Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 /// Makes the files that needed nothing fetched, then links, then sets right what was kept with other attributes.
@@ -60,7 +80,7 @@ pub(super) fn make_rest(shared: &Shared<'_>, done: &mut Done) -> Result<(), Erro
         completed.map_err(|source| writer.error(number, source))?;
     }
     done.signatures.append(&mut writer.signatures);
-    done.imperfections.append(&mut writer.imperfections);
+    done.imperfections.append(writer.imperfections);
 
     each(
         shared,
@@ -72,7 +92,10 @@ pub(super) fn make_rest(shared: &Shared<'_>, done: &mut Done) -> Result<(), Erro
                 return Ok(());
             }
             let (at, name) = (walker.enter(parent(path))?, file_name(path));
-            set_right(at, name, member, shared, done).map(|signature| done.signatures.push((number, signature)))
+            let (signature, unset) = set_right(at, name, member, shared)?;
+            done.signatures.push((number, signature));
+            done.imperfections.extend(unset, || shared.roots.full_path(shared.index, number));
+            Ok(())
         },
     )?;
     each(
@@ -92,20 +115,19 @@ fn set_right(
     name: &[u8],
     member: &Member,
     shared: &Shared<'_>,
-    done: &mut Done,
-) -> io::Result<Signature> {
+) -> io::Result<(Signature, Vec<Undone>)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = match rustix::fs::openat(at, name, flags, Mode::empty()) {
         Ok(open) => open,
-        Err(rustix::io::Errno::ACCESS) => {
+        Err(Errno::ACCESS) => {
             rustix::fs::chmodat(at, name, Mode::from_raw_mode(u32::from(member.meta.mode) | 0o400), AtFlags::empty())?;
             rustix::fs::openat(at, name, flags, Mode::empty())?
         }
         Err(error) => return Err(error.into()),
     };
     drop_xattrs(&open, member)?;
-    set_attributes(&open, member, shared.options, false, &mut done.imperfections)?;
-    Ok(Signature::of(&rustix::fs::fstat(&open)?))
+    let unset = set_attributes(&open, member, shared.options, false)?;
+    Ok((Signature::of(&rustix::fs::fstat(&open)?), unset))
 }
 
 /// Takes away the extended attributes that the member does not have.
@@ -123,11 +145,11 @@ fn symlink(shared: &Shared<'_>, at: BorrowedFd<'_>, name: &[u8], number: u32) ->
     let Content::Symlink(target) = &member.content else { return Ok(()) };
     match rustix::fs::symlinkat(&target[..], at, name) {
         Ok(()) => shared.journal.created(number),
-        Err(rustix::io::Errno::EXIST) => {
+        Err(Errno::EXIST) => {
             let is_same =
                 rustix::fs::readlinkat(at, name, Vec::new()).is_ok_and(|found| found.as_bytes() == &target[..]);
             if !is_same {
-                shared.journal.set_aside(at, number, name)?;
+                set_aside(shared, at, number, name)?;
                 rustix::fs::symlinkat(&target[..], at, name)?;
                 shared.journal.created(number);
             }
@@ -155,18 +177,28 @@ fn hard_links(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
             let from = enter(&mut first_walker, roots, first_root, parent(&first_path))?;
             let first_name = file_name(&first_path);
             let (at, name) = (walker.enter(parent(path))?, file_name(path));
-            match rustix::fs::linkat(from, first_name, at, name, AtFlags::empty()) {
-                Ok(()) => journal.created(number),
-                Err(rustix::io::Errno::EXIST) => {
-                    let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+            let link = || rustix::fs::linkat(from, first_name, at, name, AtFlags::empty());
+            let linked = match link() {
+                Err(Errno::EXIST) => {
+                    let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
                     let there = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
                     let wanted = rustix::fs::statat(from, first_name, AtFlags::SYMLINK_NOFOLLOW)?;
                     if identity(there) == identity(wanted) {
                         return Ok(());
                     }
-                    journal.set_aside(at, number, name)?;
-                    rustix::fs::linkat(from, first_name, at, name, AtFlags::empty())?;
-                    journal.created(number);
+                    set_aside(shared, at, number, name)?;
+                    link()
+                }
+                linked => linked,
+            };
+            match linked {
+                Ok(()) => journal.created(number),
+                // On another file system, or one without hard links, or when the file has as many names as can be.
+                Err(error @ (Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::NOTSUP | Errno::NOSYS)) => {
+                    let place = || roots.full_path(index, number);
+                    done.imperfections.add("make the hard link", place(), format!("{error}; it is a copy"));
+                    let unset = copy_file(shared, first, from, first_name, number, at, name)?;
+                    done.imperfections.extend(unset, place);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -188,12 +220,41 @@ fn hard_links(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets modes and times of directories, the deepest first.
-pub(super) fn finish_directories(shared: &Shared<'_>, done: &mut Done) -> Result<(), Error> {
-    let Shared { index, roots, options, .. } = *shared;
+/// Makes member `number` as a copy of the file of member `first`, which is there. Gives what is not set.
+fn copy_file(
+    shared: &Shared<'_>,
+    first: u32,
+    from: BorrowedFd<'_>,
+    first_name: &[u8],
+    number: u32,
+    at: BorrowedFd<'_>,
+    name: &[u8],
+) -> io::Result<Vec<Undone>> {
+    let Shared { index, journal, options, .. } = *shared;
+    let first = &index.members[first as usize];
+    let Content::File(file) = &first.content else { return Ok(Vec::new()) };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut old = std::fs::File::from(rustix::fs::openat(from, first_name, flags, Mode::empty())?);
+    let mut new = std::fs::File::from(journal.open_temporary(at, number)?);
+    let whole = [Extent { offset: 0, length: file.size }];
+    for &Extent { offset, length } in file.extents.as_deref().unwrap_or(&whole) {
+        old.seek(SeekFrom::Start(offset))?;
+        new.seek(SeekFrom::Start(offset))?;
+        io::copy(&mut (&old).take(length), &mut new)?;
+    }
+    new.set_len(file.size)?;
+    let new = OwnedFd::from(new);
+    let unset = set_attributes(&new, first, options, false)?;
+    publish(shared, at, number, name)?;
+    Ok(unset)
+}
+
+/// Sets modes and times of directories, the deepest first. What cannot be set is told: a directory that we may write
+/// into can be somebody else's.
+pub(super) fn finish_directories(shared: &Shared<'_>, imperfections: &mut Imperfections) {
+    let Shared { index, roots, paths, journal, options, .. } = *shared;
     for (root, range) in roots.members() {
         let Some(directory) = roots.directory(root) else { continue };
-        let is_whole = index.roots[root].kind == RootKind::Directory;
         let mut walker = Walker::new(directory.clone());
         for number in range.rev() {
             let member = &index.members[number];
@@ -201,52 +262,68 @@ pub(super) fn finish_directories(shared: &Shared<'_>, done: &mut Done) -> Result
                 continue;
             }
             let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let Some((path, _)) = roots.place(index, number) else { continue };
+            let is_new = journal.is_created(number);
             // On the way to what a pattern matched, directories that were there before are not ours.
-            let is_new = shared.journal.is_created(number);
-            if !is_whole && !is_new {
+            if !is_new && paths.decide(root, &path, true) != Decision::Include {
+                journal.close_again(&mut walker, number, &path);
                 continue;
             }
-            finish_directory(&mut walker, &directory, member, is_new, options, done)
-                .map_err(|source| Error::Write { path: roots.full_path(index, number), source })?;
+            let place = || roots.full_path(index, number);
+            match finish_directory(&mut walker, &directory, &path, member, is_new, options) {
+                Ok(unset) => imperfections.extend(unset, place),
+                Err(error) => imperfections.add("set the mode and time of", place(), error),
+            }
         }
     }
-    Ok(())
 }
 
 fn finish_directory(
     walker: &mut Walker,
     root: &OwnedFd,
+    path: &[u8],
     member: &Member,
     is_new: bool,
-    options: &super::Options,
-    done: &mut Done,
-) -> io::Result<()> {
-    let wanted = &member.meta;
-    if member.path.is_empty() {
-        drop_xattrs(root, member)?;
-        return set_attributes(root, member, options, false, &mut done.imperfections);
-    }
-    let (at, name) = (walker.enter(parent(&member.path))?, file_name(&member.path));
+    options: &Options,
+) -> io::Result<Vec<Undone>> {
+    let (at, name) = (walker.enter(parent(path))?, file_name(path));
+    let is_root = path.is_empty();
+    let mut unset = Vec::new();
     if !is_new || !member.xattrs.is_empty() || options.same_owner {
-        let open = open_directory(at, name)?;
+        let open = if is_root { root.try_clone()? } else { open_directory(at, name)? };
         // One that can only be passed through (mode 0311) shows no attributes, and takes none.
         if let Err(error) = drop_xattrs(&open, member)
-            && error.raw_os_error() != Some(rustix::io::Errno::BADF.raw_os_error())
+            && error.raw_os_error() != Some(Errno::BADF.raw_os_error())
         {
-            return Err(error);
+            unset.push(("remove an extended attribute of", error));
         }
         if !member.xattrs.is_empty() || options.same_owner {
-            return set_attributes(&open, member, options, false, &mut done.imperfections);
+            unset.append(&mut set_attributes(&open, member, options, false)?);
+            return Ok(unset);
         }
     }
-    let found = metadata(&rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?);
+    let wanted = &member.meta;
+    let found = match is_root {
+        true => rustix::fs::fstat(root)?,
+        false => rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?,
+    };
+    let found = metadata(&found);
     if found.mode != wanted.mode {
-        rustix::fs::chmodat(at, name, Mode::from_raw_mode(wanted.mode.into()), AtFlags::empty())?;
+        let mode = Mode::from_raw_mode(wanted.mode.into());
+        let set = match is_root {
+            true => rustix::fs::fchmod(root, mode),
+            false => rustix::fs::chmodat(at, name, mode, AtFlags::empty()),
+        };
+        unset.extend(set.err().map(|error| ("set the mode of", error.into())));
     }
     if (found.mtime_seconds, found.mtime_nanos) != (wanted.mtime_seconds, wanted.mtime_nanos) {
-        rustix::fs::utimensat(at, name, &times(wanted), AtFlags::SYMLINK_NOFOLLOW)?;
+        let set = match is_root {
+            true => rustix::fs::futimens(root, &times(wanted)),
+            false => rustix::fs::utimensat(at, name, &times(wanted), AtFlags::SYMLINK_NOFOLLOW),
+        };
+        unset.extend(set.err().map(|error| ("set the time of", error.into())));
     }
-    Ok(())
+    Ok(unset)
 }
 
 fn enter<'a>(

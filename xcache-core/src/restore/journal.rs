@@ -1,6 +1,6 @@
 //! What a restore has made so far, so that one that cannot finish leaves nothing new behind (P6).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,12 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::Roots;
+use super::clean::{Remover, below};
+use super::imperfections::Imperfections;
+use super::roots::full_path;
 use super::walker::Walker;
 use crate::archive::index::{Index, file_name, parent};
+use crate::paths::PathList;
 
 /// Notes of everything made, kept by number of member.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(super) struct Journal {
     above: Mutex<Vec<PathBuf>>,
     /// What stood in the way: member, and the name it was set aside under in the same directory.
     aside: Mutex<Vec<(u32, Vec<u8>)>>,
+    /// Directories that were there and let nobody write, with the modes that they had.
+    opened_up: Mutex<BTreeMap<u32, u32>>,
     /// Members that have a temporary file.
     temporaries: Mutex<HashSet<u32>>,
     /// What the names of temporary files begin with.
@@ -37,6 +43,7 @@ impl Journal {
             replaced: AtomicU64::new(0),
             above: Mutex::default(),
             aside: Mutex::default(),
+            opened_up: Mutex::default(),
             temporaries: Mutex::default(),
             prefix: format!(".xcache-{run:016x}-").into_bytes(),
         }
@@ -92,7 +99,24 @@ impl Journal {
         Ok(())
     }
 
-    /// Takes everything back that can be: what was created goes, what was set aside returns.
+    /// Notes that a directory was opened up, and the mode that it had.
+    pub(super) fn opened_up(&self, member: u32, mode: u32) {
+        self.opened_up.lock().unwrap_or_else(PoisonError::into_inner).insert(member, mode);
+    }
+
+    /// Gives the directory of a member, if it was opened up, the mode that it had.
+    pub(super) fn close_again(&self, walker: &mut Walker, member: u32, path: &[u8]) {
+        let Some(mode) = self.opened_up.lock().unwrap_or_else(PoisonError::into_inner).remove(&member) else { return };
+        // It was ours to open up a moment ago.
+        let Ok(at) = walker.enter(parent(path)) else { return };
+        let mode = Mode::from_raw_mode(mode);
+        let _ = match path.is_empty() {
+            true => rustix::fs::fchmod(at, mode),
+            false => rustix::fs::chmodat(at, file_name(path), mode, AtFlags::empty()),
+        };
+    }
+
+    /// Takes everything back that can be: what was created goes, what was set aside returns, what was opened up closes.
     pub(super) fn roll_back(&self, index: &Index, roots: &Roots) {
         let mut walker = None;
         let temporaries = std::mem::take(&mut *self.temporaries.lock().unwrap_or_else(PoisonError::into_inner));
@@ -123,6 +147,14 @@ impl Journal {
                 let _ = rustix::fs::renameat(at, &aside[..], at, file_name(&path));
             }
         }
+        let opened_up = self.opened_up.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // What lies in a directory before the directory itself.
+        for (member, _) in opened_up.into_iter().rev() {
+            let Some((path, root)) = roots.place(index, member) else { continue };
+            if let Some(walker) = walker_for(&mut walker, roots, root) {
+                self.close_again(walker, member, &path);
+            }
+        }
         self.roll_back_above();
     }
 
@@ -133,18 +165,29 @@ impl Journal {
         }
     }
 
-    /// Removes for good what was set aside. Tells whether there was anything.
-    pub(super) fn commit(&self, index: &Index, roots: &Roots) -> bool {
+    /// Removes for good what was set aside. What cannot be removed, or is excluded from the root, stays beside the
+    /// restored file under the name that it has now.
+    pub(super) fn commit(&self, index: &Index, roots: &Roots, paths: &PathList, imperfections: &mut Imperfections) {
         let mut walker = None;
-        let aside = self.take_aside();
-        for (member, aside) in &aside {
-            let Some((path, root)) = roots.place(index, *member) else { continue };
-            if let Some(Ok(at)) = walker_for(&mut walker, roots, root).map(|walker| walker.enter(parent(&path))) {
-                // What cannot be removed stays beside the restored file, under its temporary name.
-                let _ = super::clean::remove_tree(at, aside);
+        for (member, aside) in self.take_aside() {
+            let Some((path, root)) = roots.place(index, member) else { continue };
+            let Some(walker) = walker_for(&mut walker, roots, root) else { continue };
+            let base = roots.base(root);
+            let now = full_path(base, &parent(&path).map_or_else(|| aside.clone(), |above| below(above, &aside)));
+            let removed = walker
+                .enter(parent(&path))
+                .map(|at| Remover { paths, root, base, imperfections: &mut *imperfections }.remove(at, &aside, &path));
+            match removed {
+                Ok(true) => {}
+                Ok(false) => imperfections.add("remove", now, "it was set aside for a file of the entry and stays"),
+                Err(error) => imperfections.add("remove", now, error),
             }
         }
-        !aside.is_empty()
+    }
+
+    /// Whether this is a name that this run gives to temporary files and to what it sets aside.
+    pub(super) fn is_own_name(&self, name: &[u8]) -> bool {
+        name.starts_with(&self.prefix)
     }
 
     fn take_aside(&self) -> Vec<(u32, Vec<u8>)> {

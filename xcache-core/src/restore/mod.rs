@@ -11,19 +11,24 @@ mod clean;
 mod compare;
 mod fetch;
 mod finish;
+mod imperfections;
+mod interrupt;
 mod journal;
 mod plain;
 mod roots;
 mod run;
 mod tar_stream;
+mod umask;
 mod walker;
 mod write;
 
+use std::io;
 use std::path::PathBuf;
 
 pub use fetch::Frames;
+pub use interrupt::Interrupt;
 pub use plain::{PlainSource, restore_plain};
-pub use roots::Roots;
+pub use roots::{OtherPaths, Roots};
 pub use run::{Plan, restore};
 
 use crate::archive::index::Index;
@@ -57,7 +62,7 @@ pub struct Restored {
     pub fetched_parts: u64,
     /// What was removed by [`Options::clean`].
     pub removed: u64,
-    /// Things that could not be set, and how often, for notices.
+    /// What could not be done or set, one line for each reason, for notices.
     pub imperfections: Vec<String>,
     /// What each member is now, for the state; `None` for what is no regular file.
     pub signatures: Vec<Option<Signature>>,
@@ -77,14 +82,9 @@ pub struct Before<'a> {
 /// Why a restore did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The entry was saved from another number of paths.
-    #[error("the entry holds {entry} paths and {asked} were asked for")]
-    OtherPaths {
-        /// Paths of the entry.
-        entry: usize,
-        /// Paths asked for.
-        asked: usize,
-    },
+    /// The entry was saved for other paths.
+    #[error("it was saved for other paths")]
+    OtherPaths(#[from] OtherPaths),
     /// An object could not be fetched.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -98,11 +98,31 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Error {
+    /// The next step for the user, where there is one.
+    pub fn hint(&self) -> Option<&str> {
+        let source = match self {
+            Self::Store(error) => return error.hint_text(),
+            Self::Write { source, .. } => source,
+            Self::OtherPaths(_) | Self::Archive(_) | Self::Interrupted => return None,
+        };
+        match source.kind() {
+            io::ErrorKind::DirectoryNotEmpty => Some("remove it, or restore with `--clean`"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Some("free some space, or restore to a larger disk")
+            }
+            io::ErrorKind::PermissionDenied => Some("restore as a user who may write there, or to another path"),
+            io::ErrorKind::ReadOnlyFilesystem => Some("restore to a path that can be written to"),
+            _ => None,
+        }
+    }
 }
 
 /// A restore that did not finish, after everything was taken back that can be.

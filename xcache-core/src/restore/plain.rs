@@ -11,14 +11,12 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use rustix::fs::Mode;
-use tokio::sync::Notify;
 
 use super::fetch::PART_BYTES;
 use super::journal::Journal;
 use super::roots::make_directory;
 use super::tar_stream::TarStream;
-use super::{Error, Failed, Options, Restored};
+use super::{Error, Failed, Interrupt, Options, Restored, Roots};
 use crate::archive::{self};
 use crate::paths::PathList;
 use crate::store::{ETag, ObjectName, Store};
@@ -56,12 +54,11 @@ pub fn restore_plain(
     source: &PlainSource<'_>,
     paths: &PathList,
     options: &Options,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
 ) -> Result<Restored, Failed> {
     let untouched = |error| Failed { error, replaced_files: 0 };
-    let [root] = paths.roots() else {
-        return Err(untouched(Error::OtherPaths { entry: 1, asked: paths.roots().len() }));
-    };
+    Roots::check_plain(paths).map_err(untouched)?;
+    let root = &paths.roots()[0];
     // Notes only the directories above the root: what lies below has no numbers here.
     let journal = Journal::new(0, options.run);
     let directory = match make_directory(&root.base, &journal) {
@@ -71,18 +68,14 @@ pub fn restore_plain(
             return Err(untouched(Error::Write { path: root.base.clone(), source }));
         }
     };
-    let mut extractor = Extractor::new(directory, &root.base, options);
-    // Files get exactly the modes that were saved.
-    let umask = rustix::process::umask(Mode::empty());
-    let result = stream(runtime, source, interrupted, &mut extractor).and_then(|()| {
-        if options.clean {
-            extractor.clean()?;
-        }
-        extractor.finish_directories()
-    });
-    rustix::process::umask(umask);
-    match result {
+    let mut extractor = Extractor::new(directory, paths, options);
+    match stream(runtime, source, interrupted, &mut extractor) {
         Ok(()) => {
+            // Nothing is taken back any more, so nothing may fail: what cannot be done is told.
+            if options.clean {
+                extractor.clean();
+            }
+            extractor.finish_directories();
             let fetched_parts = source.size.div_ceil(PART_BYTES);
             Ok(Restored { fetched_bytes: source.size, fetched_parts, ..extractor.into_restored() })
         }
@@ -98,7 +91,7 @@ pub fn restore_plain(
 fn stream(
     runtime: &tokio::runtime::Handle,
     source: &PlainSource<'_>,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
     extractor: &mut Extractor<'_>,
 ) -> Result<(), Error> {
     let (part_sender, parts) = bounded::<Bytes>(1);
@@ -110,7 +103,7 @@ fn stream(
         let fetched = runtime.block_on(async {
             tokio::select! {
                 fetched = fetch(source, part_sender) => fetched,
-                () = interrupted.notified() => Err(Error::Interrupted),
+                () = interrupted.raised() => Err(Error::Interrupted),
             }
         });
         let extracted =

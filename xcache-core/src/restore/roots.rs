@@ -12,8 +12,67 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Error;
 use super::journal::Journal;
-use crate::archive::index::{Index, RootKind};
-use crate::paths::PathList;
+use crate::archive::index::{Content, Index, RootKind};
+use crate::paths::{Decision, PathList};
+
+/// Why an entry does not fit the paths asked for. To restore it would write, or with `--clean` remove, what nobody named.
+#[derive(Debug, thiserror::Error)]
+pub enum OtherPaths {
+    /// They are not as many.
+    #[error("the entry holds {entry} paths and {asked} were asked for")]
+    Count {
+        /// Paths of the entry.
+        entry: usize,
+        /// Paths asked for.
+        asked: usize,
+    },
+    /// A line with wildcards asks for what matches, a plain one for the path itself.
+    #[error("`{entry}` was saved as {}, which `{asked}` does not ask for", what(*kind))]
+    Kind {
+        /// The path of the entry, as it was given.
+        entry: String,
+        /// What was there.
+        kind: RootKind,
+        /// The line in its place.
+        asked: String,
+    },
+    /// What matches a pattern can only be told with an index.
+    #[error("the entry holds a directory without an index, and `{asked}` asks for something else")]
+    Plain {
+        /// The line.
+        asked: String,
+    },
+    /// A member is excluded, or matches nothing.
+    #[error("the entry holds `{member}`, which `{asked}` does not ask for")]
+    Member {
+        /// Its path below its root.
+        member: String,
+        /// The line that its root goes to.
+        asked: String,
+    },
+}
+
+impl OtherPaths {
+    /// Whether line `root` asks for a member, or for something below it.
+    pub(super) fn check_member(paths: &PathList, root: usize, path: &[u8], is_directory: bool) -> Result<(), Self> {
+        match paths.decide(root, path, is_directory) {
+            Decision::Include | Decision::DescendOnly => Ok(()),
+            Decision::Exclude => {
+                let member = String::from_utf8_lossy(path).into_owned();
+                Err(Self::Member { member, asked: paths.roots()[root].given.clone() })
+            }
+        }
+    }
+}
+
+fn what(kind: RootKind) -> &'static str {
+    match kind {
+        RootKind::Directory => "a directory",
+        RootKind::Pattern => "what matches a pattern",
+        RootKind::File => "a file",
+        RootKind::Nothing => "nothing",
+    }
+}
 
 /// The roots of an entry, open.
 #[derive(Debug)]
@@ -57,7 +116,33 @@ impl Roots {
     /// Whether the entry can be restored onto these paths.
     pub fn check(index: &Index, paths: &PathList) -> Result<(), Error> {
         let (entry, asked) = (index.roots.len(), paths.roots().len());
-        if entry == asked { Ok(()) } else { Err(Error::OtherPaths { entry, asked }) }
+        if entry != asked {
+            return Err(OtherPaths::Count { entry, asked }.into());
+        }
+        let ranges = index.root_ranges().into_iter();
+        for (number, ((root, range), target)) in index.roots.iter().zip(ranges).zip(paths.roots()).enumerate() {
+            let asked = || target.given.clone();
+            if !fits(root.kind, number, paths) {
+                return Err(OtherPaths::Kind { entry: root.given.clone(), kind: root.kind, asked: asked() }.into());
+            }
+            for member in &index.members[range] {
+                // The member of a root that is a file goes by the name that the line gives it.
+                if root.kind != RootKind::File {
+                    let is_directory = matches!(member.content, Content::Directory);
+                    OtherPaths::check_member(paths, number, &member.path, is_directory)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an archive without an index, which holds a directory, can be restored onto these paths.
+    pub fn check_plain(paths: &PathList) -> Result<(), Error> {
+        match paths.roots() {
+            [_] if fits(RootKind::Directory, 0, paths) => Ok(()),
+            [root] => Err(OtherPaths::Plain { asked: root.given.clone() }.into()),
+            roots => Err(OtherPaths::Count { entry: 1, asked: roots.len() }.into()),
+        }
     }
 
     /// The root of a member, and the member's path below it, as it is called here.
@@ -89,13 +174,32 @@ impl Roots {
             .map(|(n, root)| (n, root.members.clone()))
     }
 
+    /// The directory that the paths of a root's members begin at, for messages.
+    pub(super) fn base(&self, root: usize) -> &Path {
+        &self.0[root].base
+    }
+
     /// Where a member is, for messages.
     pub(super) fn full_path(&self, index: &Index, member: u32) -> PathBuf {
-        match self.place(index, member) {
-            Some((path, root)) if path.is_empty() => self.0[root].base.clone(),
-            Some((path, root)) => self.0[root].base.join(std::ffi::OsStr::from_bytes(&path)),
-            None => PathBuf::new(),
+        self.place(index, member).map_or_else(PathBuf::new, |(path, root)| full_path(self.base(root), &path))
+    }
+}
+
+/// Where `path` below `base` is, for messages.
+pub(super) fn full_path(base: &Path, path: &[u8]) -> PathBuf {
+    if path.is_empty() { base.to_owned() } else { base.join(std::ffi::OsStr::from_bytes(path)) }
+}
+
+/// Whether a root of `kind` can go where line `number` says.
+fn fits(kind: RootKind, number: usize, paths: &PathList) -> bool {
+    match kind {
+        RootKind::Directory => paths.decide(number, b"", true) == Decision::Include,
+        RootKind::Pattern => paths.decide(number, b"", true) == Decision::DescendOnly,
+        // `/` has no name that a file could be given.
+        RootKind::File => {
+            paths.decide(number, b"", false) == Decision::Include && paths.roots()[number].base.file_name().is_some()
         }
+        RootKind::Nothing => true,
     }
 }
 
@@ -139,4 +243,85 @@ pub(super) fn make_directory(path: &Path, journal: &Journal) -> io::Result<Made>
     let directory = rustix::fs::open(path, flags, Mode::empty())?;
     let is_fresh = std::fs::read_dir(path)?.next().is_none();
     Ok(Made { directory: Arc::new(directory), is_fresh })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::index::{IndexRoot, Member, Metadata};
+    use crate::chunk::Cutter;
+
+    /// An index of one root with these members; a trailing slash makes one a directory.
+    fn index(kind: RootKind, members: &[&str]) -> Index {
+        let member = |path: &&str| Member {
+            path: path.trim_end_matches('/').as_bytes().into(),
+            meta: Metadata::default(),
+            xattrs: Vec::new(),
+            content: match path.is_empty() || path.ends_with('/') {
+                true => Content::Directory,
+                false => Content::Symlink(Box::from(&b"x"[..])),
+            },
+        };
+        let count = u32::try_from(members.len()).unwrap();
+        Index {
+            writer: String::new(),
+            cutter: Cutter::FORMAT_1,
+            roots: vec![IndexRoot { given: "saved".into(), kind, members: count }],
+            frames: Vec::new(),
+            members: members.iter().map(member).collect(),
+            chunks: Vec::new(),
+        }
+    }
+
+    fn paths(lines: &str) -> PathList {
+        PathList::parse(&[lines], Path::new("/work"), None).unwrap()
+    }
+
+    #[track_caller]
+    fn check(kind: RootKind, members: &[&str], lines: &str, expected: Result<(), &str>) {
+        let found = Roots::check(&index(kind, members), &paths(lines)).map_err(|error| match error {
+            Error::OtherPaths(other) => other.to_string(),
+            error => panic!("{error}"),
+        });
+        assert_eq!(found, expected.map_err(str::to_owned), "{members:?} onto {lines:?}");
+    }
+
+    #[test]
+    fn plain_lines_take_directories_and_files_and_patterns_take_matches() {
+        use RootKind::{Directory, File, Nothing, Pattern};
+        let other = |kind: &str, asked: &str| format!("`saved` was saved as {kind}, which `{asked}` does not ask for");
+        for (kind, members) in [(Directory, &["", "a"][..]), (File, &["a"]), (Nothing, &[])] {
+            check(kind, members, "plain", Ok(()));
+        }
+        check(Pattern, &["a"], "plain", Err(&other("what matches a pattern", "plain")));
+        for (kind, members) in [(Pattern, &["a"][..]), (Nothing, &[])] {
+            check(kind, members, "*", Ok(()));
+        }
+        check(Directory, &["", "a"], "packages/*/dist", Err(&other("a directory", "packages/*/dist")));
+        check(File, &["build.log"], "build*", Err(&other("a file", "build*")));
+        check(File, &["a"], "/", Err(&other("a file", "/")));
+        check(Directory, &[""], "plain\n!plain", Err(&other("a directory", "plain")));
+        check(Directory, &[""], "a\nb", Err("the entry holds 1 paths and 2 were asked for"));
+    }
+
+    #[test]
+    fn every_member_must_be_one_that_is_asked_for() {
+        use RootKind::{Directory, File, Pattern};
+        let other = |member: &str, asked: &str| format!("the entry holds `{member}`, which `{asked}` does not ask for");
+        check(Directory, &["", "a/", "a/x"], "dir\n!dir/b", Ok(()));
+        check(Directory, &["", "a/", "a/x"], "dir\n!dir/a", Err(&other("a", "dir")));
+        check(Directory, &["", "a/", "a/x"], "dir\n!**/x", Err(&other("a/x", "dir")));
+        check(Pattern, &["a/", "a/dist/", "a/dist/x"], "packages/*/dist", Ok(()));
+        check(Pattern, &["a/", "a/dist/", "a/other"], "packages/*/dist", Err(&other("a/other", "packages/*/dist")));
+        check(Pattern, &["a", "b.log"], "*.log", Err(&other("a", "*.log")));
+        // A file has the name that the line gives it, whatever it was called.
+        check(File, &["was.log"], "is.log", Ok(()));
+    }
+
+    #[test]
+    fn an_archive_without_an_index_goes_onto_one_directory() {
+        let is_fit = |lines| Roots::check_plain(&paths(lines)).is_ok();
+        assert!(is_fit("dir") && is_fit("dir\n!dir/x"));
+        assert!(!is_fit("dir/*") && !is_fit("a\nb") && !is_fit("dir\n!dir"));
+    }
 }

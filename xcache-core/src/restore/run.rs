@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
+use super::clean::clean;
 use super::compare::{Have, compare};
 use super::fetch::{self, Frames};
 use super::finish;
+use super::imperfections::Imperfections;
 use super::journal::Journal;
 use super::write::{FrameError, Shared, Writer};
-use super::{Before, Error, Failed, Options, Restored, Roots};
+use super::{Before, Error, Failed, Interrupt, Options, Restored, Roots};
 use crate::archive;
 use crate::archive::index::{Content, Index};
 use crate::paths::PathList;
@@ -123,7 +126,7 @@ pub fn restore(
     paths: &PathList,
     before: Option<&Before<'_>>,
     options: &Options,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
 ) -> Result<Restored, Failed> {
     let journal = Journal::new(index.members.len(), options.run);
     let roots = Roots::open(index, paths, &journal);
@@ -134,13 +137,7 @@ pub fn restore(
             return Err(Failed { error, replaced_files: 0 });
         }
     };
-    // Files get their modes at creation, as the umask is not part of what was saved.
-    let umask = rustix::process::umask(rustix::fs::Mode::empty());
-    let result = run(runtime, index, frames, &roots, before, options, interrupted, &journal);
-    if result.is_err() {
-        journal.roll_back(index, &roots);
-    }
-    rustix::process::umask(umask);
+    let result = run(runtime, index, frames, &roots, paths, before, options, interrupted, &journal);
     result.map_err(|error| Failed { error, replaced_files: journal.replaced_count() })
 }
 
@@ -150,16 +147,19 @@ fn run(
     index: &Index,
     frames: &Frames<'_>,
     roots: &Roots,
+    paths: &PathList,
     before: Option<&Before<'_>>,
     options: &Options,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
     journal: &Journal,
 ) -> Result<Restored, Error> {
-    let have = compare(index, roots, before, journal, options.workers)?;
+    let unfinished = Unfinished { index, roots, journal };
+    let have = compare(index, roots, before, journal, options.workers, interrupted)?;
     let plan = Plan::new(index, have);
-    let shared = Shared { index, roots, plan: &plan, journal, options };
+    let shared = Shared { index, roots, paths, plan: &plan, journal, options };
     let mut done = Done::default();
     finish::make_directories(&shared)?;
+    interrupted.check()?;
 
     let needed: Vec<u32> = plan.frames().collect();
     let damaged = round(runtime, &shared, frames, &needed, false, interrupted, &mut done)?;
@@ -171,26 +171,42 @@ fn run(
             return Err(error.into());
         }
     }
+    interrupted.check()?;
     finish::make_rest(&shared, &mut done)?;
-    let removed = match options.clean {
-        true => super::clean::clean(index, roots)
-            .map_err(|source| Error::Write { path: roots.full_path(index, 0), source })?,
-        false => 0,
-    };
-    finish::finish_directories(&shared, &mut done)?;
-    // From here on nothing is taken back any more.
-    if journal.commit(index, roots) {
-        // Directories in which something had been set aside have changed once more.
-        finish::finish_directories(&shared, &mut done)?;
-    }
+    interrupted.check()?;
+    // Every file is there. From here on nothing is taken back any more, so nothing may fail: what cannot be done is told.
+    unfinished.finish();
+    journal.commit(index, roots, paths, &mut done.imperfections);
+    let removed = if options.clean { clean(&shared, &mut done.imperfections) } else { 0 };
+    finish::finish_directories(&shared, &mut done.imperfections);
     Ok(done.summarise(index, &plan, removed))
+}
+
+/// Files that are not all there: dropped, also by a panic in a worker, it takes everything back that can be.
+struct Unfinished<'a> {
+    index: &'a Index,
+    roots: &'a Roots,
+    journal: &'a Journal,
+}
+
+impl Unfinished<'_> {
+    /// All files are there.
+    fn finish(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.journal.roll_back(self.index, self.roots);
+    }
 }
 
 /// What workers have done so far.
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) signatures: Vec<(u32, Signature)>,
-    pub(super) imperfections: Vec<String>,
+    pub(super) imperfections: Imperfections,
     fetched_bytes: u64,
     fetched_parts: u64,
 }
@@ -208,9 +224,6 @@ impl Done {
         for (member, signature) in self.signatures {
             signatures[member as usize] = Some(signature);
         }
-        let mut imperfections = self.imperfections;
-        imperfections.sort();
-        imperfections.dedup();
         Restored {
             files: index.file_count(),
             bytes: index.content_bytes(),
@@ -218,7 +231,7 @@ impl Done {
             fetched_bytes: self.fetched_bytes,
             fetched_parts: self.fetched_parts,
             removed,
-            imperfections,
+            imperfections: self.imperfections.notices(),
             signatures,
         }
     }
@@ -231,7 +244,7 @@ fn round(
     frames: &Frames<'_>,
     needed: &[u32],
     is_second: bool,
-    interrupted: &Notify,
+    interrupted: &Interrupt,
     done: &mut Done,
 ) -> Result<Vec<(u32, archive::Error)>, Error> {
     if needed.is_empty() {
@@ -247,12 +260,17 @@ fn round(
     let fetched = std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                let result = work(shared, &receiver, &damaged);
+                let worked = catch_unwind(AssertUnwindSafe(|| work(shared, &receiver, &damaged)));
+                let result = worked.unwrap_or_else(|panic| {
+                    // Nobody may wait for a worker that is gone. The panic goes on when the others have ended.
+                    has_failed.notify_one();
+                    resume_unwind(panic)
+                });
                 let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
                 match result {
                     Ok(mut writer) => {
                         finished.signatures.append(&mut writer.signatures);
-                        finished.imperfections.append(&mut writer.imperfections);
+                        finished.imperfections.append(writer.imperfections);
                     }
                     Err(error) => {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -266,7 +284,7 @@ fn round(
             tokio::select! {
                 result = fetch::fetch(shared.index, frames, needed, is_second, sender) => result,
                 () = has_failed.notified() => Ok(fetch::Fetched::default()),
-                () = interrupted.notified() => Err(Error::Interrupted),
+                () = interrupted.raised() => Err(Error::Interrupted),
             }
         })
     });

@@ -4,25 +4,30 @@
 //! by position from whichever frame comes, and get their name when the last piece is in.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
+use super::clean::names;
 use super::compare::{Have, write_at};
+use super::imperfections::{Imperfections, Undone};
 use super::journal::Journal;
 use super::run::{Piece, Plan};
-use super::walker::Walker;
+use super::umask::umask;
+use super::walker::{Walker, open_directory};
 use super::{Error, Options, Roots};
 use crate::archive::frame::Decoder;
 use crate::archive::index::{Content, File, Index, Member, Metadata, file_name, parent};
 use crate::archive::{self};
 use crate::chunk::ChunkHash;
+use crate::paths::PathList;
 use crate::scan::Signature;
 
 /// What a worker works with.
 pub(super) struct Shared<'a> {
     pub(super) index: &'a Index,
     pub(super) roots: &'a Roots,
+    pub(super) paths: &'a PathList,
     pub(super) plan: &'a Plan,
     pub(super) journal: &'a Journal,
     pub(super) options: &'a Options,
@@ -44,14 +49,20 @@ pub(super) struct Writer<'a> {
     /// What the files written are now.
     pub(super) signatures: Vec<(u32, Signature)>,
     /// What could not be set.
-    pub(super) imperfections: Vec<String>,
+    pub(super) imperfections: Imperfections,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(shared: &'a Shared<'a>) -> io::Result<Self> {
         let decoder = Decoder::new()?;
-        let (signatures, imperfections) = (Vec::new(), Vec::new());
-        Ok(Self { shared, decoder, raw: Vec::new(), walker: None, signatures, imperfections })
+        Ok(Self {
+            shared,
+            decoder,
+            raw: Vec::new(),
+            walker: None,
+            signatures: Vec::new(),
+            imperfections: Imperfections::default(),
+        })
     }
 
     /// Writes what frame `number`, as it came from the store, holds of missing files.
@@ -103,12 +114,12 @@ impl<'a> Writer<'a> {
 
     /// A file that lies in one frame, or has no data at all.
     pub(super) fn whole(&mut self, number: u32, pieces: &[Piece], raw: &[u8]) -> io::Result<()> {
-        let Shared { index, plan, journal, options, .. } = *self.shared;
+        let shared = self.shared;
+        let Shared { index, plan, journal, options, .. } = *shared;
         let member = &index.members[number as usize];
         let Content::File(file) = &member.content else { return Ok(()) };
         let mut contents: Vec<&[u8]> = Vec::with_capacity(pieces.len());
         contents.extend(pieces.iter().map(|piece| self.bytes(raw, piece)));
-        let mut imperfections = Vec::new();
         let (at, name) = self.enter(number)?;
         let is_new = plan.have(number) == &Have::Missing;
         let open = match is_new {
@@ -118,7 +129,7 @@ impl<'a> Writer<'a> {
         let open = match open {
             // Whatever came in between: it is replaced, as tar would.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                make_room(journal, at, number, &name)?;
+                make_room(shared, at, number, &name)?;
                 Created::Temporary(journal.open_temporary(at, number)?)
             }
             other => other?,
@@ -141,15 +152,21 @@ impl<'a> Writer<'a> {
         if file.extents.is_some() {
             rustix::fs::ftruncate(descriptor, file.size)?;
         }
-        let had_mode = matches!(open, Created::Final(_)) && member.xattrs.is_empty();
-        set_attributes(descriptor, member, options, had_mode, &mut imperfections)?;
+        let had_mode =
+            matches!(open, Created::Final(_)) && member.xattrs.is_empty() && u32::from(member.meta.mode) & umask() == 0;
+        let unset = set_attributes(descriptor, member, options, had_mode)?;
         if let Created::Temporary(_) = &open {
-            publish(journal, at, number, &name)?;
+            publish(shared, at, number, &name)?;
         }
         let signature = Signature::of(&rustix::fs::fstat(descriptor)?);
         self.signatures.push((number, signature));
-        self.imperfections.append(&mut imperfections);
+        self.unset(number, unset);
         Ok(())
+    }
+
+    fn unset(&mut self, number: u32, unset: Vec<Undone>) {
+        let Shared { index, roots, .. } = *self.shared;
+        self.imperfections.extend(unset, || roots.full_path(index, number));
     }
 
     /// Pieces of a file that lies in several frames.
@@ -171,16 +188,16 @@ impl<'a> Writer<'a> {
 
     /// The last piece is in.
     pub(super) fn complete(&mut self, number: u32, open: &OwnedFd) -> io::Result<()> {
-        let Shared { index, journal, options, .. } = *self.shared;
+        let shared = self.shared;
+        let Shared { index, options, .. } = *shared;
         let member = &index.members[number as usize];
         let Content::File(file) = &member.content else { return Ok(()) };
         rustix::fs::ftruncate(open, file.size)?;
-        let mut imperfections = Vec::new();
-        set_attributes(open, member, options, false, &mut imperfections)?;
+        let unset = set_attributes(open, member, options, false)?;
         let (at, name) = self.enter(number)?;
-        publish(journal, at, number, &name)?;
+        publish(shared, at, number, &name)?;
         self.signatures.push((number, Signature::of(&rustix::fs::fstat(open)?)));
-        self.imperfections.append(&mut imperfections);
+        self.unset(number, unset);
         Ok(())
     }
 
@@ -213,17 +230,30 @@ fn create(at: BorrowedFd<'_>, name: &[u8], member: &Member) -> io::Result<Create
 }
 
 /// Sets aside what cannot simply be replaced by a rename: a directory.
-pub(super) fn make_room(journal: &Journal, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
-    match rustix::fs::statat(at, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => journal.set_aside(at, number, name),
-        _ => Ok(()),
+fn make_room(shared: &Shared<'_>, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
+    if is_directory(at, name) { set_aside(shared, at, number, name) } else { Ok(()) }
+}
+
+/// Sets aside what stands in the place of a file or link. What is in a directory is not in the entry, and stays unless
+/// everything else is to be removed.
+pub(super) fn set_aside(shared: &Shared<'_>, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
+    if !shared.options.clean && is_directory(at, name) && !names(open_directory(at, name)?.as_fd())?.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, "a directory that is not empty is in its place"));
     }
+    shared.journal.set_aside(at, number, name)
+}
+
+fn is_directory(at: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let stat = rustix::fs::statat(at, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
 /// Gives a finished temporary file its name.
-fn publish(journal: &Journal, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
+pub(super) fn publish(shared: &Shared<'_>, at: BorrowedFd<'_>, number: u32, name: &[u8]) -> io::Result<()> {
+    let journal = shared.journal;
+    make_room(shared, at, number, name)?;
+    // What was set aside returns on failure, so the file is a new one then.
     let existed = rustix::fs::statat(at, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok();
-    make_room(journal, at, number, name)?;
     journal.publish_temporary(at, number, name)?;
     match existed {
         true => journal.replaced(),
@@ -246,29 +276,30 @@ fn write_placed(open: &OwnedFd, file: &File, start: u64, content: &[u8]) -> io::
     Ok(())
 }
 
-/// Owner, mode, extended attributes and time, in the order in which none undoes another.
+/// Owner, mode, extended attributes and time, in the order in which none undoes another. Gives what is not set.
 pub(super) fn set_attributes(
     open: &OwnedFd,
     member: &Member,
     options: &Options,
     has_mode: bool,
-    imperfections: &mut Vec<String>,
-) -> io::Result<()> {
+) -> io::Result<Vec<Undone>> {
     let meta = &member.meta;
+    let mut unset = Vec::new();
     if options.same_owner
         && let Err(error) = rustix::fs::fchown(open, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))
     {
-        imperfections.push(format!("owner: {error}"));
+        unset.push(("set the owner of", error.into()));
     }
     for (name, value) in &member.xattrs {
         if let Err(error) = rustix::fs::fsetxattr(open, &name[..], value, XattrFlags::empty()) {
-            imperfections.push(format!("extended attribute: {error}"));
+            unset.push(("set an extended attribute of", error.into()));
         }
     }
     if !has_mode || options.same_owner || meta.mode > 0o777 {
         rustix::fs::fchmod(open, Mode::from_raw_mode(meta.mode.into()))?;
     }
-    Ok(rustix::fs::futimens(open, &times(meta))?)
+    rustix::fs::futimens(open, &times(meta))?;
+    Ok(unset)
 }
 
 /// The modification time for both times.

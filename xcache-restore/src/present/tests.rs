@@ -116,7 +116,7 @@ fn log_lines_are_those_of_actions_cache() {
         &["--fail-on-error"],
         Outcome::Miss(MissReason::OtherPaths),
         Exit::Done,
-        "Cache not found for input keys: k\nother paths: the entry was saved for another number of paths\n",
+        "Cache not found for input keys: k\nother paths: the entry was saved for other paths\n",
     );
 }
 
@@ -183,6 +183,10 @@ fn of_several_caches_the_worst_counts() {
     let check = |outcomes: &[Outcome], expected: &str| assert_eq!(outputs_of(outcomes), expected);
     check(&[exact(), exact()], &format!("cache-hit=true cache-matched-key=k+k outcome=exact miss-reason= {sums}"));
     check(&[other(), exact()], &format!("cache-hit=false cache-matched-key=j+k outcome=prefix miss-reason= {sums}"));
+    check(
+        &[Outcome::Miss(MissReason::NothingThere), miss()],
+        "outcome=miss miss-reason=denied files=0 tree-bytes=0 received-bytes=0 seconds=2",
+    );
     check(&[exact(), miss(), other()], &format!("cache-matched-key=k+j outcome=miss miss-reason=denied {sums}"));
     check(&[miss()], "outcome=miss miss-reason=denied files=0 tree-bytes=0 received-bytes=0 seconds=2");
 }

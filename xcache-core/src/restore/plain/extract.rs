@@ -5,10 +5,8 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,12 +14,15 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
 use crate::archive;
 use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, file_name, parent};
-use crate::restore::clean::{names, remove_tree};
+use crate::paths::PathList;
+use crate::restore::clean::{Remover, below, names};
 use crate::restore::compare::write_at;
+use crate::restore::imperfections::Imperfections;
+use crate::restore::roots::full_path;
 use crate::restore::tar_stream::{Entry, Kind, TarStream};
 use crate::restore::walker::Walker;
 use crate::restore::write::{set_attributes, times};
-use crate::restore::{Error, Options, Restored};
+use crate::restore::{Error, Options, OtherPaths, Restored};
 
 /// What is written at a time.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -30,6 +31,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(super) struct Extractor<'a> {
     walker: Walker,
     base: &'a Path,
+    paths: &'a PathList,
     options: &'a Options,
     /// What was made where nothing was, in order.
     created: Vec<(Box<[u8]>, Made)>,
@@ -53,24 +55,13 @@ enum Made {
     File,
 }
 
-/// Things that could not be set, each told once.
-#[derive(Default)]
-struct Imperfections(BTreeSet<String>);
-
-impl Imperfections {
-    fn set_attributes(&mut self, open: &OwnedFd, member: &Member, options: &Options) -> io::Result<()> {
-        let mut found = Vec::new();
-        set_attributes(open, member, options, false, &mut found)?;
-        self.0.extend(found);
-        Ok(())
-    }
-}
-
 impl<'a> Extractor<'a> {
-    pub(super) fn new(root: Arc<OwnedFd>, base: &'a Path, options: &'a Options) -> Self {
+    /// `root` is the directory that the one line of `paths` names.
+    pub(super) fn new(root: Arc<OwnedFd>, paths: &'a PathList, options: &'a Options) -> Self {
         Self {
             walker: Walker::new(root),
-            base,
+            base: &paths.roots()[0].base,
+            paths,
             options,
             created: Vec::new(),
             written: HashSet::new(),
@@ -90,13 +81,14 @@ impl<'a> Extractor<'a> {
             let path = relative(&path);
             if !path.is_empty() {
                 check_path(&path)?;
+                OtherPaths::check_member(self.paths, 0, &path, matches!(kind, Kind::Directory))?;
             }
             let member = Member { path: path.into(), meta, xattrs, content: Content::Directory };
             match kind {
                 Kind::Directory => self.directory(member)?,
                 Kind::Other => {
-                    let name = String::from_utf8_lossy(&member.path);
-                    self.imperfections.0.insert(format!("`{name}` is no file, directory or link and was left out"));
+                    let path = full_path(self.base, &member.path);
+                    self.imperfections.add("restore", path, "it is no file, directory or link");
                 }
                 _ if member.path.is_empty() => return Err(bad(b".", "is the root, and no directory")),
                 Kind::File { size, is_sparse } => self.file(&mut stream, &member, size, is_sparse)?,
@@ -108,7 +100,7 @@ impl<'a> Extractor<'a> {
     }
 
     /// Removes everything below the root that is neither a member nor above one.
-    pub(super) fn clean(&mut self) -> Result<(), Error> {
+    pub(super) fn clean(&mut self) {
         let mut kept: BTreeSet<&[u8]> =
             self.written.iter().chain(self.directories.keys()).map(|path| &path[..]).collect();
         let mut directories: BTreeSet<&[u8]> = self.directories.keys().map(|path| &path[..]).collect();
@@ -120,38 +112,44 @@ impl<'a> Extractor<'a> {
                 path = above;
             }
         }
+        let (paths, base, imperfections) = (self.paths, self.base, &mut self.imperfections);
+        let mut remover = Remover { paths, root: 0, base, imperfections };
         for directory in directories {
-            let mut clean = || {
-                let at = self.walker.enter((!directory.is_empty()).then_some(directory))?;
-                for name in names(at)? {
-                    let path = if directory.is_empty() { name.clone() } else { [directory, b"/", &name].concat() };
-                    if !kept.contains(&path[..]) {
-                        remove_tree(at, &name)?;
-                        self.restored.removed += 1;
-                    }
+            let listed = self.walker.enter((!directory.is_empty()).then_some(directory));
+            let (at, names) = match listed.and_then(|at| Ok((at, names(at)?))) {
+                Ok(listed) => listed,
+                Err(error) => {
+                    remover.failed("clean", directory, error);
+                    continue;
                 }
-                Ok(())
             };
-            clean().map_err(|source| write_error(self.base, directory, source))?;
+            for name in names {
+                let path = below(directory, &name);
+                if !kept.contains(&path[..]) && remover.remove(at, &name, &path) {
+                    self.restored.removed += 1;
+                }
+            }
         }
-        Ok(())
     }
 
     /// Sets modes and times of directories, what lies in them before themselves.
-    pub(super) fn finish_directories(&mut self) -> Result<(), Error> {
+    pub(super) fn finish_directories(&mut self) {
         for (path, member) in std::mem::take(&mut self.directories).into_iter().rev() {
             let path = (!path.is_empty()).then_some(&path[..]);
             let set = self
                 .walker
                 .enter(path)
-                .and_then(|at| self.imperfections.set_attributes(&at.try_clone_to_owned()?, &member, self.options));
-            set.map_err(|source| self.error(&member.path, source))?;
+                .and_then(|at| set_attributes(&at.try_clone_to_owned()?, &member, self.options, false));
+            let place = || full_path(self.base, &member.path);
+            match set {
+                Ok(unset) => self.imperfections.extend(unset, place),
+                Err(error) => self.imperfections.add("set the mode and time of", place(), error),
+            }
         }
-        Ok(())
     }
 
     pub(super) fn into_restored(self) -> Restored {
-        Restored { imperfections: self.imperfections.0.into_iter().collect(), ..self.restored }
+        Restored { imperfections: self.imperfections.notices(), ..self.restored }
     }
 
     /// Removes everything that was made where nothing was. Gives the number of files that are the new ones now.
@@ -160,12 +158,6 @@ impl<'a> Extractor<'a> {
             && let Ok(at) = self.walker.enter(directory.as_deref())
         {
             let _ = rustix::fs::unlinkat(at, &self.temporary[..], AtFlags::empty());
-        }
-        // They may have got their final modes already.
-        for (path, _) in self.created.iter().filter(|(_, made)| *made == Made::Directory) {
-            if let Ok(at) = self.walker.enter(parent(path)) {
-                let _ = rustix::fs::chmodat(at, file_name(path), Mode::RWXU, AtFlags::empty());
-            }
         }
         for (path, made) in self.created.iter().rev() {
             let Ok(at) = self.walker.enter(parent(path)) else { continue };
@@ -213,7 +205,8 @@ impl<'a> Extractor<'a> {
         if let Some(size) = sparse_size {
             rustix::fs::ftruncate(open, size)?;
         }
-        self.imperfections.set_attributes(open, member, self.options)?;
+        let unset = set_attributes(open, member, self.options, false)?;
+        self.imperfections.extend(unset, || full_path(self.base, &member.path));
         self.publish(&member.path)
     }
 
@@ -338,7 +331,7 @@ impl<'a> Extractor<'a> {
 }
 
 fn write_error(base: &Path, path: &[u8], source: io::Error) -> Error {
-    Error::Write { path: base.join(OsStr::from_bytes(path)), source }
+    Error::Write { path: full_path(base, path), source }
 }
 
 /// What a directory is needed for.

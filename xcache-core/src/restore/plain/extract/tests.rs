@@ -46,16 +46,17 @@ fn extract(
     make(&mut archive);
     let bytes = archive.into_inner().unwrap();
     let root = rustix::fs::open(target, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    let mut extractor = Extractor::new(Arc::new(root), target, options);
+    let paths = PathList::parse(&[target.to_str().unwrap(), "!**/excluded"], Path::new("/"), None).unwrap();
+    let mut extractor = Extractor::new(Arc::new(root), &paths, options);
     let stream = TarStream::new(&bytes[..end.unwrap_or(bytes.len())]);
-    let result = extractor.extract(stream).and_then(|()| {
-        if options.clean {
-            extractor.clean()?;
+    match extractor.extract(stream) {
+        Ok(()) => {
+            if options.clean {
+                extractor.clean();
+            }
+            extractor.finish_directories();
+            Ok(extractor.into_restored())
         }
-        extractor.finish_directories()
-    });
-    match result {
-        Ok(()) => Ok(extractor.into_restored()),
         Err(error) => Err((error, extractor.roll_back())),
     }
 }
@@ -216,11 +217,24 @@ fn others_are_removed_if_asked_for() {
 }
 
 #[test]
+fn an_archive_that_holds_what_is_excluded_is_one_for_other_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |archive: &mut Archive| {
+        file(archive, "f", "");
+        file(archive, "d/excluded/f", "");
+    };
+    let (error, _) = extract(dir.path(), &options(false), make, None).unwrap_err();
+    assert!(matches!(error, Error::OtherPaths(OtherPaths::Member { .. })), "{error}");
+    assert!(tree(dir.path()).is_empty());
+}
+
+#[test]
 fn devices_are_left_out_and_told_of() {
     let dir = tempfile::tempdir().unwrap();
     let make = |archive: &mut Archive| member(archive, EntryType::Fifo, "pipe", "", "");
     let restored = extract(dir.path(), &options(false), make, None).unwrap();
-    assert!(restored.imperfections[0].contains("`pipe`"));
+    let notice = format!("cannot restore `{}`: it is no file, directory or link", dir.path().join("pipe").display());
+    assert_eq!(restored.imperfections, [notice]);
     assert!(tree(dir.path()).is_empty());
 }
 
