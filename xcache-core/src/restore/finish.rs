@@ -16,37 +16,73 @@ use crate::archive::index::{Content, Extent, Index, Member, file_name, parent};
 use crate::paths::Decision;
 use crate::scan::{Signature, metadata, read_xattrs};
 
-/// Makes all directories that are missing, open enough to write into them.
+/// Makes what directories are missing in roots that held something before, and opens up those that let nobody write. In
+/// fresh roots the workers make directories as they come to them: see [`make_missing`].
 pub(super) fn make_directories(shared: &Shared<'_>) -> Result<(), Error> {
     each(
         shared,
         |content| matches!(content, Content::Directory),
-        |number, path, walker| {
-            if path.is_empty() {
-                let root = walker.enter(None)?;
-                let stat = rustix::fs::fstat(root)?;
-                return open_up(shared, number, &stat, |mode| rustix::fs::fchmod(root, mode));
-            }
-            let (at, name) = (walker.enter(parent(path))?, file_name(path));
-            let mode = shared.index.members[number as usize].meta.mode & 0o777 | 0o700;
-            match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into())) {
-                Ok(()) => shared.journal.created(number),
-                Err(Errno::EXIST) => {
-                    let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                    if !FileType::from_raw_mode(stat.st_mode).is_dir() {
-                        shared.journal.set_aside(at, number, name)?;
-                        rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into()))?;
-                        shared.journal.created(number);
-                    } else {
-                        let set = |mode| rustix::fs::chmodat(at, name, mode, AtFlags::empty());
-                        open_up(shared, number, &stat, set)?;
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
-            Ok(())
+        |number, path, walker| match is_left_to_workers(shared, number) && !path.is_empty() {
+            true => Ok(()),
+            false => make_directory(shared, number, path, walker),
         },
     )
+}
+
+/// Makes the directories of fresh roots that no worker came to, as no file is in them.
+pub(super) fn make_directories_left(shared: &Shared<'_>) -> Result<(), Error> {
+    each(
+        shared,
+        |content| matches!(content, Content::Directory),
+        |number, path, walker| {
+            let is_left = is_left_to_workers(shared, number) && !shared.journal.is_created(number);
+            if is_left && !path.is_empty() { make_directory(shared, number, path, walker) } else { Ok(()) }
+        },
+    )
+}
+
+fn is_left_to_workers(shared: &Shared<'_>, number: u32) -> bool {
+    shared.roots.place(shared.index, number).is_some_and(|(_, root)| shared.roots.is_fresh(root))
+}
+
+/// Makes the directory `path` of a fresh root and those above it, as far as they are missing.
+pub(super) fn make_missing(shared: &Shared<'_>, root: usize, path: &[u8], walker: &mut Walker) -> io::Result<()> {
+    match walker.enter(Some(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        entered => return entered.map(drop),
+    }
+    if let Some(above) = parent(path) {
+        make_missing(shared, root, above, walker)?;
+    }
+    // All parents of members are members.
+    let number = shared.roots.member_at(shared.index, root, path).ok_or(io::ErrorKind::NotFound)?;
+    make_directory(shared, number, path, walker)
+}
+
+fn make_directory(shared: &Shared<'_>, number: u32, path: &[u8], walker: &mut Walker) -> io::Result<()> {
+    if path.is_empty() {
+        let root = walker.enter(None)?;
+        let stat = rustix::fs::fstat(root)?;
+        return open_up(shared, number, &stat, |mode| rustix::fs::fchmod(root, mode));
+    }
+    let (at, name) = (walker.enter(parent(path))?, file_name(path));
+    let mode = shared.index.members[number as usize].meta.mode & 0o777 | 0o700;
+    match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into())) {
+        Ok(()) => shared.journal.created(number),
+        Err(Errno::EXIST) => {
+            let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+                shared.journal.set_aside(at, number, name)?;
+                rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode.into()))?;
+                shared.journal.created(number);
+            } else {
+                let set = |mode| rustix::fs::chmodat(at, name, mode, AtFlags::empty());
+                open_up(shared, number, &stat, set)?;
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 /// Lets us write into a directory that was there before. Its mode is set at the end.

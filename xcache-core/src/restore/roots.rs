@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Error;
 use super::journal::Journal;
-use crate::archive::index::{Content, Index, RootKind};
+use crate::archive::index::{Content, Index, RootKind, path_order};
 use crate::paths::{Decision, PathList};
 
 /// Why an entry does not fit the paths asked for. To restore it would write, or with `--clean` remove, what nobody named.
@@ -154,6 +154,13 @@ impl Roots {
             None => Cow::Borrowed(&index.members[number].path[..]),
         };
         Some((path, root))
+    }
+
+    /// The member of a root, which is no file, at this path.
+    pub(super) fn member_at(&self, index: &Index, root: usize, path: &[u8]) -> Option<u32> {
+        let range = self.0.get(root)?.members.clone();
+        let found = index.members[range.clone()].binary_search_by(|member| path_order(&member.path, path)).ok()?;
+        u32::try_from(range.start + found).ok()
     }
 
     pub(super) fn directory(&self, root: usize) -> Option<Arc<OwnedFd>> {

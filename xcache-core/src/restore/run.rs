@@ -172,6 +172,7 @@ fn run(
         }
     }
     interrupted.check()?;
+    finish::make_directories_left(&shared)?;
     finish::make_rest(&shared, &mut done)?;
     interrupted.check()?;
     // Every file is there. From here on nothing is taken back any more, so nothing may fail: what cannot be done is told.

@@ -10,6 +10,7 @@ use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::clean::names;
 use super::compare::{Have, write_at};
+use super::finish::make_missing;
 use super::imperfections::{Imperfections, Undone};
 use super::journal::Journal;
 use super::run::{Piece, Plan};
@@ -109,6 +110,11 @@ impl<'a> Writer<'a> {
             self.walker = Some((root, Walker::new(directory)));
         }
         let (_, walker) = self.walker.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        if let Some(above) = parent(&path)
+            && roots.is_fresh(root)
+        {
+            make_missing(self.shared, root, above, walker)?;
+        }
         Ok((walker.enter(parent(&path))?, file_name(&path).to_vec()))
     }
 
