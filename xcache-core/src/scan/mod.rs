@@ -59,6 +59,8 @@ pub struct Node {
     pub path: Box<[u8]>,
     /// Identity and attributes when it was scanned.
     pub stat: Signature,
+    /// Whether it had more than one name then, if it is a file.
+    pub is_linked: bool,
     /// What goes into the archive.
     pub meta: Metadata,
     /// What it is.

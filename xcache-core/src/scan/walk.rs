@@ -201,5 +201,6 @@ fn add_leaf(
 }
 
 fn node(job: &Job, path: Box<[u8]>, stat: &Stat, kind: NodeKind) -> Node {
-    Node { root: job.root, path, stat: Signature::of(stat), meta: metadata(stat), kind }
+    let is_linked = stat.st_nlink > 1;
+    Node { root: job.root, path, stat: Signature::of(stat), is_linked, meta: metadata(stat), kind }
 }
