@@ -97,6 +97,8 @@ pub enum SkipReason {
     Special(&'static str),
     /// The path below its root is longer than an archive can hold.
     PathTooLong,
+    /// Its name is longer than an archive can hold; some file systems allow that.
+    NameTooLong,
     /// It could not be read.
     Unreadable(String),
     /// It changed again and again while it was read; what is saved is one consistent reading, maybe cut short.
@@ -108,6 +110,7 @@ impl std::fmt::Display for SkipReason {
         match self {
             Self::Special(kind) => write!(f, "is a {kind}"),
             Self::PathTooLong => f.write_str("its path is longer than 4,096 bytes"),
+            Self::NameTooLong => f.write_str("its name is longer than 255 bytes"),
             Self::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
             Self::Changing => f.write_str("kept changing while it was read"),
         }
