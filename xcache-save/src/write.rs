@@ -16,7 +16,7 @@ use xcache_core::cli;
 use xcache_core::delta::{Assembled, Earlier, Facts, Known, assemble, select};
 use xcache_core::entry::Kind;
 use xcache_core::naming::object_name;
-use xcache_core::pack::{Job, Packed, Settings, jobs_of_members, pack};
+use xcache_core::pack::{Job, Packed, Settings, pack};
 use xcache_core::scan::{Signature, Skipped, Tree};
 use xcache_core::state;
 use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
@@ -183,16 +183,16 @@ fn make(
     };
     pack(tree, jobs, settings, &mut packed, &mut send)?;
     let writer = concat!("xcache ", env!("CARGO_PKG_VERSION"));
-    let mut again = std::mem::take(&mut packed.stale);
     let assembled = loop {
-        if !again.is_empty() {
-            // Changed between comparing and packing: whole, as they are now.
-            pack(tree, jobs_of_members(tree, again), settings, &mut packed, &mut send)?;
+        // Changed since they were compared or planned: as they are now. Each file gets here twice at most.
+        let rest = std::mem::take(&mut packed.rest).into_jobs();
+        if !rest.is_empty() {
+            pack(tree, rest, settings, &mut packed, &mut send)?;
+            continue;
         }
         match assemble(tree, &packed, earlier.as_ref(), writer) {
             Ok(assembled) => break assembled,
-            // Their chunks were to come from a file that has changed. Each file gets here at most once.
-            Err(unresolved) => again = unresolved,
+            Err(rest) => packed.rest = rest,
         }
     };
     pack(tree, vec![Job::End], settings, &mut packed, &mut send)?;

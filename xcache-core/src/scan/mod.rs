@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 pub use attributes::{Signature, metadata, read_xattrs};
 
@@ -101,7 +101,7 @@ pub enum SkipReason {
     NameTooLong,
     /// It could not be read.
     Unreadable(String),
-    /// It changed again and again while it was read; what is saved is one consistent reading, maybe cut short.
+    /// It changed again and again while it was read; what is saved is one consistent reading.
     Changing,
 }
 
@@ -124,6 +124,13 @@ impl Tree {
         let base = root.directory.as_deref().ok_or(io::ErrorKind::NotFound)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         Ok(rustix::fs::openat(base, &node.path[..], flags, Mode::empty())?)
+    }
+
+    /// What a node is now, without following a link in its place.
+    pub fn stat(&self, node: &Node) -> io::Result<Signature> {
+        let root = &self.roots[node.root as usize];
+        let base = root.directory.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Signature::of(&rustix::fs::statat(base, &node.path[..], AtFlags::SYMLINK_NOFOLLOW)?))
     }
 
     /// Where a node is, for messages.
