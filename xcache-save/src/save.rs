@@ -147,6 +147,8 @@ impl Run<'_> {
                 intent.withdraw(&*self.store).await;
                 return Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes });
             }
+            // A delta that arrives after all must find its refs: the intent stands until a gc finds it a day old.
+            Written::InDoubt(error) => return Err(error),
         };
         // A base of the same key wins over a delta, whichever came first.
         let base_name = object_name(self.config.scopes.write.as_ref(), self.config.keys.primary(), Kind::Base)?;
@@ -169,6 +171,7 @@ impl Run<'_> {
         match write(self, tree, what, PutMode::Create).await? {
             Written::Stored(stored) => Ok(self.saved(&stored, Kind::Base, None)),
             Written::Exists { sent_bytes } => Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes }),
+            Written::InDoubt(error) => Err(error),
         }
     }
 
@@ -189,6 +192,7 @@ impl Run<'_> {
                 Ok(self.saved(&stored, Kind::Base, None))
             }
             Written::Exists { sent_bytes } => Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes }),
+            Written::InDoubt(error) => Err(error),
         }
     }
 

@@ -17,6 +17,7 @@ use xcache_core::delta::{Assembled, Earlier, Facts, Known, assemble, select};
 use xcache_core::entry::Kind;
 use xcache_core::naming::object_name;
 use xcache_core::pack::{Job, Packed, Settings, pack};
+use xcache_core::report::Reporter;
 use xcache_core::scan::{Signature, Skipped, Tree};
 use xcache_core::state;
 use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
@@ -48,6 +49,8 @@ pub(crate) enum Written {
     Stored(Box<Stored>),
     /// Another one was published first.
     Exists { sent_bytes: u64 },
+    /// It failed, but nobody knows whether what was sent to publish it arrives after all.
+    InDoubt(anyhow::Error),
 }
 
 /// A published entry.
@@ -71,8 +74,22 @@ struct Made {
     skipped: Vec<Skipped>,
 }
 
-/// Packs and publishes.
+/// Packs and publishes. After an error nothing is published, nor will be.
 pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutMode) -> anyhow::Result<Written> {
+    let signals = Arc::new(Signals::default());
+    match try_to_write(run, tree, what, mode, &signals).await {
+        Err(error) if signals.may_be_there.load(Ordering::Relaxed) => Ok(Written::InDoubt(error)),
+        written => written,
+    }
+}
+
+async fn try_to_write(
+    run: &Run<'_>,
+    tree: Arc<Tree>,
+    what: What,
+    mode: PutMode,
+    signals: &Arc<Signals>,
+) -> anyhow::Result<Written> {
     let kind = match what {
         What::Base { .. } => Kind::Base,
         What::Delta { .. } => Kind::Delta,
@@ -111,7 +128,6 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
         let stop = stop.clone();
         tokio::task::spawn_blocking(move || make(&tree, what, title, settings, &sender, &stop))
     };
-    let signals = Arc::new(Signals::default());
     let tags = run.config.tags.of(kind);
     let (published, made) = {
         let publishing = publish(&*run.store, &name, &tags, mode, receiver, &limits, signals.clone());
@@ -150,7 +166,7 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
     if published.tags_dropped {
         run.reporter.notice("the store or the role takes no tags: clean-up will group this entry by its key");
     }
-    tell_skipped(run, &skipped);
+    tell_skipped(run.reporter, &skipped);
     let skipped = skipped.len() as u64;
     let Published { etag, bytes, .. } = published;
     Ok(Written::Stored(Box::new(Stored { name, etag, bytes, sent_bytes, archive, skipped, end, signatures })))
@@ -234,12 +250,13 @@ async fn show(run: &Run<'_>, sent: &AtomicU64) -> Infallible {
     }
 }
 
-fn tell_skipped(run: &Run<'_>, skipped: &[Skipped]) {
+/// Names what was left out, up to a number.
+pub(crate) fn tell_skipped(reporter: &Reporter, skipped: &[Skipped]) {
     for Skipped { path, reason } in skipped.iter().take(NAMED) {
-        run.reporter.notice(format_args!("`{}` {reason}", path.display()));
+        reporter.notice(format_args!("`{}` {reason}", path.display()));
     }
     if skipped.len() > NAMED {
-        run.reporter.notice(format_args!("and {} more like these", skipped.len() - NAMED));
+        reporter.notice(format_args!("and {} more like these", skipped.len() - NAMED));
     }
 }
 

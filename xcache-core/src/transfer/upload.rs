@@ -5,7 +5,7 @@
 //! `(in_flight + 1) × part_bytes`, the largest piece, and whatever the channel holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -50,6 +50,8 @@ pub enum Confirm {
 pub struct Signals {
     /// Bytes that have arrived, for progress.
     pub sent: AtomicU64,
+    /// Whether the object may be there, now or later: what publishes it has been sent, and nothing proves that it failed.
+    pub may_be_there: AtomicBool,
     /// To give up, also when all pieces have been made: [`Notify::notify_one`].
     pub cancel: Notify,
 }
@@ -72,7 +74,6 @@ const CONFLICT_ATTEMPTS: u32 = 5;
 
 /// The most parts of an upload, by the API.
 const MAX_PARTS: u32 = 10_000;
-
 /// Publishes what comes through `pieces` under `name`.
 ///
 /// Lost races are [`ErrorKind::AlreadyExists`] (or [`ErrorKind::Changed`] with [`PutMode::Replace`]). They are also
@@ -81,7 +82,7 @@ const MAX_PARTS: u32 = 10_000;
 ///
 /// On any error the multipart upload is aborted before this returns. **To cancel, use [`Signals::cancel`]** and wait for
 /// the error: requests on their way are dropped and the upload is aborted. (What was already on its way to publish may
-/// still arrive.) Dropping the future instead leaves the abort to a task of its own, which runs only if the runtime
+/// still arrive: [`Signals::may_be_there`].) Dropping the future instead leaves the abort to a task of its own, which runs only if the runtime
 /// lives on; what it cannot remove is left for gc.
 pub async fn publish(
     store: &dyn Store,
@@ -140,7 +141,11 @@ impl Publishing<'_> {
             Err(error) => {
                 // No part may arrive after the abort, or it would stay.
                 parts.running.shutdown().await;
-                parts.upload.abort().await;
+                let is_aborted = parts.upload.abort().await;
+                if self.signals.may_be_there.load(Ordering::Relaxed) {
+                    let is_settled = is_lost_race(&error) || (is_aborted && self.is_missing().await);
+                    self.signals.may_be_there.store(!is_settled, Ordering::Relaxed);
+                }
                 Err(error)
             }
         }
@@ -160,6 +165,7 @@ impl Publishing<'_> {
         let mut tags = self.tags.clone();
         let mut tags_dropped = false;
         let mut attempt = 1;
+        self.signals.may_be_there.store(true, Ordering::Relaxed);
         let etag = loop {
             match self.store.put(self.name, body.clone(), self.mode.clone(), &tags).await {
                 Ok(etag) => break etag,
@@ -171,7 +177,10 @@ impl Publishing<'_> {
                     attempt += 1;
                     tokio::time::sleep(backoff(attempt)).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.signals.may_be_there.store(!is_lost_race(&error), Ordering::Relaxed);
+                    return Err(error);
+                }
             }
         };
         self.signals.sent.fetch_add(bytes, Ordering::Relaxed);
@@ -237,6 +246,7 @@ impl Publishing<'_> {
     async fn complete(&self, upload: &Aborter) -> Result<ETag> {
         let Some(upload) = &upload.0 else { return Err(self.unfinished()) };
         let mut attempt = 1;
+        self.signals.may_be_there.store(true, Ordering::Relaxed);
         loop {
             let error = match upload.complete(self.mode.clone()).await {
                 Ok(etag) => return Ok(etag),
@@ -255,6 +265,11 @@ impl Publishing<'_> {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Whether no object has the name. An upload that is over without having left one never will.
+    async fn is_missing(&self) -> bool {
+        self.store.head(self.name).await.is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 
     fn unfinished(&self) -> Error {
@@ -277,14 +292,16 @@ impl Aborter {
         self.0 = None;
     }
 
-    async fn abort(&mut self) {
-        if let Some(upload) = self.0.clone() {
-            if let Err(error) = upload.abort().await {
-                tracing::warn!("{error}; gc removes what is left");
-            }
-            // Only now: if this future is dropped while it waits, the task below tries again.
-            self.0 = None;
+    /// Says whether the upload is over.
+    async fn abort(&mut self) -> bool {
+        let Some(upload) = self.0.clone() else { return false };
+        let aborted = upload.abort().await;
+        if let Err(error) = &aborted {
+            tracing::warn!("{error}; gc removes what is left");
         }
+        // Only now: if this future is dropped while it waits, the task below tries again.
+        self.0 = None;
+        aborted.is_ok()
     }
 }
 
@@ -301,6 +318,11 @@ impl Drop for Aborter {
             });
         }
     }
+}
+
+/// Whether an error proves that another object was first.
+fn is_lost_race(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed)
 }
 
 fn refuses_tags(error: &Error, tags: &Tags) -> bool {
@@ -374,6 +396,32 @@ mod tests {
                 let expected = if parts == 1 { 1 } else { parts as usize + 2 };
                 assert_eq!(sent - 2, expected, "{requests:?}");
             }
+        }
+    }
+
+    /// Whether the object may be there after publishing it failed.
+    async fn may_be_there(store: &dyn Store, bytes: usize) -> bool {
+        let (sender, receiver) = mpsc::channel(2);
+        let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
+        sender.send(Piece::Data(noise(bytes))).await.unwrap();
+        sender.send(Piece::Finish).await.unwrap();
+        publish(store, &name, &tags, PutMode::Create, receiver, &LIMITS, Arc::clone(&signals)).await.unwrap_err();
+        signals.may_be_there.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn an_object_may_be_there_unless_something_proves_that_it_is_not() {
+        let faulty = |fault: &str| Faulty::new(MemoryStore::default()).fail(fault, ErrorKind::Unavailable, u32::MAX);
+        assert!(may_be_there(&faulty("put"), 50).await);
+        // Nothing that publishes was sent, or the upload is gone and has left nothing.
+        for fault in ["upload", "part 1", "part 5", "complete"] {
+            assert!(!may_be_there(&faulty(fault), 500).await, "{fault}");
+        }
+        assert!(may_be_there(&faulty("complete").fail("abort", ErrorKind::Unavailable, 1), 500).await);
+        let taken = MemoryStore::default();
+        taken.put(&name(), Bytes::from_static(b"x"), PutMode::Create, &Tags::new()).await.unwrap();
+        for bytes in [50, 500] {
+            assert!(!may_be_there(&taken, bytes).await);
         }
     }
 
