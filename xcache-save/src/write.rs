@@ -26,10 +26,10 @@ use xcache_core::transfer::upload::{Confirm, Piece, Published, Signals, UploadLi
 
 use crate::save::{Run, random};
 
-/// Parts of an upload have this size, unless the archive would need more than 10,000 of them.
+/// The first parts of an upload have this size, unless the archive would need more than [`PART_COUNT`] of them.
 const PART_BYTES: u64 = 8 << 20;
-/// Fewer than the limit of S3, as the compressed size is only guessed.
-const PART_COUNT: u64 = 9_000;
+/// The parts that are of one size: see [`UploadLimits::part_bytes`].
+const PART_COUNT: u64 = 4_000;
 /// Pieces waiting between the workers and the transfer.
 const QUEUE: usize = 4;
 /// How many files that were left out are named.
@@ -83,6 +83,11 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
     }
 }
 
+/// The size of the first parts of an archive of about `bytes` at most.
+fn first_part_bytes(bytes: u64) -> u64 {
+    PART_BYTES.max((bytes / PART_COUNT).next_multiple_of(1 << 20))
+}
+
 async fn try_to_write(
     run: &Run<'_>,
     tree: Arc<Tree>,
@@ -104,9 +109,8 @@ async fn try_to_write(
         key: key.to_string(),
         created_nanos: run.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX),
     };
-    let part_bytes = PART_BYTES.max((tree.file_bytes() / PART_COUNT).next_multiple_of(1 << 20));
     let limits = UploadLimits {
-        part_bytes: usize::try_from(part_bytes)?,
+        part_bytes: usize::try_from(first_part_bytes(tree.disk_bytes()))?,
         in_flight: run.config.limits.concurrency,
         confirm: if run.is_trusted { Confirm::Trust } else { Confirm::Head },
     };
@@ -279,5 +283,19 @@ impl Stored {
         if let Err(error) = state::write(directory, &note) {
             tracing::debug!(%error, "no state left");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_parts_are_small_unless_there_would_be_too_many() {
+        let check = |bytes: u64, mib: u64| assert_eq!(first_part_bytes(bytes), mib << 20, "{bytes}");
+        check(0, 8);
+        check(30 << 30, 8);
+        check(32 << 30, 9);
+        check(1 << 40, 263);
     }
 }

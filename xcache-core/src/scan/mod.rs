@@ -138,9 +138,11 @@ impl Tree {
         join(&self.roots[node.root as usize].base, &node.path)
     }
 
-    /// Bytes of all regular files, holes included.
-    pub fn file_bytes(&self) -> u64 {
-        self.nodes.iter().filter(|node| node.kind == NodeKind::File).map(|node| node.stat.size).sum()
+    /// About what a complete archive comes to at most: what all regular files take on disk. File systems that compress
+    /// count less than there is to read, but so does an archive.
+    pub fn disk_bytes(&self) -> u64 {
+        let files = self.nodes.iter().filter(|node| node.kind == NodeKind::File);
+        files.map(|node| node.stat.size.min(node.stat.blocks.saturating_mul(512))).fold(0, u64::saturating_add)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What fits one part is one request. Anything larger is a multipart upload whose first parts are on their way while
 //! later ones are being compressed. Pieces are not copied into parts but sent from where they are. Memory:
-//! `(in_flight + 1) × part_bytes`, the largest piece, and whatever the channel holds.
+//! `(in_flight + 1)` parts, the largest piece, and whatever the channel holds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub enum Piece {
 /// How to upload.
 #[derive(Clone, Debug)]
 pub struct UploadLimits {
-    /// Size of every part but the last: at least 5 MiB, and enough for the object to fit 10,000 of them.
+    /// Size of the first parts, at least 5 MiB. Those of large objects grow, so that any fits into 10,000 of them.
     pub part_bytes: usize,
     /// Parts on their way at a time.
     pub in_flight: usize,
@@ -74,6 +74,21 @@ const CONFLICT_ATTEMPTS: u32 = 5;
 
 /// The most parts of an upload, by the API.
 const MAX_PARTS: u32 = 10_000;
+/// The most bytes of a part, by the API.
+const MAX_PART_BYTES: u64 = 5 << 30;
+/// So many parts are of one size, as some stores want all of them to be.
+const STEADY_PARTS: u32 = 4_000;
+/// After those the size doubles each time that so many have been sent: from 8 MiB, 10,000 parts come to the 5 TiB that an
+/// object may have.
+const PARTS_OF_A_SIZE: u32 = 667;
+
+/// The size of part `number`, if the first ones have `first` bytes.
+fn part_bytes(first: usize, number: u32) -> usize {
+    let doublings = number.saturating_sub(STEADY_PARTS).div_ceil(PARTS_OF_A_SIZE).min(31);
+    let bytes = length(first).saturating_mul(1 << doublings).min(MAX_PART_BYTES);
+    usize::try_from(bytes).unwrap_or(first).max(first)
+}
+
 /// Publishes what comes through `pieces` under `name`.
 ///
 /// Lost races are [`ErrorKind::AlreadyExists`] (or [`ErrorKind::Changed`] with [`PutMode::Replace`]). They are also
@@ -199,9 +214,9 @@ impl Publishing<'_> {
 
     /// Sends parts while pieces come, and returns when all have arrived.
     async fn send(&self, pieces: &mut Receiver<Piece>, mut gather: Gather, parts: &mut Parts) -> Result<()> {
-        let part_bytes = self.limits.part_bytes;
         let mut is_finished = false;
         loop {
+            let part_bytes = part_bytes(self.limits.part_bytes, parts.begun.saturating_add(1));
             let has_part = gather.bytes() >= part_bytes || (is_finished && gather.bytes() > 0);
             let has_room = parts.running.len() < self.limits.in_flight.max(1);
             if has_part && has_room {
@@ -228,7 +243,7 @@ impl Publishing<'_> {
     fn start(&self, body: Payload, parts: &mut Parts) -> Result<()> {
         if parts.begun == MAX_PARTS {
             return Err(Error::new(ErrorKind::Invalid, "upload", self.name)
-                .detail(format!("more than {MAX_PARTS} parts of {} bytes", self.limits.part_bytes)));
+                .detail(format!("more than {MAX_PARTS} parts, the first of {} bytes", self.limits.part_bytes)));
         }
         let Some(upload) = parts.upload.0.clone() else { return Err(self.unfinished()) };
         parts.begun += 1;
@@ -396,6 +411,21 @@ mod tests {
                 let expected = if parts == 1 { 1 } else { parts as usize + 2 };
                 assert_eq!(sent - 2, expected, "{requests:?}");
             }
+        }
+    }
+
+    #[test]
+    fn parts_grow_so_that_the_largest_object_fits() {
+        const MIB: usize = 1 << 20;
+        for (number, mib) in [(1, 8), (4_000, 8), (4_001, 16), (4_667, 16), (4_668, 32), (10_000, 4_096)] {
+            assert_eq!(part_bytes(8 * MIB, number), mib * MIB, "{number}");
+        }
+        let sum = |first: usize| (1..=MAX_PARTS).map(|number| length(part_bytes(first, number))).sum::<u64>();
+        assert!(sum(8 * MIB) >= 5 << 40);
+        // Never more than the API takes, however large the first ones are.
+        for first in [8 * MIB, 117 * MIB, 1 << 30, 5 << 30] {
+            assert!(length(part_bytes(first, MAX_PARTS)) <= MAX_PART_BYTES, "{first}");
+            assert_eq!(part_bytes(first, 1), first);
         }
     }
 
