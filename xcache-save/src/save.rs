@@ -20,7 +20,7 @@ use xcache_core::naming::object_name;
 use xcache_core::pack::{Job, jobs_of_members};
 use xcache_core::plan::{Plan, Reason};
 use xcache_core::report::{Reporter, chain};
-use xcache_core::scan::{Tree, scan};
+use xcache_core::scan::{Tree, TreeRoot, scan};
 use xcache_core::state;
 use xcache_core::store::open::open;
 use xcache_core::store::probe::{self, Features};
@@ -29,7 +29,7 @@ use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode, Store};
 use crate::config::{Config, Form};
 use crate::earlier::{self, Earlier};
 use crate::outcome::{Existed, Outcome, Saved};
-use crate::write::{Stored, What, Written, write};
+use crate::write::{Stored, What, Written, tell_skipped, write};
 
 /// What all steps of a save share.
 pub(crate) struct Run<'a> {
@@ -68,12 +68,13 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         return Ok(Outcome::AlreadyExists { when: Existed::Before, sent_bytes: 0 });
     }
     if tree.nodes.is_empty() {
-        for root in &tree.roots {
+        tell_skipped(reporter, &tree.skipped);
+        for root in tree.roots.iter().filter(|root| !is_told(&tree, root)) {
             reporter.notice(format_args!("nothing at path `{}`", root.given));
         }
         return Ok(Outcome::NothingToSave);
     }
-    for root in tree.roots.iter().filter(|root| root.kind == RootKind::Nothing) {
+    for root in tree.roots.iter().filter(|root| root.kind == RootKind::Nothing && !is_told(&tree, root)) {
         reporter.notice(format_args!("nothing at path `{}`; it is left out", root.given));
     }
     let run = Run { config, context, reporter, store, features: features?, is_trusted: !opened.needs_probe };
@@ -90,6 +91,11 @@ fn spoilt(config: &Config, there: Option<&Entry>) -> Option<Entry> {
     let directory = config.state_dir.as_deref()?;
     state::is_spoilt(directory, &config.store.config.url.to_string(), &entry.name, &entry.meta.etag)
         .then(|| entry.clone())
+}
+
+/// Whether something is there and it is said why it is left out.
+fn is_told(tree: &Tree, root: &TreeRoot) -> bool {
+    tree.skipped.iter().any(|skipped| skipped.path.starts_with(&root.base))
 }
 
 impl Run<'_> {

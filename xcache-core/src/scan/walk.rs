@@ -75,8 +75,8 @@ pub(super) fn open_root(
             let stat = rustix::fs::statat(&above, &name, AtFlags::SYMLINK_NOFOLLOW)?;
             let before = found.nodes.len();
             add_leaf(&job, name.as_bytes().into(), &name, &above, &stat, base, found);
-            let kind = if found.nodes.len() > before { RootKind::File } else { RootKind::Nothing };
-            Ok((kind, Some(above)))
+            // What is left out has no directory: the one above it is not asked for.
+            Ok(if found.nodes.len() > before { (RootKind::File, Some(above)) } else { (RootKind::Nothing, None) })
         }
         Err(error) => Err(error.into()),
     }
