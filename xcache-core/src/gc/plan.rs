@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::inventory::{EntryId, Inventory, State, TagState, at};
+use super::inventory::{Branches, EntryId, Inventory, State, TagState, at};
 use super::policy::Policy;
 use crate::entry::Kind;
 use crate::store::{ETag, ObjectName};
@@ -95,12 +95,13 @@ pub struct Totals {
 /// An entry can refer only to what was there before it; this much is allowed for clocks and long uploads, whose time
 /// is when they began.
 const REF_MARGIN: TimeDelta = TimeDelta::hours(24);
+    let live: Option<Branches> = policy.live_branches.as_ref().map(|live| live.iter().map(String::as_str).collect());
 
 /// What `policy` does to `inventory` at the time `now`.
 pub fn plan(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>) -> Plan {
     let mut work = Work::new(inventory, |id| shield(inventory, policy, now, id));
     for id in inventory.ids() {
-        if let Some(why) = wanted(inventory, policy, now, id) {
+        if let Some(why) = wanted(inventory, policy, live.as_ref(), now, id) {
             work.want(id, why);
         }
     }
@@ -268,7 +269,13 @@ fn shield(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
 }
 
 /// The rules that look at one entry.
-fn wanted(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryId) -> Option<Delete> {
+fn wanted(
+    inventory: &Inventory,
+    policy: &Policy,
+    live: Option<&Branches>,
+    now: DateTime<Utc>,
+    id: EntryId,
+) -> Option<Delete> {
     if inventory.is_condemned(id) {
         return Some(Delete::Condemned);
     }
@@ -280,9 +287,7 @@ fn wanted(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
     if policy.shadowed && is_shadowed(inventory, id) {
         return Some(Delete::Shadowed);
     }
-    if let (Some(live), Some(branch)) = (&policy.live_branches, inventory.branch(id))
-        && !live.contains(branch)
-    {
+    if live.is_some_and(|live| inventory.branch(id).is_some() && !inventory.is_on(id, live)) {
         return Some(Delete::DeadBranch);
     }
     policy.max_age.is_some_and(|limit| now - inventory.modified(id) > limit).then_some(Delete::TooOld)

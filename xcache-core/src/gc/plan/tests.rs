@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::archive::footer::{ArchiveId, Footer, Ref};
 use crate::gc::policy::GroupBy;
+use crate::naming::encode_tag_value;
 use crate::store::{ListedObject, ObjectMeta, Tags};
 
 const NOW_DAYS: i64 = 1000;
@@ -283,4 +284,26 @@ fn only_what_matters_is_asked_for() {
     let live_branches = Some(BTreeSet::new());
     check(Policy { live_branches, min_age: TimeDelta::days(2), ..Policy::default() }, &[0, 1, 2, 3], &[]);
     check(Policy { dangling: true, ..Policy::default() }, &[], &[3, 4]);
+}
+
+#[test]
+fn branches_too_long_for_a_tag_are_told_apart() {
+    let long = |end: &str| format!("refs/heads/{}{end}", "topic-".repeat(60));
+    let [one, other] = ["one", "other"].map(|end| encode_tag_value(&long(end)));
+    let line = |number: u32, age: u32, branch: &str| format!("k-{number}111111111-base.tar.zst {age} 1 {branch}");
+    let [old, new, alone] = [line(1, 3, &one), line(2, 2, &one), line(3, 3, &other)];
+    let expect = |found: [Decision; 3]| [(&*old, found[0]), (&*new, found[1]), (&*alone, found[2])];
+    let newest = Policy { keep_newest: Some(1), ..Policy::default() };
+    check(&newest, &expect([delete(Delete::BeyondNewest(2)), UNASKED, UNASKED]));
+    let live = Policy { live_branches: Some(BTreeSet::from([long("one")])), ..Policy::default() };
+    check(&live, &expect([UNASKED, UNASKED, delete(Delete::DeadBranch)]));
+}
+
+#[test]
+fn a_branch_tag_in_another_alphabet_is_a_branch() {
+    // Of those who write tags as they are.
+    check(
+        &Policy { live_branches: Some(BTreeSet::from(["a=b".to_owned()])), ..Policy::default() },
+        &[("a-base.tar.zst 1 1 a=b", UNASKED), ("b-base.tar.zst 1 1 a=3Db", UNASKED)],
+    );
 }
