@@ -20,6 +20,8 @@ use crate::store::{self, ByteRange, Deletion, ETag, ErrorKind, ListedObject, Obj
 /// Requests under way at a time.
 pub(super) const PARALLEL: usize = 32;
 /// Holds the footer and the seek table of all but large archives, which take a second request.
+/// Footers whose names and refs are in memory at a time: all deltas of a large store may have to be read.
+const BATCH: usize = 4096;
 const TAIL_BYTES: u64 = 8 << 10;
 /// The most bytes of an archive's end that are read.
 const MAX_TAIL_BYTES: u64 = 64 << 20;
@@ -82,11 +84,18 @@ pub(super) async fn needed_since(store: &dyn Store, inventory: &Inventory) -> Re
 /// Reads the footers of `ids` into `inventory`, and makes sure of every ref that the listing did not show.
 pub(super) async fn read_footers(store: &dyn Store, inventory: &mut Inventory, ids: Vec<EntryId>) -> Result<()> {
     let mut unsure: Vec<(EntryId, Ref)> = Vec::new();
-    let requests: Vec<_> = ids.into_iter().map(|id| (id, inventory.object_name(id), inventory.etag(id))).collect();
+    let requests: Vec<_> = ids.iter().map(|&id| (id, inventory.object_name(id), inventory.etag(id))).collect();
     let mut ends = stream::iter(requests)
         .map(|(id, name, etag)| async move { Ok::<_, Error>((id, read_end(store, &name, &etag).await?)) })
         .buffer_unordered(PARALLEL);
     while let Some((id, end)) = ends.try_next().await? {
+    for batch in ids.chunks(BATCH) {
+        read_batch(store, inventory, batch).await?;
+    }
+    Ok(())
+}
+
+async fn read_batch(store: &dyn Store, inventory: &mut Inventory, ids: &[EntryId]) -> Result<()> {
         match end {
             EntryEnd::Footer(footer) => {
                 inventory.set_footer(id, &footer);

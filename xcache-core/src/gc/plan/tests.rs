@@ -287,6 +287,33 @@ fn only_what_matters_is_asked_for() {
 }
 
 #[test]
+fn what_is_newer_than_a_delta_by_the_clock_may_still_be_what_it_builds_on() {
+    let names = ["a-base.tar.zst", "b-delta.tar.zst"];
+    let mut inventory = Inventory::default();
+    // Copied into the store, or written by a machine whose clock is ahead by more than a year.
+    for (name, age) in names.into_iter().zip([-400, 9]) {
+        inventory.push(&ListedObject {
+            name: ObjectName::new(name).unwrap(),
+            meta: ObjectMeta { size: 1, etag: ETag(format!("etag of {name}")), last_modified: day(NOW_DAYS - age) },
+        });
+    }
+    inventory.finish();
+    let removal =
+        plan_removal(&inventory, &[Target { name: ObjectName::new(names[0]).unwrap(), etag: None }], Cascade::No);
+    assert_eq!(removal.footers(&inventory), [1]);
+    let policy = Policy { max_total_bytes: Some(0), ..Policy::default() };
+    let questions = plan(&inventory, &policy, day(NOW_DAYS)).questions(&inventory, &policy, day(NOW_DAYS));
+    assert_eq!(questions.footers, [1]);
+    check(
+        &policy,
+        &[
+            ("a-base.tar.zst -400 1", keep(Keep::Needed(1))),
+            ("b-delta.tar.zst 9 1 keep on a-base.tar.zst", keep(Keep::Pinned)),
+        ],
+    );
+}
+
+#[test]
 fn branches_too_long_for_a_tag_are_told_apart() {
     let long = |end: &str| format!("refs/heads/{}{end}", "topic-".repeat(60));
     let [one, other] = ["one", "other"].map(|end| encode_tag_value(&long(end)));
