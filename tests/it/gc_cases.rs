@@ -87,6 +87,31 @@ fn what_a_delta_builds_on_is_shown_and_kept() {
 }
 
 #[test]
+fn a_dry_run_writes_nothing() {
+    for server in s3::servers() {
+        let (job, place) = (Job::new(), Place::on(server));
+        base_and_delta(&job, &place);
+        // What a real run would clear away: a mark of what is gone, and findings about the store from before a save.
+        let mark = r#"{"format":1,"name":"gone-base.tar.zst","etag":"e"}"#;
+        place.put(&format!(".xcache/condemned/{}", "0".repeat(32)), mark.as_bytes());
+        let check = |place: &Place| {
+            let mut proxy = Proxy::recording(server);
+            let behind = place.behind(proxy.endpoint());
+            let before = place.objects();
+            let policy = ["--keep-newest", "0", "--min-age", "0", "--dangling", "--stale-uploads", "0", "--dry-run"];
+            gc(&job, &behind, "prune").args(policy).run().ok();
+            gc(&job, &behind, "rm").args(["--prefix", "", "--cascade", "--dry-run"]).run().ok();
+            let requests = proxy.requests();
+            assert!(requests.iter().all(|r| ["GET", "HEAD"].contains(&r.method.as_str())), "{requests:#?}");
+            assert_eq!(place.objects(), before);
+        };
+        check(&place);
+        place.delete(".xcache/store");
+        check(&place);
+    }
+}
+
+#[test]
 fn a_dry_run_is_the_plan_of_the_real_one() {
     for place in Place::each() {
         let job = Job::new();

@@ -137,6 +137,28 @@ fn a_path_that_is_not_there_saves_nothing_and_fails_nothing() {
 }
 
 #[test]
+fn what_cannot_be_saved_is_not_said_to_be_missing() {
+    let (job, place) = (Job::new(), Place::local());
+    job.command("mkfifo").arg(job.path("pipe")).run().ok();
+    // A path that ends in itself cannot be looked at by anybody.
+    let loops = job.path("loop");
+    std::os::unix::fs::symlink("loop", &loops).unwrap();
+    let paths = ["pipe", "loop/below", "nowhere"];
+    let outcome = save(&job, &place, "key").arg("--json").args(paths).run().ok();
+    assert_eq!(outcome.json()["outcome"], "nothing-to-save");
+    let said: Vec<_> = outcome.stderr.lines().filter(|line| paths.iter().any(|path| line.contains(path))).collect();
+    assert_eq!(said.len(), 3, "{}", outcome.stderr);
+    for (path, reason) in [("pipe`", "is a FIFO"), ("loop/below`", "cannot be read: "), ("`nowhere`", "nothing at")] {
+        assert!(said.iter().any(|line| line.contains(path) && line.contains(reason)), "{}", outcome.stderr);
+    }
+    // The same if something else can be saved.
+    fs::write(job.path("file"), "text").unwrap();
+    let outcome = save(&job, &place, "key").arg("--json").args(paths).arg("file").run().ok();
+    assert_eq!((&outcome.json()["outcome"], &outcome.json()["skipped"]), (&"saved".into(), &2.into()));
+    assert_eq!(outcome.stderr.matches("nothing at path").count(), 1, "{}", outcome.stderr);
+}
+
+#[test]
 fn excludes_hold_inside_directories_and_globs_and_home_are_expanded() {
     let (job, place) = (Job::new(), Place::local());
     for file in ["a/keep", "a/skip.log", "a/deep/er/skip.log", "a/deep/er/keep", "b1/x", "b2/x", "c/x"] {

@@ -3,10 +3,14 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
 use xcache_tests::job::{Invocation, Job, Outcome};
 use xcache_tests::place::Place;
+use xcache_tests::proxy::Proxy;
 use xcache_tests::s3::{self, PULL_REQUEST};
+use xcache_tests::tree::Rng;
 
+use crate::delta::races::{finish, start};
 use crate::{GC, RESTORE, SAVE};
 
 /// Jobs of `main` and of a pull request on one store, which only `main` may change as it likes.
@@ -52,10 +56,21 @@ impl World {
 
     fn command(&self, on: On, place: &Place, program: &str, name: &str) -> (Job, Invocation) {
         let (job, refs) = Self::job(on);
+        let command = self.command_in(&job, refs, place, program, name);
+        (job, command)
+    }
+
+    fn command_in(
+        &self,
+        job: &Job,
+        refs: [(&'static str, &'static str); 2],
+        place: &Place,
+        program: &str,
+        name: &str,
+    ) -> Invocation {
         let command = job.command(program).store(place).args(["--scope", "ref", "--key", &self.key(name), "--json"]);
         let command = refs.iter().fold(command, |command, (name, value)| command.env(name, value));
-        let event = job.path("event.json");
-        (job, command.env("GITHUB_EVENT_PATH", event))
+        command.env("GITHUB_EVENT_PATH", job.path("event.json"))
     }
 
     /// Saves a file that says who wrote it.
@@ -168,4 +183,90 @@ fn an_entry_of_a_pull_request_builds_on_one_of_main() {
     let (job, command) = world.command(On::PullRequest, &world.untrusted, RESTORE, "larger");
     assert_eq!(command.arg("file").run().ok().json()["outcome"], "exact");
     assert_eq!(fs::read(job.path("file")).unwrap(), changed);
+}
+
+/// An entry `large` of `main`, and a job of a pull request that is about to save `larger`, which builds on it.
+fn larger(world: &World, place: &Place) -> (Job, Invocation) {
+    let (job, command) = world.command(On::Main, &world.trusted, SAVE, "large");
+    fs::write(job.path("file"), Rng::new(1).bytes(300_000)).unwrap();
+    assert_eq!(command.arg("file").run().ok().json()["outcome"], "saved");
+    let (job, command) = world.command(On::PullRequest, place, SAVE, "larger");
+    fs::write(job.path("file"), [&Rng::new(1).bytes(300_000)[..], b"more"].concat()).unwrap();
+    (job, command.args(["--base-key", &world.key("large")]).arg("file"))
+}
+
+const MAIN: &str = "refs%252Fheads%252Fmain";
+const PULL: &str = "refs%252Fpull%252F7%252Fmerge";
+
+impl World {
+    /// The name of an object as it stands in a URL.
+    fn object(&self, scope: &str, name: &str) -> String {
+        format!("{scope}/{}.tar.zst", self.key(name))
+    }
+
+    /// Deletes what saves of this test have noted, and nobody else's.
+    fn expire(&self) {
+        let intents = Place::shared(s3::server(), "trust/.xcache/intents");
+        for name in intents.objects() {
+            let is_ours = |note: Vec<u8>| String::from_utf8_lossy(&note).contains(&self.family);
+            if intents.get(&name).is_some_and(is_ours) {
+                intents.delete(&name);
+            }
+        }
+    }
+}
+
+/// Checks how a save ended that could not delete a delta: its outcome and kind, and that it says so.
+#[track_caller]
+fn check_left(document: &Value, stderr: &str, outcome: &str, kind: Option<&str>) {
+    assert_eq!((document["outcome"].as_str(), document["kind"].as_str()), (Some(outcome), kind), "{stderr}");
+    let warning = stderr.lines().find(|line| line.contains("::warning::"));
+    assert!(warning.is_some_and(|line| line.contains("-larger-delta.tar.zst` is left to the clean-up")), "{stderr}");
+}
+
+// Deleting an entry begins with the mark of a clean-up, which a pull request may not write.
+
+#[test]
+fn a_pull_request_that_is_overtaken_says_so_though_it_cannot_take_its_delta_back() {
+    let world = World::new();
+    let mut proxy = Proxy::with_rules(s3::server(), &["HEAD larger-base hold skip=1 count=1"]);
+    let (_job, command) = larger(&world, &world.untrusted.behind(proxy.endpoint()));
+    let saving = start(command);
+    proxy.wait_until_held();
+    world.trusted.put(&world.object(PULL, "larger-base"), b"of another run");
+    proxy.release();
+    let (document, stderr) = finish(saving);
+    check_left(&document, &stderr, "exists", None);
+}
+
+#[test]
+fn a_pull_request_whose_ref_is_lost_saves_a_base_though_it_cannot_take_its_delta_back() {
+    let world = World::new();
+    let mut proxy = Proxy::with_rules(s3::server(), &["PUT larger-delta hold count=1"]);
+    let (_job, command) = larger(&world, &world.untrusted.behind(proxy.endpoint()));
+    let saving = start(command);
+    proxy.wait_until_held();
+    world.expire();
+    world.trusted.delete(&world.object(MAIN, "large-base"));
+    proxy.release();
+    let (document, stderr) = finish(saving);
+    check_left(&document, &stderr, "saved", Some("base"));
+    let (job, command) = world.command(On::PullRequest, &world.untrusted, RESTORE, "larger");
+    assert_eq!(command.arg("file").run().ok().json()["outcome"], "exact");
+    assert_eq!(fs::read(job.path("file")).unwrap().len(), 300_004);
+}
+
+#[test]
+fn a_pull_request_replaces_its_damaged_delta_though_it_cannot_delete_it() {
+    let world = World::new();
+    let (_job, command) = larger(&world, &world.untrusted);
+    assert_eq!(command.run().ok().json()["kind"], "delta");
+    world.trusted.delete(&world.object(MAIN, "large-base"));
+    let (job, refs) = World::job(On::PullRequest);
+    let command = |program| world.command_in(&job, refs, &world.untrusted, program, "larger").arg("file");
+    let outcome = command(RESTORE).run().ok();
+    assert_eq!(outcome.json()["reason"], "corrupt", "{}", outcome.stderr);
+    fs::write(job.path("file"), "anew").unwrap();
+    let outcome = command(SAVE).run().ok();
+    check_left(&outcome.json(), &outcome.stderr, "saved", Some("base"));
 }

@@ -176,7 +176,7 @@ impl Place {
             }
             Kind::S3 { server, prefix } => {
                 // One page is enough for any test that lists; curl wants the query in the order of the alphabet.
-                let body = listing(server, &format!("?list-type=2&prefix={prefix}%2F"));
+                let body = listing(server, &format!("?list-type=2&prefix={}%2F", prefix.replace('/', "%2F")));
                 let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
                 keys.filter_map(|key| key.strip_prefix(&format!("{prefix}/"))).map(str::to_owned).collect()
             }

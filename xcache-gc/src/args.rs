@@ -105,7 +105,7 @@ pub(crate) struct PruneArgs {
     #[arg(long, env = var::SHADOWED, value_parser = parse_switch)]
     pub(crate) shadowed: bool,
 
-    /// Delete entries that cannot be restored: what they build on is gone, or they are damaged
+    /// Delete deltas that cannot be restored: what they build on is gone, or their end is damaged
     #[arg(long, env = var::DANGLING, value_parser = parse_switch)]
     pub(crate) dangling: bool,
 

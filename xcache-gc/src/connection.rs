@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use xcache_core::cli::RunContext;
+use xcache_core::gc::Mode;
 use xcache_core::report::Reporter;
 use xcache_core::store::Store;
 use xcache_core::store::open::open;
@@ -28,12 +29,17 @@ impl Connection {
         Ok(Self { store: opened.store, needs_probe: opened.needs_probe })
     }
 
-    /// What the store honours. Commands that only read have no need to know.
-    pub(crate) async fn features(&self) -> anyhow::Result<Features> {
+    /// What the store honours. Commands that only read have no need to know, and a dry run does not try what nobody has
+    /// tried before, because that takes writing.
+    pub(crate) async fn features(&self, mode: Mode) -> anyhow::Result<Features> {
         if !self.needs_probe {
             return Ok(Features::all());
         }
-        probe::features(&*self.store).await.context("cannot find out what the store honours")
+        let features = match mode {
+            Mode::Real => probe::features(&*self.store).await,
+            Mode::Dry(_) => probe::remembered(&*self.store).await.map(|found| found.unwrap_or(Features::all())),
+        };
+        features.context("cannot find out what the store honours")
     }
 }
 

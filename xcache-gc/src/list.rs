@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use serde::Serialize;
 use xcache_core::cli::{Exit, RunContext, print_document};
-use xcache_core::gc::inventory::{EntryId, Inventory};
+use xcache_core::gc::inventory::{Branches, EntryId, Inventory};
 use xcache_core::gc::look::{self, Tagging};
 use xcache_core::report::Reporter;
 use xcache_core::report::human::{Bytes, Count};
@@ -55,7 +55,8 @@ pub(crate) async fn run(
         reporter.notice("the store has no tags, so branches are not known");
     }
     if let Some(branch) = &args.filter.branch {
-        ids.retain(|&id| inventory.branch(id) == Some(branch));
+        let branch: Branches = std::iter::once(branch.as_str()).collect();
+        ids.retain(|&id| inventory.is_on(id, &branch));
     }
     if args.long {
         look::footers(store, &mut inventory, ids.clone()).await?;

@@ -67,8 +67,8 @@ pub(crate) async fn run(
     reporter: &Reporter,
 ) -> anyhow::Result<Exit> {
     let store = &*connection.store;
-    let mode = if args.dry_run { Mode::Dry } else { Mode::Real };
-    let outcome = prune(store, &connection.features().await?, &unique_id()?, &policy, mode).await?;
+    let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
+    let outcome = prune(store, &connection.features(mode).await?, &unique_id()?, &policy, mode).await?;
     let presented = Presented { command: "prune", store: store.to_string(), policy: Some(&policy), outcome: &outcome };
     Ok(presented.tell(context, reporter))
 }

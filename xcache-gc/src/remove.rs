@@ -35,9 +35,9 @@ pub(crate) async fn run(
     // Exactly what was listed: an entry that is saved again meanwhile stays.
     let targets: Vec<Target> =
         ids.into_iter().map(|id| Target { name: listed.object_name(id), etag: Some(listed.etag(id)) }).collect();
-    let mode = if args.dry_run { Mode::Dry } else { Mode::Real };
+    let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
     let cascade = if args.cascade { Cascade::Yes } else { Cascade::No };
-    let delete_mode = DeleteMode::of(&connection.features().await?);
+    let delete_mode = DeleteMode::of(&connection.features(mode).await?);
     let outcome = remove(store, delete_mode, &unique_id()?, &targets, cascade, mode).await?;
     let exit =
         Presented { command: "rm", store: store.to_string(), policy: None, outcome: &outcome }.tell(context, reporter);

@@ -79,7 +79,7 @@ impl caches_report::Presented for Presented<'_> {
                     Bytes(*sent_bytes)
                 ));
             }
-            Outcome::NothingToSave => reporter.notice("none of the paths exists, nothing saved"),
+            Outcome::NothingToSave => reporter.notice("there is nothing at any of the paths that can be saved"),
             Outcome::NotSaved { .. } => reporter.line(format_args!("Cache not saved with key: {key}")),
         }
         let flag = match (self.outcome, self.config.if_exists, self.config.on_trouble) {

@@ -13,22 +13,23 @@ use xcache_core::entry::{Entry, Kind};
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::protocol::{Intent, Verdict};
+use xcache_core::gc::sweep::Swept;
 use xcache_core::gc::{self, Mode};
 use xcache_core::lookup::exists;
 use xcache_core::naming::object_name;
 use xcache_core::pack::{Job, jobs_of_members};
 use xcache_core::plan::{Plan, Reason};
-use xcache_core::report::Reporter;
-use xcache_core::scan::{Tree, scan};
+use xcache_core::report::{Reporter, chain};
+use xcache_core::scan::{Tree, TreeRoot, scan};
 use xcache_core::state;
 use xcache_core::store::open::open;
 use xcache_core::store::probe::{self, Features};
-use xcache_core::store::{ErrorKind, PutMode, Store};
+use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode, Store};
 
 use crate::config::{Config, Form};
 use crate::earlier::{self, Earlier};
 use crate::outcome::{Existed, Outcome, Saved};
-use crate::write::{Stored, What, Written, write};
+use crate::write::{Stored, What, Written, tell_skipped, write};
 
 /// What all steps of a save share.
 pub(crate) struct Run<'a> {
@@ -67,12 +68,13 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         return Ok(Outcome::AlreadyExists { when: Existed::Before, sent_bytes: 0 });
     }
     if tree.nodes.is_empty() {
-        for root in &tree.roots {
+        tell_skipped(reporter, &tree.skipped);
+        for root in tree.roots.iter().filter(|root| !is_told(&tree, root)) {
             reporter.notice(format_args!("nothing at path `{}`", root.given));
         }
         return Ok(Outcome::NothingToSave);
     }
-    for root in tree.roots.iter().filter(|root| root.kind == RootKind::Nothing) {
+    for root in tree.roots.iter().filter(|root| root.kind == RootKind::Nothing && !is_told(&tree, root)) {
         reporter.notice(format_args!("nothing at path `{}`; it is left out", root.given));
     }
     let run = Run { config, context, reporter, store, features: features?, is_trusted: !opened.needs_probe };
@@ -89,6 +91,11 @@ fn spoilt(config: &Config, there: Option<&Entry>) -> Option<Entry> {
     let directory = config.state_dir.as_deref()?;
     state::is_spoilt(directory, &config.store.config.url.to_string(), &entry.name, &entry.meta.etag)
         .then(|| entry.clone())
+}
+
+/// Whether something is there and it is said why it is left out.
+fn is_told(tree: &Tree, root: &TreeRoot) -> bool {
+    tree.skipped.iter().any(|skipped| skipped.path.starts_with(&root.base))
 }
 
 impl Run<'_> {
@@ -147,18 +154,22 @@ impl Run<'_> {
                 intent.withdraw(&*self.store).await;
                 return Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes });
             }
+            // A delta that arrives after all must find its refs: the intent stands until a gc finds it a day old.
+            Written::InDoubt(error) => return Err(error),
         };
         // A base of the same key wins over a delta, whichever came first.
         let base_name = object_name(self.config.scopes.write.as_ref(), self.config.keys.primary(), Kind::Base)?;
         let (base, verdict) =
             tokio::join!(self.store.head(&base_name), intent.settle(&*self.store, &stored.archive.footer.refs));
         if base.is_ok() {
-            self.withdraw(&stored).await?;
+            self.take_back(&stored.name, &stored.etag).await;
             return Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes: stored.sent_bytes });
         }
         if let Verdict::Withdraw(_) = verdict {
-            self.withdraw(&stored).await?;
-            return self.save_base(tree, Reason::RefsGone).await;
+            // The base first: with it nobody looks at the delta any more, whether that can be deleted or not.
+            let outcome = self.save_base(tree, Reason::RefsGone).await;
+            self.take_back(&stored.name, &stored.etag).await;
+            return outcome;
         }
         Ok(self.saved(&stored, Kind::Delta, Some(built_on)))
     }
@@ -169,6 +180,7 @@ impl Run<'_> {
         match write(self, tree, what, PutMode::Create).await? {
             Written::Stored(stored) => Ok(self.saved(&stored, Kind::Base, None)),
             Written::Exists { sent_bytes } => Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes }),
+            Written::InDoubt(error) => Err(error),
         }
     }
 
@@ -182,22 +194,33 @@ impl Run<'_> {
         match write(self, tree, what, mode).await? {
             Written::Stored(stored) => {
                 if spoilt.kind == Kind::Delta {
-                    let target = Target { name: spoilt.name.clone(), etag: Some(spoilt.meta.etag.clone()) };
-                    let mode = DeleteMode::of(&self.features);
-                    gc::remove(&*self.store, mode, &random()?, &[target], Cascade::Yes, Mode::Real).await?;
+                    self.take_back(&spoilt.name, &spoilt.meta.etag).await;
                 }
                 Ok(self.saved(&stored, Kind::Base, None))
             }
             Written::Exists { sent_bytes } => Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes }),
+            Written::InDoubt(error) => Err(error),
         }
     }
 
-    /// Takes a delta back that must not stay. Another save may already have noted it as a ref: then it is left to gc.
-    async fn withdraw(&self, stored: &Stored) -> anyhow::Result<()> {
-        let target = Target { name: stored.name.clone(), etag: Some(stored.etag.clone()) };
+    /// Deletes a delta that must not stay, or that a base has taken the place of. What a running save has noted, or other
+    /// entries build on, is left to gc. So is what we may not delete: that changes nothing of how this save has ended.
+    async fn take_back(&self, name: &ObjectName, etag: &ETag) {
+        if let Err(error) = self.delete(name, etag).await {
+            let text = format_args!("`{name}` is left to the clean-up: {}", chain::text(&*error));
+            self.reporter.warning(text, chain::hint(&*error));
+        }
+    }
+
+    async fn delete(&self, name: &ObjectName, etag: &ETag) -> anyhow::Result<()> {
+        let target = Target { name: name.clone(), etag: Some(etag.clone()) };
         let mode = DeleteMode::of(&self.features);
-        gc::remove(&*self.store, mode, &random()?, &[target], Cascade::No, Mode::Real).await?;
-        Ok(())
+        let outcome = gc::remove(&*self.store, mode, &random()?, &[target], Cascade::No, Mode::Real).await?;
+        let Some(Swept { failed, stopped, .. }) = outcome.swept else { return Ok(()) };
+        match failed.into_iter().map(|(_, error)| error).chain(stopped).next() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
     }
 
     fn saved(&self, stored: &Stored, kind: Kind, built_on: Option<String>) -> Outcome {

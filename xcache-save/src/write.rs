@@ -16,7 +16,8 @@ use xcache_core::cli;
 use xcache_core::delta::{Assembled, Earlier, Facts, Known, assemble, select};
 use xcache_core::entry::Kind;
 use xcache_core::naming::object_name;
-use xcache_core::pack::{Job, Packed, Settings, jobs_of_members, pack};
+use xcache_core::pack::{Job, Packed, Settings, pack};
+use xcache_core::report::Reporter;
 use xcache_core::scan::{Signature, Skipped, Tree};
 use xcache_core::state;
 use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
@@ -25,10 +26,10 @@ use xcache_core::transfer::upload::{Confirm, Piece, Published, Signals, UploadLi
 
 use crate::save::{Run, random};
 
-/// Parts of an upload have this size, unless the archive would need more than 10,000 of them.
+/// The first parts of an upload have this size, unless the archive would need more than [`PART_COUNT`] of them.
 const PART_BYTES: u64 = 8 << 20;
-/// Fewer than the limit of S3, as the compressed size is only guessed.
-const PART_COUNT: u64 = 9_000;
+/// The parts that are of one size: see [`UploadLimits::part_bytes`].
+const PART_COUNT: u64 = 4_000;
 /// Pieces waiting between the workers and the transfer.
 const QUEUE: usize = 1;
 /// How many files that were left out are named.
@@ -48,6 +49,8 @@ pub(crate) enum Written {
     Stored(Box<Stored>),
     /// Another one was published first.
     Exists { sent_bytes: u64 },
+    /// It failed, but nobody knows whether what was sent to publish it arrives after all.
+    InDoubt(anyhow::Error),
 }
 
 /// A published entry.
@@ -71,8 +74,27 @@ struct Made {
     skipped: Vec<Skipped>,
 }
 
-/// Packs and publishes.
+/// Packs and publishes. After an error nothing is published, nor will be.
 pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutMode) -> anyhow::Result<Written> {
+    let signals = Arc::new(Signals::default());
+    match try_to_write(run, tree, what, mode, &signals).await {
+        Err(error) if signals.may_be_there.load(Ordering::Relaxed) => Ok(Written::InDoubt(error)),
+        written => written,
+    }
+}
+
+/// The size of the first parts of an archive of about `bytes` at most.
+fn first_part_bytes(bytes: u64) -> u64 {
+    PART_BYTES.max((bytes / PART_COUNT).next_multiple_of(1 << 20))
+}
+
+async fn try_to_write(
+    run: &Run<'_>,
+    tree: Arc<Tree>,
+    what: What,
+    mode: PutMode,
+    signals: &Arc<Signals>,
+) -> anyhow::Result<Written> {
     let kind = match what {
         What::Base { .. } => Kind::Base,
         What::Delta { .. } => Kind::Delta,
@@ -87,9 +109,8 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
         key: key.to_string(),
         created_nanos: run.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX),
     };
-    let part_bytes = PART_BYTES.max((tree.file_bytes() / PART_COUNT).next_multiple_of(1 << 20));
     let limits = UploadLimits {
-        part_bytes: usize::try_from(part_bytes)?,
+        part_bytes: usize::try_from(first_part_bytes(tree.disk_bytes()))?,
         in_flight: run.config.limits.concurrency,
         confirm: if run.is_trusted { Confirm::Trust } else { Confirm::Head },
     };
@@ -111,7 +132,6 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
         let stop = stop.clone();
         tokio::task::spawn_blocking(move || make(&tree, what, title, settings, &sender, &stop))
     };
-    let signals = Arc::new(Signals::default());
     let tags = run.config.tags.of(kind);
     let (published, made) = {
         let publishing = publish(&*run.store, &name, &tags, mode, receiver, &limits, signals.clone());
@@ -150,7 +170,7 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
     if published.tags_dropped {
         run.reporter.notice("the store or the role takes no tags: clean-up will group this entry by its key");
     }
-    tell_skipped(run, &skipped);
+    tell_skipped(run.reporter, &skipped);
     let skipped = skipped.len() as u64;
     let Published { etag, bytes, .. } = published;
     Ok(Written::Stored(Box::new(Stored { name, etag, bytes, sent_bytes, archive, skipped, end, signatures })))
@@ -183,16 +203,16 @@ fn make(
     };
     pack(tree, jobs, settings, &mut packed, &mut send)?;
     let writer = concat!("xcache ", env!("CARGO_PKG_VERSION"));
-    let mut again = std::mem::take(&mut packed.stale);
     let assembled = loop {
-        if !again.is_empty() {
-            // Changed between comparing and packing: whole, as they are now.
-            pack(tree, jobs_of_members(tree, again), settings, &mut packed, &mut send)?;
+        // Changed since they were compared or planned: as they are now. Each file gets here twice at most.
+        let rest = std::mem::take(&mut packed.rest).into_jobs();
+        if !rest.is_empty() {
+            pack(tree, rest, settings, &mut packed, &mut send)?;
+            continue;
         }
         match assemble(tree, &packed, earlier.as_ref(), writer) {
             Ok(assembled) => break assembled,
-            // Their chunks were to come from a file that has changed. Each file gets here at most once.
-            Err(unresolved) => again = unresolved,
+            Err(rest) => packed.rest = rest,
         }
     };
     pack(tree, vec![Job::End], settings, &mut packed, &mut send)?;
@@ -234,12 +254,13 @@ async fn show(run: &Run<'_>, sent: &AtomicU64) -> Infallible {
     }
 }
 
-fn tell_skipped(run: &Run<'_>, skipped: &[Skipped]) {
+/// Names what was left out, up to a number.
+pub(crate) fn tell_skipped(reporter: &Reporter, skipped: &[Skipped]) {
     for Skipped { path, reason } in skipped.iter().take(NAMED) {
-        run.reporter.notice(format_args!("`{}` {reason}", path.display()));
+        reporter.notice(format_args!("`{}` {reason}", path.display()));
     }
     if skipped.len() > NAMED {
-        run.reporter.notice(format_args!("and {} more like these", skipped.len() - NAMED));
+        reporter.notice(format_args!("and {} more like these", skipped.len() - NAMED));
     }
 }
 
@@ -262,5 +283,19 @@ impl Stored {
         if let Err(error) = state::write(directory, &note) {
             tracing::debug!(%error, "no state left");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_parts_are_small_unless_there_would_be_too_many() {
+        let check = |bytes: u64, mib: u64| assert_eq!(first_part_bytes(bytes), mib << 20, "{bytes}");
+        check(0, 8);
+        check(30 << 30, 8);
+        check(32 << 30, 9);
+        check(1 << 40, 263);
     }
 }

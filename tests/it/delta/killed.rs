@@ -13,7 +13,7 @@ use xcache_tests::tree::{self, Rng, assert_same_tree};
 
 use super::races::{intents, start};
 use super::save_with;
-use crate::{restored, save, saved};
+use crate::{GC, restored, save, saved};
 
 /// A job whose next save is a delta of two parts: 9 MiB of 21 are new.
 struct Ready {
@@ -96,20 +96,60 @@ fn an_interrupted_save_aborts_its_upload_and_takes_its_intent_back() {
     }
 }
 
-#[test]
-fn a_save_interrupted_while_a_single_request_is_under_way_takes_its_intent_back() {
-    let server = s3::server();
+/// A job with `old` restored in it and something new to be saved, in one request.
+fn small_change(server: &S3Server) -> Ready {
     let place = Place::on(server);
     let job = Job::new();
     let tree = job.dir("tree");
     tree::random(&tree, 47, 40);
     saved(&job, &place, "old", &tree);
     fs::write(tree.join("new"), "new").unwrap();
+    Ready { job, place, tree }
+}
+
+/// Whether a clean-up that wants everything gone leaves what a save has noted.
+#[track_caller]
+fn assert_noted(place: &Place) {
+    assert_eq!(intents(place).len(), 1);
+    let policy = ["--keep-newest", "0", "--min-age", "0"];
+    Job::new().command(GC).arg("prune").store(place).args(policy).run().ok();
+    assert!(place.entries().contains(&"old-base.tar.zst".to_owned()), "{:?}", place.entries());
+}
+
+#[test]
+fn a_save_interrupted_while_a_single_request_is_under_way_leaves_its_intent() {
+    // The request may arrive long after the save has ended. The delta would then be there without its base, if a clean-up
+    // found no intent.
+    let server = s3::server();
+    let Ready { job, place, tree } = small_change(server);
     let mut proxy = Proxy::with_rules(server, &["PUT /key-delta hold count=1"]);
     let child = start(save(&job, &place.behind(proxy.endpoint()), "key").arg(&tree));
     proxy.wait_until_held();
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert!(!child.wait_with_output().unwrap().status.success());
-    assert_eq!(intents(&place), Vec::<String>::new());
     assert_eq!(place.entries(), ["old-base.tar.zst"]);
+    assert_noted(&place);
+}
+
+#[test]
+fn a_save_that_gets_no_answer_to_its_publication_leaves_its_intent() {
+    for server in s3::servers() {
+        let Ready { job, place, tree } = small_change(server);
+        let proxy = Proxy::with_rules(server, &["PUT /key-delta drop-reply"]);
+        let outcome = save(&job, &place.behind(proxy.endpoint()), "key").arg("--json").arg(&tree).run().ok();
+        assert_eq!(outcome.json()["outcome"], "not-saved", "{}", outcome.stderr);
+        assert_noted(&place);
+    }
+}
+
+#[test]
+fn a_save_whose_upload_is_denied_takes_its_intent_back() {
+    let server = s3::server();
+    let ready = ready(server);
+    let proxy = Proxy::with_rules(server, &["PUT partNumber=2 status:403"]);
+    let outcome =
+        save(&ready.job, &ready.place.behind(proxy.endpoint()), "key").arg("--json").arg(&ready.tree).run().ok();
+    assert_eq!(outcome.json()["outcome"], "not-saved", "{}", outcome.stderr);
+    assert_eq!(intents(&ready.place), Vec::<String>::new());
+    assert_eq!(ready.place.uploads(), 0);
 }

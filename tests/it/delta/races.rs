@@ -17,13 +17,13 @@ use super::save_with;
 use crate::{restored, save, saved};
 
 /// Starts a program whose output is collected by [`finish`].
-pub(super) fn start(invocation: Invocation) -> Child {
+pub(crate) fn start(invocation: Invocation) -> Child {
     invocation.into_command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Waits for the end, which must be a success, and gives its document and what it said.
 #[track_caller]
-pub(super) fn finish(child: Child) -> (Value, String) {
+pub(crate) fn finish(child: Child) -> (Value, String) {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{}: {stderr}", output.status);

@@ -244,3 +244,26 @@ fn a_dangling_entry_is_replaced_by_the_save_of_the_job_that_met_it() {
         assert_eq!(outcome.json()["outcome"], "exists");
     }
 }
+
+#[test]
+fn what_builds_on_a_damaged_delta_outlives_its_replacement() {
+    for server in s3::servers() {
+        let place = Place::on(server);
+        let chain = chain(&place);
+        save_delta(&chain.job, &place, "three", "two", &chain.tree);
+        // The same object again in the end: another job has no trouble with it.
+        let base = place.get("one-base.tar.zst").unwrap();
+        place.put("one-base.tar.zst", b"something else");
+        let job = Job::new();
+        let tree = job.dir("tree");
+        let outcome = restore(&job, &place, "two").arg("--json").arg(&tree).run().ok();
+        assert_eq!(outcome.json()["reason"], "corrupt", "{}", outcome.stderr);
+        place.put("one-base.tar.zst", &base);
+        fs::write(tree.join("made"), "anew").unwrap();
+        assert_eq!(save_with(&job, &place, "two", &[], &tree).json()["kind"], "base");
+        // It shadows the delta, which goes when nobody builds on it any more.
+        let names = ["one-base.tar.zst", "three-delta.tar.zst", "two-base.tar.zst", "two-delta.tar.zst"];
+        assert_eq!(place.entries(), names);
+        assert_exact(&place, "three", &chain);
+    }
+}

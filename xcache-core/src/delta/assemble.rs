@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::compare::Facts;
+use super::compare::{Facts, FileFacts};
 use super::known::Known;
 use crate::archive::footer::Ref;
 use crate::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member};
 use crate::chunk::{ChunkHash, Cutter};
-use crate::pack::{FileRecord, Packed};
-use crate::scan::{NodeKind, Signature, Skipped, Tree};
+use crate::pack::{FileRecord, Packed, Rest};
+use crate::scan::{Node, NodeKind, Signature, Skipped, Tree};
 
 /// An index, what it refers to, and what the files were.
 #[derive(Debug)]
@@ -43,20 +43,15 @@ impl<'a> Earlier<'a> {
 /// Puts the index together. `earlier` is there for a delta.
 ///
 /// # Errors
-/// The nodes whose chunks are nowhere, because a file that was to bring them changed meanwhile: they must be packed
-/// whole.
-pub fn assemble(
-    tree: &Tree,
-    packed: &Packed,
-    earlier: Option<&Earlier<'_>>,
-    writer: &str,
-) -> Result<Assembled, Vec<u32>> {
+/// What must be packed first: files whose chunks are nowhere, because a file that was to bring them changed meanwhile,
+/// and later names of files whose first name is gone or means another file.
+pub fn assemble(tree: &Tree, packed: &Packed, earlier: Option<&Earlier<'_>>, writer: &str) -> Result<Assembled, Rest> {
     let mut places = Places::new(packed, earlier);
     let lost: std::collections::HashSet<u32> =
         packed.lost.iter().chain(earlier.iter().flat_map(|e| &e.facts.lost)).copied().collect();
     let (mut members, mut chunks, mut signatures) = (Vec::with_capacity(tree.nodes.len()), Vec::new(), Vec::new());
     let mut numbers: Vec<Option<u32>> = Vec::with_capacity(tree.nodes.len());
-    let mut unresolved = Vec::new();
+    let mut rest = Rest::default();
     let mut counts = vec![0u32; tree.roots.len()];
     for (number, node) in (0u32..).zip(&tree.nodes) {
         let mut member =
@@ -72,14 +67,23 @@ pub fn assemble(
                     member.content = Content::Symlink(target.clone());
                     true
                 }
-                NodeKind::HardLink(first) => match numbers[*first as usize] {
-                    Some(first) => {
-                        member.content = Content::HardLink(first);
-                        true
+                NodeKind::HardLink(first) if !packed.files.contains_key(&number) => {
+                    let target = match packed.links.get(&number) {
+                        Some(target) => Some(*target),
+                        None => Some(*first).filter(|_| !lost.contains(first) && places.is_file(*first, node)),
+                    };
+                    if target.is_none() {
+                        rest.links.push(number);
                     }
-                    None => false,
-                },
-                NodeKind::File => {
+                    match target.and_then(|target| numbers[target as usize]) {
+                        Some(target) => {
+                            member.content = Content::HardLink(target);
+                            true
+                        }
+                        None => false,
+                    }
+                }
+                NodeKind::File | NodeKind::HardLink(_) => {
                     let start = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
                     match places.file(number, &mut chunks) {
                         Ok(Some(record)) => {
@@ -91,7 +95,7 @@ pub fn assemble(
                         }
                         Ok(None) => false,
                         Err(Unresolved) => {
-                            unresolved.push(number);
+                            rest.whole.push(number);
                             false
                         }
                     }
@@ -104,8 +108,8 @@ pub fn assemble(
             signatures.push(signature);
         }
     }
-    if !unresolved.is_empty() {
-        return Err(unresolved);
+    if !rest.whole.is_empty() || !rest.links.is_empty() {
+        return Err(rest);
     }
     let root = |(root, members): (&crate::scan::TreeRoot, u32)| {
         // A file that was there but could not be read leaves nothing.
@@ -147,6 +151,18 @@ impl<'a> Places<'a> {
         Self { packed, earlier, own, used: HashMap::new(), used_frames: Vec::new() }
     }
 
+    /// What is known of a file that was not packed whole.
+    fn facts(&self, number: u32) -> Option<&'a FileFacts> {
+        self.earlier.and_then(|e| e.facts.files.get(number as usize)?.as_ref())
+    }
+
+    /// Whether `number` was read as the file that `node` was another name of.
+    fn is_file(&self, number: u32, node: &Node) -> bool {
+        let packed = self.packed.files.get(&number).map(|(record, _)| record);
+        let record = packed.or_else(|| self.facts(number).map(|facts| &facts.record));
+        record.is_some_and(|record| record.signature.version() == node.stat.version())
+    }
+
     /// Appends the chunks of a file. `None` if there is no such file any more.
     fn file(&mut self, number: u32, chunks: &mut Vec<Chunk>) -> Result<Option<&'a FileRecord>, Unresolved> {
         if let Some((record, own)) = self.packed.files.get(&number) {
@@ -158,7 +174,7 @@ impl<'a> Places<'a> {
             }));
             return Ok(Some(record));
         }
-        let Some(facts) = self.earlier.and_then(|e| e.facts.files.get(number as usize)?.as_ref()) else {
+        let Some(facts) = self.facts(number) else {
             return Ok(None);
         };
         for (hash, _) in &facts.chunks {

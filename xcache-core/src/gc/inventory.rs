@@ -3,7 +3,7 @@
 //! An entry is known by its number, in the order of the listing. The listing fills names, sizes and times; tags and
 //! footers are added for those entries for which a decision depends on them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -88,6 +88,17 @@ pub struct Facts {
 }
 
 const NONE: u32 = u32::MAX;
+
+/// Names of branches, to be compared with those in tags.
+#[derive(Debug)]
+pub struct Branches(HashSet<String>);
+
+impl<'a> FromIterator<&'a str> for Branches {
+    fn from_iter<T: IntoIterator<Item = &'a str>>(names: T) -> Self {
+        // As they are, and as a tag has them that cannot be undone.
+        Self(names.into_iter().flat_map(|name| [name.to_owned(), naming::encode_tag_value(name)]).collect())
+    }
+}
 
 impl Inventory {
     /// Adds a listed object, unless it is no entry. Call [`Self::finish`] after the last.
@@ -204,9 +215,15 @@ impl Inventory {
         self.family_texts.get(self.families[at(id)]).unwrap_or_default()
     }
 
-    /// The branch in its tags; none while those have not been read.
+    /// The branch in its tags, as the tag has it if that cannot be undone, as when it was too long; none while the tags
+    /// have not been read. Compare with [`Inventory::is_on`].
     pub fn branch(&self, id: EntryId) -> Option<&str> {
         self.branch_texts.get(self.branches[at(id)])
+    }
+
+    /// Whether its tags say that it was written for one of `branches`.
+    pub fn is_on(&self, id: EntryId, branches: &Branches) -> bool {
+        self.branch(id).is_some_and(|branch| branches.0.contains(branch))
     }
 
     /// Scope, family and branch as numbers that are equal for equal texts.
@@ -266,8 +283,9 @@ impl Inventory {
     pub fn set_tags(&mut self, id: EntryId, tags: Option<&Tags>) {
         self.tags[at(id)] = match tags {
             Some(tags) => {
-                if let Some(branch) = tags.get("branch").and_then(|value| naming::decode_tag_value(value)) {
-                    self.branches[at(id)] = self.branch_texts.intern(&branch);
+                if let Some(value) = tags.get("branch") {
+                    let branch = naming::decode_tag_value(value);
+                    self.branches[at(id)] = self.branch_texts.intern(branch.as_deref().unwrap_or(value));
                 }
                 let pinned = tags.get("keep").is_some_and(|value| value == "true");
                 if pinned { TagState::Pinned } else { TagState::Free }

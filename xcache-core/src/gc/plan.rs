@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::inventory::{EntryId, Inventory, State, TagState, at};
+use super::inventory::{Branches, EntryId, Inventory, State, TagState, at};
 use super::policy::Policy;
 use crate::entry::Kind;
 use crate::store::{ETag, ObjectName};
@@ -92,15 +92,12 @@ pub struct Totals {
     pub deleted_bytes: u64,
 }
 
-/// An entry can refer only to what was there before it; this much is allowed for clocks and long uploads, whose time
-/// is when they began.
-const REF_MARGIN: TimeDelta = TimeDelta::hours(24);
-
 /// What `policy` does to `inventory` at the time `now`.
 pub fn plan(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>) -> Plan {
     let mut work = Work::new(inventory, |id| shield(inventory, policy, now, id));
+    let live: Option<Branches> = policy.live_branches.as_ref().map(|live| live.iter().map(String::as_str).collect());
     for id in inventory.ids() {
-        if let Some(why) = wanted(inventory, policy, now, id) {
+        if let Some(why) = wanted(inventory, policy, live.as_ref(), now, id) {
             work.want(id, why);
         }
     }
@@ -205,25 +202,19 @@ impl Plan {
             };
             inventory.ids().filter(|&id| inventory.tag_state(id) == TagState::Unknown).filter(asked).collect()
         };
-        let footers = if policy.dangling { unread_deltas(inventory, i64::MIN) } else { self.footers(inventory) };
+        let footers = if policy.dangling { unread_deltas(inventory) } else { self.footers(inventory) };
         Questions { tags, footers }
     }
 
-    /// The footers without which this plan cannot be trusted: those of deltas that might build on a victim.
+    /// The footers without which this plan cannot be trusted: those of all deltas, if anything goes. Times do not tell what
+    /// a delta cannot build on: the clocks of writers differ, and a copied object is as old as its copy.
     pub fn footers(&self, inventory: &Inventory) -> Vec<EntryId> {
-        match self.victims().map(|id| inventory.modified_millis(id)).min() {
-            Some(oldest) => unread_deltas(inventory, oldest.saturating_sub(REF_MARGIN.num_milliseconds())),
-            None => Vec::new(),
-        }
+        if self.victims().next().is_some() { unread_deltas(inventory) } else { Vec::new() }
     }
 }
 
-fn unread_deltas(inventory: &Inventory, since_millis: i64) -> Vec<EntryId> {
-    let unread = |&id: &EntryId| {
-        inventory.kind(id) == Kind::Delta
-            && inventory.state(id) == State::Unread
-            && inventory.modified_millis(id) >= since_millis
-    };
+fn unread_deltas(inventory: &Inventory) -> Vec<EntryId> {
+    let unread = |&id: &EntryId| inventory.kind(id) == Kind::Delta && inventory.state(id) == State::Unread;
     inventory.ids().filter(unread).collect()
 }
 
@@ -268,7 +259,13 @@ fn shield(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
 }
 
 /// The rules that look at one entry.
-fn wanted(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryId) -> Option<Delete> {
+fn wanted(
+    inventory: &Inventory,
+    policy: &Policy,
+    live: Option<&Branches>,
+    now: DateTime<Utc>,
+    id: EntryId,
+) -> Option<Delete> {
     if inventory.is_condemned(id) {
         return Some(Delete::Condemned);
     }
@@ -280,9 +277,7 @@ fn wanted(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
     if policy.shadowed && is_shadowed(inventory, id) {
         return Some(Delete::Shadowed);
     }
-    if let (Some(live), Some(branch)) = (&policy.live_branches, inventory.branch(id))
-        && !live.contains(branch)
-    {
+    if live.is_some_and(|live| inventory.branch(id).is_some() && !inventory.is_on(id, live)) {
         return Some(Delete::DeadBranch);
     }
     policy.max_age.is_some_and(|limit| now - inventory.modified(id) > limit).then_some(Delete::TooOld)

@@ -20,7 +20,8 @@ pub struct Policy {
     pub live_branches: Option<BTreeSet<String>>,
     /// Deltas of a key that has a base too go: no restore ever looks at them.
     pub shadowed: bool,
-    /// Entries that cannot be restored go: a ref is missing, or their end is damaged.
+    /// Deltas that cannot be restored go: a ref is missing, or their end is damaged. Bases are not read for this; what is
+    /// wrong with them, `verify` finds.
     pub dangling: bool,
     /// Multipart uploads of entries that began longer ago go.
     pub stale_uploads: Option<TimeDelta>,

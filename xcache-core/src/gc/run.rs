@@ -18,8 +18,8 @@ use crate::store::{ObjectName, Store, Upload};
 pub enum Mode {
     /// Delete.
     Real,
-    /// Only plan.
-    Dry,
+    /// Only plan, at this time. The store's own cannot be had without writing to it, and a dry run writes nothing.
+    Dry(DateTime<Utc>),
 }
 
 /// What a run found, decided and did.
@@ -58,11 +58,16 @@ pub async fn prune(
     policy: &Policy,
     mode: Mode,
 ) -> Result<Outcome> {
-    let pass = Pass::begin(store, DeleteMode::of(features), sid).await?;
     let tagging = if features.tags { Tagging::Known } else { Tagging::Unsupported };
-    let outcome = prune_in(&pass, tagging, policy, mode).await;
-    pass.end().await;
-    outcome
+    match mode {
+        Mode::Dry(now) => prune_at(store, now, None, tagging, policy).await,
+        Mode::Real => {
+            let pass = Pass::begin(store, DeleteMode::of(features), sid).await?;
+            let outcome = prune_at(store, pass.now(), Some(&pass), tagging, policy).await;
+            pass.end().await;
+            outcome
+        }
+    }
 }
 
 /// Deletes `targets`. `sid` is unique to this run.
@@ -77,67 +82,81 @@ pub async fn remove(
     cascade: Cascade,
     mode: Mode,
 ) -> Result<Outcome> {
-    let pass = Pass::begin(store, delete_mode, sid).await?;
-    let outcome = remove_in(&pass, targets, cascade, mode).await;
-    pass.end().await;
-    outcome
+    match mode {
+        Mode::Dry(now) => remove_at(store, now, None, targets, cascade).await,
+        Mode::Real => {
+            let pass = Pass::begin(store, delete_mode, sid).await?;
+            let outcome = remove_at(store, pass.now(), Some(&pass), targets, cascade).await;
+            pass.end().await;
+            outcome
+        }
+    }
 }
 
-async fn prune_in(pass: &Pass<'_>, mut tagging: Tagging, policy: &Policy, mode: Mode) -> Result<Outcome> {
-    let now = pass.now();
-    let mut inventory = survey(pass.store, now).await?;
+/// Plans, and does it if there is a pass to do it in.
+async fn prune_at(
+    store: &dyn Store,
+    now: DateTime<Utc>,
+    pass: Option<&Pass<'_>>,
+    mut tagging: Tagging,
+    policy: &Policy,
+) -> Result<Outcome> {
+    let mut inventory = survey(store, now, pass).await?;
     let plan = loop {
         let plan = plan(&inventory, policy, now);
         let questions = plan.questions(&inventory, policy, now);
         if questions.tags.is_empty() && questions.footers.is_empty() {
             break plan;
         }
-        tagging = read_tags(pass.store, &mut inventory, tagging, questions.tags).await?;
-        read_footers(pass.store, &mut inventory, questions.footers).await?;
+        tagging = read_tags(store, &mut inventory, tagging, questions.tags).await?;
+        read_footers(store, &mut inventory, questions.footers).await?;
     };
-    let uploads = stale_uploads(pass, policy, mode).await?;
-    finish(pass, inventory, plan, mode, tagging, uploads).await
+    let uploads = stale_uploads(store, now, pass, policy).await?;
+    let swept = sweep_in(pass, &inventory, &plan).await;
+    Ok(Outcome { now, inventory, plan, swept, tagging, uploads })
 }
 
-async fn remove_in(pass: &Pass<'_>, targets: &[Target], cascade: Cascade, mode: Mode) -> Result<Outcome> {
-    let mut inventory = survey(pass.store, pass.now()).await?;
+/// Plans, and does it if there is a pass to do it in.
+async fn remove_at(
+    store: &dyn Store,
+    now: DateTime<Utc>,
+    pass: Option<&Pass<'_>>,
+    targets: &[Target],
+    cascade: Cascade,
+) -> Result<Outcome> {
+    let mut inventory = survey(store, now, pass).await?;
     let plan = loop {
         let plan = plan_removal(&inventory, targets, cascade);
         let footers = plan.footers(&inventory);
         if footers.is_empty() {
             break plan;
         }
-        read_footers(pass.store, &mut inventory, footers).await?;
+        read_footers(store, &mut inventory, footers).await?;
     };
-    finish(pass, inventory, plan, mode, Tagging::Known, Vec::new()).await
+    let swept = sweep_in(pass, &inventory, &plan).await;
+    Ok(Outcome { now, inventory, plan, swept, tagging: Tagging::Known, uploads: Vec::new() })
 }
 
-async fn finish(
-    pass: &Pass<'_>,
-    inventory: Inventory,
-    plan: Plan,
-    mode: Mode,
-    tagging: Tagging,
-    uploads: Vec<StaleUpload>,
-) -> Result<Outcome> {
-    let swept = match mode {
-        Mode::Real => Some(sweep(pass, &inventory, &plan).await),
-        Mode::Dry => None,
-    };
-    Ok(Outcome { now: pass.now(), inventory, plan, swept, tagging, uploads })
+async fn sweep_in(pass: Option<&Pass<'_>>, inventory: &Inventory, plan: &Plan) -> Option<Swept> {
+    Some(sweep(pass?, inventory, plan).await)
 }
 
-async fn stale_uploads(pass: &Pass<'_>, policy: &Policy, mode: Mode) -> Result<Vec<StaleUpload>> {
+async fn stale_uploads(
+    store: &dyn Store,
+    now: DateTime<Utc>,
+    pass: Option<&Pass<'_>>,
+    policy: &Policy,
+) -> Result<Vec<StaleUpload>> {
     let Some(limit) = policy.stale_uploads else { return Ok(Vec::new()) };
     let is_stale = |upload: &dyn Upload| {
-        naming::parse(upload.name()).is_some() && pass.now() - upload.initiated() > limit.max(policy.min_age)
+        naming::parse(upload.name()).is_some() && now - upload.initiated() > limit.max(policy.min_age)
     };
     let mut stale = Vec::new();
-    for upload in pass.store.uploads("").await.map_err(Error::from)? {
+    for upload in store.uploads("").await.map_err(Error::from)? {
         if is_stale(&*upload) {
-            let failure = match mode {
-                Mode::Real => upload.abort().await.err(),
-                Mode::Dry => None,
+            let failure = match pass {
+                Some(_) => upload.abort().await.err(),
+                None => None,
             };
             stale.push(StaleUpload { name: upload.name().clone(), initiated: upload.initiated(), failure });
         }

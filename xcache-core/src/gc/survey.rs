@@ -11,6 +11,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::document::{self, IntentDocument, MarkDocument};
 use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State};
+use super::pass::Pass;
 use crate::archive;
 use crate::archive::footer::{End, Footer, Ref, decode_end};
 use crate::entry::Kind;
@@ -19,6 +20,8 @@ use crate::store::{self, ByteRange, Deletion, ETag, ErrorKind, ListedObject, Obj
 
 /// Requests under way at a time.
 pub(super) const PARALLEL: usize = 32;
+/// Footers whose names and refs are in memory at a time: all deltas of a large store may have to be read.
+const BATCH: usize = 4096;
 /// Holds the footer and the seek table of all but large archives, which take a second request.
 const TAIL_BYTES: u64 = 8 << 10;
 /// The most bytes of an archive's end that are read.
@@ -26,12 +29,15 @@ const MAX_TAIL_BYTES: u64 = 64 << 20;
 /// An intent this old belongs to a run that is dead or stalled; a stalled one finds out before it is done.
 const INTENT_EXPIRES_AFTER: TimeDelta = TimeDelta::hours(24);
 
-/// Lists a store as a pass begins: expired intents go, then come marks, intents and entries.
-pub(super) async fn survey(store: &dyn Store, now: DateTime<Utc>) -> Result<Inventory> {
+/// Lists a store at the time `now`: expired intents go, then come marks, intents and entries. Without a pass nothing
+/// goes, but counts as gone.
+pub(super) async fn survey(store: &dyn Store, now: DateTime<Utc>, pass: Option<&Pass<'_>>) -> Result<Inventory> {
     let intents = store::list_all(store, INTENTS_PREFIX).await?;
     let (expired, standing): (Vec<_>, Vec<_>) =
         intents.into_iter().partition(|intent| now - intent.meta.last_modified > INTENT_EXPIRES_AFTER);
-    remove_all(store, expired.into_iter().map(|intent| intent.name)).await;
+    if pass.is_some() {
+        remove_all(store, expired.into_iter().map(|intent| intent.name)).await;
+    }
     let noted = read_intents(store, standing).await?;
     let marks = read_marks(store).await?;
     let mut inventory = entries(store).await?;
@@ -42,7 +48,9 @@ pub(super) async fn survey(store: &dyn Store, now: DateTime<Utc>) -> Result<Inve
         .filter(|(_, mark)| !inventory.condemn(&mark.name, &mark.etag))
         .map(|(name, _)| name)
         .collect();
-    remove_all(store, stale.into_iter()).await;
+    if pass.is_some() {
+        remove_all(store, stale.into_iter()).await;
+    }
     Ok(inventory)
 }
 
@@ -81,8 +89,15 @@ pub(super) async fn needed_since(store: &dyn Store, inventory: &Inventory) -> Re
 
 /// Reads the footers of `ids` into `inventory`, and makes sure of every ref that the listing did not show.
 pub(super) async fn read_footers(store: &dyn Store, inventory: &mut Inventory, ids: Vec<EntryId>) -> Result<()> {
+    for batch in ids.chunks(BATCH) {
+        read_batch(store, inventory, batch).await?;
+    }
+    Ok(())
+}
+
+async fn read_batch(store: &dyn Store, inventory: &mut Inventory, ids: &[EntryId]) -> Result<()> {
     let mut unsure: Vec<(EntryId, Ref)> = Vec::new();
-    let requests: Vec<_> = ids.into_iter().map(|id| (id, inventory.object_name(id), inventory.etag(id))).collect();
+    let requests: Vec<_> = ids.iter().map(|&id| (id, inventory.object_name(id), inventory.etag(id))).collect();
     let mut ends = stream::iter(requests)
         .map(|(id, name, etag)| async move { Ok::<_, Error>((id, read_end(store, &name, &etag).await?)) })
         .buffer_unordered(PARALLEL);

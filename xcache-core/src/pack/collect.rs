@@ -7,11 +7,12 @@ use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
 use super::file::Opened;
+use super::job::Rest;
 use super::sequence::Sequence;
 use crate::archive::footer::Seek;
 use crate::archive::index::{Extent, Frame, Metadata, Xattrs};
 use crate::chunk::ChunkHash;
-use crate::scan::{Signature, SkipReason, Skipped, Tree};
+use crate::scan::{Signature, SkipReason, Skipped};
 
 /// Everything that was packed.
 #[derive(Debug, Default)]
@@ -22,8 +23,10 @@ pub struct Packed {
     pub files: HashMap<u32, (FileRecord, Vec<(u32, PackedChunk)>)>,
     /// Where the single chunks are: frame and place in it.
     pub loose: HashMap<ChunkHash, (u32, PackedChunk)>,
-    /// Files that had single chunks to store but changed after they were compared.
-    pub stale: Vec<u32>,
+    /// What later names of files became links to, by node.
+    pub links: HashMap<u32, u32>,
+    /// What is still to be stored behind all this.
+    pub rest: Rest,
     /// Nodes that could not be stored.
     pub lost: Vec<u32>,
     /// What is to be told about files that were left out or changed.
@@ -79,7 +82,10 @@ pub(super) struct Finished {
     pub(super) raw_bytes: u32,
     pub(super) files: Vec<PackedFile>,
     pub(super) loose: Vec<PackedChunk>,
+    /// Later names, and what they are links to.
+    pub(super) links: Vec<(u32, u32)>,
     pub(super) stale: Vec<u32>,
+    pub(super) unlinked: Vec<u32>,
     pub(super) skipped: Vec<(u32, Skipped)>,
 }
 
@@ -94,7 +100,6 @@ pub(super) struct PackedFile {
 
 /// Receives frames in any order and hands them to `sink` in theirs.
 pub(super) fn collect(
-    tree: &Tree,
     sequence: &Sequence<'_>,
     finished: &Receiver<io::Result<Finished>>,
     packed: &mut Packed,
@@ -115,15 +120,16 @@ pub(super) fn collect(
     for (node, skipped) in sequence.take_skipped() {
         packed.skip(node, skipped);
     }
-    packed.stale.sort_unstable();
-    packed.stale.dedup();
-    packed.lose_links(tree);
+    let Rest { whole, links } = &mut packed.rest;
+    whole.sort_unstable();
+    whole.dedup();
+    links.sort_unstable();
     Ok(())
 }
 
 impl Packed {
     fn add(&mut self, frame: Finished, sink: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
-        let Finished { number: _, stored, raw_bytes, files, loose, stale, skipped } = frame;
+        let Finished { number: _, stored, raw_bytes, files, loose, links, stale, unlinked, skipped } = frame;
         let number = u32::try_from(self.frames.len()).map_err(io::Error::other)?;
         for PackedFile { node, record, chunks } in files {
             if let Some(record) = record {
@@ -134,7 +140,9 @@ impl Packed {
             }
         }
         self.loose.extend(loose.into_iter().map(|chunk| (chunk.hash, (number, chunk))));
-        self.stale.extend(stale);
+        self.links.extend(links);
+        self.rest.whole.extend(stale);
+        self.rest.links.extend(unlinked);
         for (node, skipped) in skipped {
             self.skip(node, skipped);
         }
@@ -153,22 +161,6 @@ impl Packed {
             self.lost.push(node);
         }
         self.skipped.push(skipped);
-    }
-
-    /// A link to a file that was left out is left out, too.
-    fn lose_links(&mut self, tree: &Tree) {
-        let lost: std::collections::HashSet<u32> = self.lost.iter().copied().collect();
-        if lost.is_empty() {
-            return;
-        }
-        for (number, node) in (0u32..).zip(&tree.nodes) {
-            if let crate::scan::NodeKind::HardLink(first) = node.kind
-                && lost.contains(&first)
-                && !lost.contains(&number)
-            {
-                self.lost.push(number);
-            }
-        }
     }
 
     /// The frames as the seek table lists them.

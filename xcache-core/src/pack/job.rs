@@ -13,7 +13,7 @@ pub(super) const LARGE_BYTES: u64 = TARGET_BYTES as u64;
 pub enum Job {
     /// These members, whole.
     Members(Vec<u32>),
-    /// One large file.
+    /// One file of any size.
     Large(u32),
     /// These chunks, each as a member of its own.
     Chunks(Vec<ChunkItem>),
@@ -34,6 +34,26 @@ pub struct ChunkItem {
     pub hash: ChunkHash,
 }
 
+/// What could not be stored where it was planned, and is stored behind it.
+#[derive(Debug, Default)]
+pub struct Rest {
+    /// Files, as they are now, whatever their size: they had single chunks to store but changed after they were compared,
+    /// or grew beyond a frame.
+    pub whole: Vec<u32>,
+    /// Later names of files.
+    pub links: Vec<u32>,
+}
+
+impl Rest {
+    /// The files, and behind them the links to them.
+    pub fn into_jobs(self) -> Vec<Job> {
+        let Self { whole, links } = self;
+        let whole = whole.into_iter().map(Job::Large);
+        let links = (!links.is_empty()).then_some(Job::Members(links));
+        whole.chain(links).collect()
+    }
+}
+
 /// Groups members, which become frames in this order.
 pub fn jobs_of_members(tree: &Tree, nodes: impl IntoIterator<Item = u32>) -> Vec<Job> {
     let mut jobs = Vec::new();
@@ -41,7 +61,9 @@ pub fn jobs_of_members(tree: &Tree, nodes: impl IntoIterator<Item = u32>) -> Vec
     let mut group_bytes = 0;
     for number in nodes {
         let node = &tree.nodes[number as usize];
-        let content = if node.kind == NodeKind::File { data_bytes_at_most(&node.stat) } else { 0 };
+        // Blocks on disk do not tell how much data there is: file systems that compress, or have not written it yet, count
+        // few or none.
+        let content = if node.kind == NodeKind::File { node.stat.size } else { 0 };
         if content > LARGE_BYTES {
             if !group.is_empty() {
                 jobs.push(Job::Members(std::mem::take(&mut group)));
@@ -80,9 +102,4 @@ pub fn jobs_of_chunks(chunks: impl IntoIterator<Item = ChunkItem>) -> Vec<Job> {
         jobs.push(Job::Chunks(group));
     }
     jobs
-}
-
-/// How much data a file has at most: its blocks on disk, if it has holes.
-fn data_bytes_at_most(stat: &crate::scan::Signature) -> u64 {
-    if stat.is_sparse() { stat.blocks.saturating_mul(512) } else { stat.size }
 }

@@ -13,6 +13,7 @@
 mod collect;
 mod file;
 mod job;
+mod links;
 mod sequence;
 mod worker;
 
@@ -22,7 +23,7 @@ use bytes::Bytes;
 
 pub use collect::{FileRecord, Packed, PackedChunk};
 pub use file::{ATTEMPTS, Cursor, Opened, open};
-pub use job::{ChunkItem, Job, jobs_of_chunks, jobs_of_members};
+pub use job::{ChunkItem, Job, Rest, jobs_of_chunks, jobs_of_members};
 
 use crate::scan::Tree;
 
@@ -50,7 +51,8 @@ pub fn pack(
     packed: &mut Packed,
     sink: &mut dyn FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<()> {
-    let sequence = sequence::Sequence::new(tree, jobs, window(settings.workers));
+    let links = links::Links::new(tree, &jobs, packed);
+    let sequence = sequence::Sequence::new(tree, jobs, &links, window(settings.workers));
     let (sender, receiver) = crossbeam_channel::bounded(settings.workers);
     std::thread::scope(|scope| {
         for _ in 0..settings.workers.max(1) {
@@ -58,7 +60,7 @@ pub fn pack(
             scope.spawn(move || worker::run(tree, sequence, settings.level, &sender));
         }
         drop(sender);
-        let collected = collect::collect(tree, &sequence, &receiver, packed, sink);
+        let collected = collect::collect(&sequence, &receiver, packed, sink);
         // Whatever happened: nobody may wait for a turn that does not come.
         sequence.stop();
         drop(receiver);
@@ -75,3 +77,6 @@ pub fn tar_name(tree: &Tree, root: u32, path: &[u8]) -> Vec<u8> {
     }
     name
 }
+
+#[cfg(test)]
+mod tests;

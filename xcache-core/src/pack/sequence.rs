@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::file::{ATTEMPTS, Cursor, Opened, open};
 use super::job::{ChunkItem, Job};
+use super::links::{Links, Target};
 use crate::archive::frame::TARGET_BYTES;
 use crate::chunk::{Cutter, Ends};
 use crate::scan::{SkipReason, Skipped, Tree};
@@ -34,6 +35,8 @@ pub(super) struct Segment {
 
 pub(super) struct Sequence<'a> {
     tree: &'a Tree,
+    /// What comes of files with several names.
+    pub(super) links: &'a Links,
     window: u64,
     state: Mutex<State>,
     moved: Condvar,
@@ -66,10 +69,10 @@ struct Large {
 }
 
 impl<'a> Sequence<'a> {
-    pub(super) fn new(tree: &'a Tree, jobs: Vec<Job>, window: u64) -> Self {
+    pub(super) fn new(tree: &'a Tree, jobs: Vec<Job>, links: &'a Links, window: u64) -> Self {
         let state =
             State { jobs: jobs.into(), large: None, next: 0, written: 0, is_stopped: false, skipped: Vec::new() };
-        Self { tree, window, state: Mutex::new(state), moved: Condvar::new() }
+        Self { tree, links, window, state: Mutex::new(state), moved: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -82,7 +85,7 @@ impl<'a> Sequence<'a> {
         while !state.is_stopped && state.next >= state.written + self.window {
             state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let work = if state.is_stopped { None } else { state.advance(self.tree) }?;
+        let work = if state.is_stopped { None } else { state.advance(self.tree, self.links) }?;
         let number = state.next;
         state.next += 1;
         Some((number, work))
@@ -107,21 +110,21 @@ impl<'a> Sequence<'a> {
 }
 
 impl State {
-    fn advance(&mut self, tree: &Tree) -> Option<Work> {
+    fn advance(&mut self, tree: &Tree, links: &Links) -> Option<Work> {
         loop {
             if let Some(large) = self.large.take() {
-                return Some(Work::Segment(self.segment(tree, large)));
+                return Some(Work::Segment(self.segment(tree, links, large)));
             }
             match self.jobs.pop_front()? {
                 Job::Members(nodes) => return Some(Work::Members(nodes)),
                 Job::Chunks(chunks) => return Some(Work::Chunks(chunks)),
                 Job::End => return Some(Work::End),
-                Job::Large(node) => self.begin(tree, node, 1),
+                Job::Large(node) => self.begin(tree, links, node, 1),
             }
         }
     }
 
-    fn begin(&mut self, tree: &Tree, node: u32, attempt: u32) {
+    fn begin(&mut self, tree: &Tree, links: &Links, node: u32, attempt: u32) {
         match open(tree, &tree.nodes[node as usize]) {
             Ok(file) => {
                 let (unread, cursor) = (file.data_bytes(), file.start());
@@ -129,8 +132,13 @@ impl State {
                 self.large =
                     Some(Large { node, file, cursor, is_first: true, unread, rest: Vec::new(), attempt, error: None });
             }
-            Err(error) => self.skip(tree, node, SkipReason::Unreadable(error.to_string())),
+            Err(error) => self.lose(tree, links, node, SkipReason::Unreadable(error.to_string())),
         }
+    }
+
+    fn lose(&mut self, tree: &Tree, links: &Links, node: u32, reason: SkipReason) {
+        links.settle(tree, node, Target::Missing);
+        self.skip(tree, node, reason);
     }
 
     fn skip(&mut self, tree: &Tree, node: u32, reason: SkipReason) {
@@ -139,7 +147,7 @@ impl State {
     }
 
     /// The next piece of a large file, about as much as a frame is to hold.
-    fn segment(&mut self, tree: &Tree, mut large: Large) -> Segment {
+    fn segment(&mut self, tree: &Tree, links: &Links, mut large: Large) -> Segment {
         let cutter = Cutter::FORMAT_1;
         let wanted = TARGET_BYTES + cutter.max_bytes as usize;
         let mut data = std::mem::take(&mut large.rest);
@@ -160,7 +168,7 @@ impl State {
         let (node, file, is_first) = (large.node, large.file.clone(), large.is_first);
         large.is_first = false;
         if is_last {
-            self.finish(tree, large);
+            self.finish(tree, links, large);
         } else {
             self.large = Some(large);
         }
@@ -168,15 +176,17 @@ impl State {
     }
 
     /// All of a large file has been read. If it changed meanwhile it is stored once more: the later member counts.
-    fn finish(&mut self, tree: &Tree, large: Large) {
+    fn finish(&mut self, tree: &Tree, links: &Links, large: Large) {
         if let Some(reason @ SkipReason::Unreadable(_)) = large.error {
-            return self.skip(tree, large.node, reason);
+            return self.lose(tree, links, large.node, reason);
         }
         let is_steady = large.error.is_none() && large.file.is_unchanged().unwrap_or(false);
-        match is_steady {
-            true => {}
-            false if large.attempt < ATTEMPTS => self.begin(tree, large.node, large.attempt + 1),
-            false => self.skip(tree, large.node, SkipReason::Changing),
+        if !is_steady && large.attempt < ATTEMPTS {
+            return self.begin(tree, links, large.node, large.attempt + 1);
+        }
+        links.settle(tree, large.node, Target::Stored(large.node, large.file.signature));
+        if !is_steady {
+            self.skip(tree, large.node, SkipReason::Changing);
         }
     }
 }

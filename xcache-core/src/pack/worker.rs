@@ -7,13 +7,14 @@ use crossbeam_channel::Sender;
 use super::collect::{FileRecord, Finished, PackedChunk, PackedFile};
 use super::file::{ATTEMPTS, Opened, open};
 use super::job::ChunkItem;
+use super::links::{Links, Target, Way};
 use super::sequence::{Segment, Sequence, Work};
 use super::tar_name;
 use crate::archive::frame::{Encoder, MAX_RAW_BYTES};
 use crate::archive::header::{self, Entry};
 use crate::archive::index::Metadata;
 use crate::chunk::{ChunkHash, Cutter};
-use crate::scan::{NodeKind, SkipReason, Skipped, Tree};
+use crate::scan::{NodeKind, Signature, SkipReason, Skipped, Tree};
 
 /// Where the chunks of otherwise known files stand in the tar stream of a delta.
 const CHUNK_DIRECTORY: &[u8] = b".xcache/chunks/";
@@ -21,7 +22,7 @@ const CHUNK_DIRECTORY: &[u8] = b".xcache/chunks/";
 /// Makes frames until there are none left to make, or nobody wants them.
 pub(super) fn run(tree: &Tree, sequence: &Sequence<'_>, level: i32, out: &Sender<io::Result<Finished>>) {
     let mut worker = match Encoder::new(level) {
-        Ok(encoder) => Worker { tree, encoder, raw: Vec::new() },
+        Ok(encoder) => Worker { tree, links: sequence.links, encoder, raw: Vec::new() },
         Err(error) => {
             let _ = out.send(Err(error)); // nobody there any more: another worker failed first
             return;
@@ -36,6 +37,7 @@ pub(super) fn run(tree: &Tree, sequence: &Sequence<'_>, level: i32, out: &Sender
 
 struct Worker<'a> {
     tree: &'a Tree,
+    links: &'a Links,
     encoder: Encoder,
     /// The tar bytes of the frame in the making.
     raw: Vec<u8>,
@@ -68,25 +70,40 @@ impl Worker<'_> {
             NodeKind::Symlink(target) => {
                 header::append(&mut self.raw, &name, &node.meta, &[], Entry::Symlink(target));
             }
-            NodeKind::HardLink(first) => {
-                // If the file cannot be read, its first name was left out, and no link may point there.
-                if let Err(error) = self.tree.open(node) {
-                    return self.skip(number, SkipReason::Unreadable(error.to_string()), finished);
+            NodeKind::HardLink(first) => match self.links.way(self.tree, number, *first) {
+                Way::Link(target) => {
+                    let first = &self.tree.nodes[target as usize];
+                    let first = tar_name(self.tree, first.root, &first.path);
+                    header::append(&mut self.raw, &name, &node.meta, &[], Entry::HardLink(&first));
+                    finished.links.push((number, target));
                 }
-                let first = &self.tree.nodes[*first as usize];
-                let first = tar_name(self.tree, first.root, &first.path);
-                header::append(&mut self.raw, &name, &node.meta, &[], Entry::HardLink(&first));
-            }
-            NodeKind::File => match self.file(number, &name) {
-                Ok((file, is_steady)) => {
-                    finished.files.push(file);
-                    if !is_steady {
-                        self.skip(number, SkipReason::Changing, finished);
-                    }
-                }
-                Err(error) => self.skip(number, SkipReason::Unreadable(error.to_string()), finished),
+                Way::File => self.whole(number, &name, finished),
+                Way::Later => finished.unlinked.push(number),
             },
+            NodeKind::File => self.whole(number, &name, finished),
         }
+    }
+
+    /// Appends a file with its content, or hands it back if it does not fit into a frame.
+    fn whole(&mut self, number: u32, name: &[u8], finished: &mut Finished) {
+        let target = match self.file(number, name) {
+            Ok(Some((file, signature, is_steady))) => {
+                finished.files.push(file);
+                if !is_steady {
+                    self.skip(number, SkipReason::Changing, finished);
+                }
+                Target::Stored(number, signature)
+            }
+            Ok(None) => {
+                finished.stale.push(number);
+                Target::Later
+            }
+            Err(error) => {
+                self.skip(number, SkipReason::Unreadable(error.to_string()), finished);
+                Target::Missing
+            }
+        };
+        self.links.settle(self.tree, number, target);
     }
 
     fn skip(&self, number: u32, reason: SkipReason, finished: &mut Finished) {
@@ -94,23 +111,21 @@ impl Worker<'_> {
         finished.skipped.push((number, Skipped { path, reason }));
     }
 
-    /// Appends a file that fits into a frame. Also tells whether it held still.
-    fn file(&mut self, number: u32, name: &[u8]) -> io::Result<(PackedFile, bool)> {
+    /// Appends a file, unless it has grown so much since it was scanned that it does not fit into the frame. Also tells
+    /// what it was, and whether it held still.
+    fn file(&mut self, number: u32, name: &[u8]) -> io::Result<Option<(PackedFile, Signature, bool)>> {
         let node = &self.tree.nodes[number as usize];
         let start = self.raw.len();
         let room = (u64::from(MAX_RAW_BYTES) / 4 * 3).saturating_sub(start as u64);
         let mut attempt = 1;
         loop {
             self.raw.truncate(start);
-            let mut file = open(self.tree, node)?;
+            let file = open(self.tree, node)?;
             let data_bytes = file.data_bytes();
-            let is_too_large = data_bytes > room;
-            if is_too_large {
-                // It has grown a lot since it was scanned: what fits of it is one consistent beginning.
-                file.extents = None;
-                file.signature.size = file.signature.size.min(room);
+            if data_bytes > room {
+                return Ok(None);
             }
-            let wanted = usize::try_from(file.data_bytes()).map_err(io::Error::other)?;
+            let wanted = usize::try_from(data_bytes).map_err(io::Error::other)?;
             append_header(&mut self.raw, name, &file);
             let data_start = self.raw.len();
             let result = file.read(&mut file.start(), &mut self.raw, wanted);
@@ -121,7 +136,7 @@ impl Worker<'_> {
                     return Err(error);
                 }
             };
-            let is_steady = got == wanted && !is_too_large && file.is_unchanged()?;
+            let is_steady = got == wanted && file.is_unchanged()?;
             if !is_steady && attempt < ATTEMPTS {
                 attempt += 1;
                 continue;
@@ -130,7 +145,8 @@ impl Worker<'_> {
             self.raw.resize(data_start + wanted, 0);
             let chunks = chunks_of(&self.raw[data_start..], data_start);
             header::pad(&mut self.raw);
-            return Ok((PackedFile { node: number, record: Some(FileRecord::of(&file)), chunks }, is_steady));
+            let packed = PackedFile { node: number, record: Some(FileRecord::of(&file)), chunks };
+            return Ok(Some((packed, file.signature, is_steady)));
         }
     }
 

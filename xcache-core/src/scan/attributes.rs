@@ -50,6 +50,12 @@ impl Signature {
         self.ctime_nanos.checked_add(tick).is_some_and(|settled| settled <= noted_nanos)
     }
 
+    /// Which file, and which state of it. Blocks are no part of that: they may be given to a file long after it was written.
+    pub fn version(&self) -> (u64, u64, u64, i64, i64) {
+        let Self { device, inode, size, mtime_nanos, ctime_nanos, blocks: _ } = *self;
+        (device, inode, size, mtime_nanos, ctime_nanos)
+    }
+
     /// Whether the file has holes worth keeping.
     pub fn is_sparse(&self) -> bool {
         self.blocks.saturating_mul(512) < self.size

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 pub use attributes::{Signature, metadata, read_xattrs};
 
@@ -59,6 +59,8 @@ pub struct Node {
     pub path: Box<[u8]>,
     /// Identity and attributes when it was scanned.
     pub stat: Signature,
+    /// Whether it had more than one name then, if it is a file.
+    pub is_linked: bool,
     /// What goes into the archive.
     pub meta: Metadata,
     /// What it is.
@@ -95,9 +97,11 @@ pub enum SkipReason {
     Special(&'static str),
     /// The path below its root is longer than an archive can hold.
     PathTooLong,
+    /// Its name is longer than an archive can hold; some file systems allow that.
+    NameTooLong,
     /// It could not be read.
     Unreadable(String),
-    /// It changed again and again while it was read; what is saved is one consistent reading, maybe cut short.
+    /// It changed again and again while it was read; what is saved is one consistent reading.
     Changing,
 }
 
@@ -106,6 +110,7 @@ impl std::fmt::Display for SkipReason {
         match self {
             Self::Special(kind) => write!(f, "is a {kind}"),
             Self::PathTooLong => f.write_str("its path is longer than 4,096 bytes"),
+            Self::NameTooLong => f.write_str("its name is longer than 255 bytes"),
             Self::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
             Self::Changing => f.write_str("kept changing while it was read"),
         }
@@ -121,14 +126,23 @@ impl Tree {
         Ok(rustix::fs::openat(base, &node.path[..], flags, Mode::empty())?)
     }
 
+    /// What a node is now, without following a link in its place.
+    pub fn stat(&self, node: &Node) -> io::Result<Signature> {
+        let root = &self.roots[node.root as usize];
+        let base = root.directory.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Signature::of(&rustix::fs::statat(base, &node.path[..], AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
     /// Where a node is, for messages.
     pub fn path_of(&self, node: &Node) -> PathBuf {
         join(&self.roots[node.root as usize].base, &node.path)
     }
 
-    /// Bytes of all regular files, holes included.
-    pub fn file_bytes(&self) -> u64 {
-        self.nodes.iter().filter(|node| node.kind == NodeKind::File).map(|node| node.stat.size).sum()
+    /// About what a complete archive comes to at most: what all regular files take on disk. File systems that compress
+    /// count less than there is to read, but so does an archive.
+    pub fn disk_bytes(&self) -> u64 {
+        let files = self.nodes.iter().filter(|node| node.kind == NodeKind::File);
+        files.map(|node| node.stat.size.min(node.stat.blocks.saturating_mul(512))).fold(0, u64::saturating_add)
     }
 }
 

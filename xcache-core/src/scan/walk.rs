@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::attributes::{Signature, metadata, read_xattrs};
 use super::{Node, NodeKind, SkipReason, Skipped, join};
-use crate::archive::index::{MAX_PATH_BYTES, RootKind, Xattrs, file_name};
+use crate::archive::index::{MAX_NAME_BYTES, MAX_PATH_BYTES, RootKind, Xattrs, file_name};
 use crate::paths::{Decision, PathList};
 
 #[derive(Default)]
@@ -75,8 +75,8 @@ pub(super) fn open_root(
             let stat = rustix::fs::statat(&above, &name, AtFlags::SYMLINK_NOFOLLOW)?;
             let before = found.nodes.len();
             add_leaf(&job, name.as_bytes().into(), &name, &above, &stat, base, found);
-            let kind = if found.nodes.len() > before { RootKind::File } else { RootKind::Nothing };
-            Ok((kind, Some(above)))
+            // What is left out has no directory: the one above it is not asked for.
+            Ok(if found.nodes.len() > before { (RootKind::File, Some(above)) } else { (RootKind::Nothing, None) })
         }
         Err(error) => Err(error.into()),
     }
@@ -161,8 +161,8 @@ fn add(
     if decision == Decision::Exclude {
         return None;
     }
-    if path.len() > MAX_PATH_BYTES {
-        found.skip(join(base, &path), SkipReason::PathTooLong);
+    if let Some(reason) = too_long(&path) {
+        found.skip(join(base, &path), reason);
         return None;
     }
     if kind.is_dir() {
@@ -174,6 +174,14 @@ fn add(
     }
     add_leaf(job, path, name, directory, stat, base, found);
     None
+}
+
+/// Why a path is longer than an archive can hold, if it is.
+fn too_long(path: &[u8]) -> Option<SkipReason> {
+    match path.len() > MAX_PATH_BYTES {
+        true => Some(SkipReason::PathTooLong),
+        false => (file_name(path).len() > MAX_NAME_BYTES).then_some(SkipReason::NameTooLong),
+    }
 }
 
 /// Adds what is no directory. `job` holds the directory that it is in.
@@ -201,5 +209,23 @@ fn add_leaf(
 }
 
 fn node(job: &Job, path: Box<[u8]>, stat: &Stat, kind: NodeKind) -> Node {
-    Node { root: job.root, path, stat: Signature::of(stat), meta: metadata(stat), kind }
+    let is_linked = stat.st_nlink > 1;
+    Node { root: job.root, path, stat: Signature::of(stat), is_linked, meta: metadata(stat), kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_that_no_archive_can_hold_are_told_apart() {
+        let check = |path: Vec<u8>, expected: Option<SkipReason>| assert_eq!(too_long(&path), expected);
+        let name = |bytes: usize| vec![b'n'; bytes];
+        check(name(255), None);
+        check(name(256), Some(SkipReason::NameTooLong));
+        check([&b"directory/"[..], &name(255)].concat(), None);
+        check([&b"directory/"[..], &name(256)].concat(), Some(SkipReason::NameTooLong));
+        check(b"n/".repeat(2048), None);
+        check([&b"n/".repeat(2048)[..], b"n"].concat(), Some(SkipReason::PathTooLong));
+    }
 }

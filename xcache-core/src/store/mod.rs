@@ -221,7 +221,7 @@ pub trait Upload: Send + Sync + fmt::Debug {
     fn initiated(&self) -> DateTime<Utc>;
 
     /// Sends part `number` (from 1), which begins at `offset` of the object. Every part but the last has at least
-    /// 5 MiB and all have the same size. Sending a number again replaces it.
+    /// 5 MiB and none is smaller than the one before. Sending a number again replaces it.
     async fn part(&self, number: u32, offset: u64, body: Payload) -> Result<()>;
 
     /// Publishes the object: parts 1 to n, all sent. `mode` as in [`Store::put`]; after an error the upload is

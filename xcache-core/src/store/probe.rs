@@ -41,24 +41,19 @@ struct Remembered {
 /// Raised when more is probed: older findings are then found again.
 const VERSION: u32 = 1;
 
+/// Where findings are kept.
+const KNOWN: &str = ".xcache/store";
+
 /// Far more than the document has.
 const MAX_REMEMBERED_BYTES: usize = 64 * 1024;
 
 /// What the store honours, from memory or by trying. One request if somebody has tried before, else about ten.
 /// Findings that cannot be remembered (a role that may not write there) are found again next time.
 pub async fn features(store: &dyn Store) -> Result<Features> {
-    let name = known_name(".xcache/store")?;
-    match store.get(&name, ByteRange::Full, None).await {
-        Ok(download) => {
-            let document = collect(download, MAX_REMEMBERED_BYTES).await?;
-            match serde_json::from_slice::<Remembered>(&document) {
-                Ok(Remembered { version: VERSION, features }) => return Ok(features),
-                _ => tracing::debug!("`{name}` is of another version; probing again"),
-            }
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+    if let Some(features) = remembered(store).await? {
+        return Ok(features);
     }
+    let name = known_name(KNOWN)?;
     let features = probe(store).await?;
     let document = serde_json::to_vec_pretty(&Remembered { version: VERSION, features })
         .map_err(|error| Error::new(ErrorKind::Other, "write", &name).source(error))?;
@@ -66,6 +61,24 @@ pub async fn features(store: &dyn Store) -> Result<Features> {
         tracing::debug!(%error, "cannot remember what the store honours");
     }
     Ok(features)
+}
+
+/// What somebody found before, if anybody did; nothing is written. One request.
+pub async fn remembered(store: &dyn Store) -> Result<Option<Features>> {
+    let name = known_name(KNOWN)?;
+    let download = match store.get(&name, ByteRange::Full, None).await {
+        Ok(download) => download,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let document = collect(download, MAX_REMEMBERED_BYTES).await?;
+    match serde_json::from_slice::<Remembered>(&document) {
+        Ok(Remembered { version: VERSION, features }) => Ok(Some(features)),
+        _ => {
+            tracing::debug!("`{name}` is of another version");
+            Ok(None)
+        }
+    }
 }
 
 /// Tries everything on one object of its own, which is gone afterwards.

@@ -406,6 +406,7 @@ impl Upload for FaultyUpload {
     }
 
     async fn abort(&self) -> Result<()> {
+        self.store.check("abort", self.name())?;
         self.inner.abort().await
     }
 }

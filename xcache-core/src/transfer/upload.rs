@@ -2,10 +2,10 @@
 //!
 //! What fits one part is one request. Anything larger is a multipart upload whose first parts are on their way while
 //! later ones are being compressed. Pieces are not copied into parts but sent from where they are. Memory:
-//! `(in_flight + 1) × part_bytes`, the largest piece, and whatever the channel holds.
+//! `(in_flight + 1)` parts, the largest piece, and whatever the channel holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -28,7 +28,7 @@ pub enum Piece {
 /// How to upload.
 #[derive(Clone, Debug)]
 pub struct UploadLimits {
-    /// Size of every part but the last: at least 5 MiB, and enough for the object to fit 10,000 of them.
+    /// Size of the first parts, at least 5 MiB. Those of large objects grow, so that any fits into 10,000 of them.
     pub part_bytes: usize,
     /// Parts on their way at a time.
     pub in_flight: usize,
@@ -50,6 +50,8 @@ pub enum Confirm {
 pub struct Signals {
     /// Bytes that have arrived, for progress.
     pub sent: AtomicU64,
+    /// Whether the object may be there, now or later: what publishes it has been sent, and nothing proves that it failed.
+    pub may_be_there: AtomicBool,
     /// To give up, also when all pieces have been made: [`Notify::notify_one`].
     pub cancel: Notify,
 }
@@ -72,6 +74,20 @@ const CONFLICT_ATTEMPTS: u32 = 5;
 
 /// The most parts of an upload, by the API.
 const MAX_PARTS: u32 = 10_000;
+/// The most bytes of a part, by the API.
+const MAX_PART_BYTES: u64 = 5 << 30;
+/// So many parts are of one size, as some stores want all of them to be.
+const STEADY_PARTS: u32 = 4_000;
+/// After those the size doubles each time that so many have been sent: from 8 MiB, 10,000 parts come to the 5 TiB that an
+/// object may have.
+const PARTS_OF_A_SIZE: u32 = 667;
+
+/// The size of part `number`, if the first ones have `first` bytes.
+fn part_bytes(first: usize, number: u32) -> usize {
+    let doublings = number.saturating_sub(STEADY_PARTS).div_ceil(PARTS_OF_A_SIZE).min(31);
+    let bytes = length(first).saturating_mul(1 << doublings).min(MAX_PART_BYTES);
+    usize::try_from(bytes).unwrap_or(first).max(first)
+}
 
 /// Publishes what comes through `pieces` under `name`.
 ///
@@ -81,7 +97,7 @@ const MAX_PARTS: u32 = 10_000;
 ///
 /// On any error the multipart upload is aborted before this returns. **To cancel, use [`Signals::cancel`]** and wait for
 /// the error: requests on their way are dropped and the upload is aborted. (What was already on its way to publish may
-/// still arrive.) Dropping the future instead leaves the abort to a task of its own, which runs only if the runtime
+/// still arrive: [`Signals::may_be_there`].) Dropping the future instead leaves the abort to a task of its own, which runs only if the runtime
 /// lives on; what it cannot remove is left for gc.
 pub async fn publish(
     store: &dyn Store,
@@ -140,7 +156,11 @@ impl Publishing<'_> {
             Err(error) => {
                 // No part may arrive after the abort, or it would stay.
                 parts.running.shutdown().await;
-                parts.upload.abort().await;
+                let is_aborted = parts.upload.abort().await;
+                if self.signals.may_be_there.load(Ordering::Relaxed) {
+                    let is_settled = is_lost_race(&error) || (is_aborted && self.is_missing().await);
+                    self.signals.may_be_there.store(!is_settled, Ordering::Relaxed);
+                }
                 Err(error)
             }
         }
@@ -160,6 +180,7 @@ impl Publishing<'_> {
         let mut tags = self.tags.clone();
         let mut tags_dropped = false;
         let mut attempt = 1;
+        self.signals.may_be_there.store(true, Ordering::Relaxed);
         let etag = loop {
             match self.store.put(self.name, body.clone(), self.mode.clone(), &tags).await {
                 Ok(etag) => break etag,
@@ -171,7 +192,10 @@ impl Publishing<'_> {
                     attempt += 1;
                     tokio::time::sleep(backoff(attempt)).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.signals.may_be_there.store(!is_lost_race(&error), Ordering::Relaxed);
+                    return Err(error);
+                }
             }
         };
         self.signals.sent.fetch_add(bytes, Ordering::Relaxed);
@@ -190,9 +214,9 @@ impl Publishing<'_> {
 
     /// Sends parts while pieces come, and returns when all have arrived.
     async fn send(&self, pieces: &mut Receiver<Piece>, mut gather: Gather, parts: &mut Parts) -> Result<()> {
-        let part_bytes = self.limits.part_bytes;
         let mut is_finished = false;
         loop {
+            let part_bytes = part_bytes(self.limits.part_bytes, parts.begun.saturating_add(1));
             let has_part = gather.bytes() >= part_bytes || (is_finished && gather.bytes() > 0);
             let has_room = parts.running.len() < self.limits.in_flight.max(1);
             if has_part && has_room {
@@ -219,7 +243,7 @@ impl Publishing<'_> {
     fn start(&self, body: Payload, parts: &mut Parts) -> Result<()> {
         if parts.begun == MAX_PARTS {
             return Err(Error::new(ErrorKind::Invalid, "upload", self.name)
-                .detail(format!("more than {MAX_PARTS} parts of {} bytes", self.limits.part_bytes)));
+                .detail(format!("more than {MAX_PARTS} parts, the first of {} bytes", self.limits.part_bytes)));
         }
         let Some(upload) = parts.upload.0.clone() else { return Err(self.unfinished()) };
         parts.begun += 1;
@@ -237,6 +261,7 @@ impl Publishing<'_> {
     async fn complete(&self, upload: &Aborter) -> Result<ETag> {
         let Some(upload) = &upload.0 else { return Err(self.unfinished()) };
         let mut attempt = 1;
+        self.signals.may_be_there.store(true, Ordering::Relaxed);
         loop {
             let error = match upload.complete(self.mode.clone()).await {
                 Ok(etag) => return Ok(etag),
@@ -255,6 +280,11 @@ impl Publishing<'_> {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Whether no object has the name. An upload that is over without having left one never will.
+    async fn is_missing(&self) -> bool {
+        self.store.head(self.name).await.is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 
     fn unfinished(&self) -> Error {
@@ -277,14 +307,16 @@ impl Aborter {
         self.0 = None;
     }
 
-    async fn abort(&mut self) {
-        if let Some(upload) = self.0.clone() {
-            if let Err(error) = upload.abort().await {
-                tracing::warn!("{error}; gc removes what is left");
-            }
-            // Only now: if this future is dropped while it waits, the task below tries again.
-            self.0 = None;
+    /// Says whether the upload is over.
+    async fn abort(&mut self) -> bool {
+        let Some(upload) = self.0.clone() else { return false };
+        let aborted = upload.abort().await;
+        if let Err(error) = &aborted {
+            tracing::warn!("{error}; gc removes what is left");
         }
+        // Only now: if this future is dropped while it waits, the task below tries again.
+        self.0 = None;
+        aborted.is_ok()
     }
 }
 
@@ -301,6 +333,11 @@ impl Drop for Aborter {
             });
         }
     }
+}
+
+/// Whether an error proves that another object was first.
+fn is_lost_race(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed)
 }
 
 fn refuses_tags(error: &Error, tags: &Tags) -> bool {
@@ -374,6 +411,47 @@ mod tests {
                 let expected = if parts == 1 { 1 } else { parts as usize + 2 };
                 assert_eq!(sent - 2, expected, "{requests:?}");
             }
+        }
+    }
+
+    #[test]
+    fn parts_grow_so_that_the_largest_object_fits() {
+        const MIB: usize = 1 << 20;
+        for (number, mib) in [(1, 8), (4_000, 8), (4_001, 16), (4_667, 16), (4_668, 32), (10_000, 4_096)] {
+            assert_eq!(part_bytes(8 * MIB, number), mib * MIB, "{number}");
+        }
+        let sum = |first: usize| (1..=MAX_PARTS).map(|number| length(part_bytes(first, number))).sum::<u64>();
+        assert!(sum(8 * MIB) >= 5 << 40);
+        // Never more than the API takes, however large the first ones are.
+        for first in [8 * MIB, 117 * MIB, 1 << 30, 5 << 30] {
+            assert!(length(part_bytes(first, MAX_PARTS)) <= MAX_PART_BYTES, "{first}");
+            assert_eq!(part_bytes(first, 1), first);
+        }
+    }
+
+    /// Whether the object may be there after publishing it failed.
+    async fn may_be_there(store: &dyn Store, bytes: usize) -> bool {
+        let (sender, receiver) = mpsc::channel(2);
+        let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
+        sender.send(Piece::Data(noise(bytes))).await.unwrap();
+        sender.send(Piece::Finish).await.unwrap();
+        publish(store, &name, &tags, PutMode::Create, receiver, &LIMITS, Arc::clone(&signals)).await.unwrap_err();
+        signals.may_be_there.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn an_object_may_be_there_unless_something_proves_that_it_is_not() {
+        let faulty = |fault: &str| Faulty::new(MemoryStore::default()).fail(fault, ErrorKind::Unavailable, u32::MAX);
+        assert!(may_be_there(&faulty("put"), 50).await);
+        // Nothing that publishes was sent, or the upload is gone and has left nothing.
+        for fault in ["upload", "part 1", "part 5", "complete"] {
+            assert!(!may_be_there(&faulty(fault), 500).await, "{fault}");
+        }
+        assert!(may_be_there(&faulty("complete").fail("abort", ErrorKind::Unavailable, 1), 500).await);
+        let taken = MemoryStore::default();
+        taken.put(&name(), Bytes::from_static(b"x"), PutMode::Create, &Tags::new()).await.unwrap();
+        for bytes in [50, 500] {
+            assert!(!may_be_there(&taken, bytes).await);
         }
     }
 

@@ -97,7 +97,7 @@ fn log_lines_are_those_of_actions_cache() {
         Exit::Done,
         "another run saved key `k` first, not saving cache (1.0 KiB sent)\n",
     );
-    check(&[], Outcome::NothingToSave, Exit::Done, "notice: none of the paths exists, nothing saved\n");
+    check(&[], Outcome::NothingToSave, Exit::Done, "notice: there is nothing at any of the paths that can be saved\n");
     check(&[], Outcome::NotSaved { sent_bytes: 0 }, Exit::Done, "Cache not saved with key: k\n");
     check(
         &["--fail-on-error"],

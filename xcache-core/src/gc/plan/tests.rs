@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::archive::footer::{ArchiveId, Footer, Ref};
 use crate::gc::policy::GroupBy;
+use crate::naming::encode_tag_value;
 use crate::store::{ListedObject, ObjectMeta, Tags};
 
 const NOW_DAYS: i64 = 1000;
@@ -283,4 +284,53 @@ fn only_what_matters_is_asked_for() {
     let live_branches = Some(BTreeSet::new());
     check(Policy { live_branches, min_age: TimeDelta::days(2), ..Policy::default() }, &[0, 1, 2, 3], &[]);
     check(Policy { dangling: true, ..Policy::default() }, &[], &[3, 4]);
+}
+
+#[test]
+fn what_is_newer_than_a_delta_by_the_clock_may_still_be_what_it_builds_on() {
+    let names = ["a-base.tar.zst", "b-delta.tar.zst"];
+    let mut inventory = Inventory::default();
+    // Copied into the store, or written by a machine whose clock is ahead by more than a year.
+    for (name, age) in names.into_iter().zip([-400, 9]) {
+        inventory.push(&ListedObject {
+            name: ObjectName::new(name).unwrap(),
+            meta: ObjectMeta { size: 1, etag: ETag(format!("etag of {name}")), last_modified: day(NOW_DAYS - age) },
+        });
+    }
+    inventory.finish();
+    let removal =
+        plan_removal(&inventory, &[Target { name: ObjectName::new(names[0]).unwrap(), etag: None }], Cascade::No);
+    assert_eq!(removal.footers(&inventory), [1]);
+    let policy = Policy { max_total_bytes: Some(0), ..Policy::default() };
+    let questions = plan(&inventory, &policy, day(NOW_DAYS)).questions(&inventory, &policy, day(NOW_DAYS));
+    assert_eq!(questions.footers, [1]);
+    check(
+        &policy,
+        &[
+            ("a-base.tar.zst -400 1", keep(Keep::Needed(1))),
+            ("b-delta.tar.zst 9 1 keep on a-base.tar.zst", keep(Keep::Pinned)),
+        ],
+    );
+}
+
+#[test]
+fn branches_too_long_for_a_tag_are_told_apart() {
+    let long = |end: &str| format!("refs/heads/{}{end}", "topic-".repeat(60));
+    let [one, other] = ["one", "other"].map(|end| encode_tag_value(&long(end)));
+    let line = |number: u32, age: u32, branch: &str| format!("k-{number}111111111-base.tar.zst {age} 1 {branch}");
+    let [old, new, alone] = [line(1, 3, &one), line(2, 2, &one), line(3, 3, &other)];
+    let expect = |found: [Decision; 3]| [(&*old, found[0]), (&*new, found[1]), (&*alone, found[2])];
+    let newest = Policy { keep_newest: Some(1), ..Policy::default() };
+    check(&newest, &expect([delete(Delete::BeyondNewest(2)), UNASKED, UNASKED]));
+    let live = Policy { live_branches: Some(BTreeSet::from([long("one")])), ..Policy::default() };
+    check(&live, &expect([UNASKED, UNASKED, delete(Delete::DeadBranch)]));
+}
+
+#[test]
+fn a_branch_tag_in_another_alphabet_is_a_branch() {
+    // Of those who write tags as they are.
+    check(
+        &Policy { live_branches: Some(BTreeSet::from(["a=b".to_owned()])), ..Policy::default() },
+        &[("a-base.tar.zst 1 1 a=b", UNASKED), ("b-base.tar.zst 1 1 a=3Db", UNASKED)],
+    );
 }
