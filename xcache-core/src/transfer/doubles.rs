@@ -138,10 +138,18 @@ impl Store for MemoryStore {
 
     async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
         let mut objects = self.shared.objects.lock().unwrap();
-        for deletion in deletions {
-            objects.remove(&deletion.name);
-        }
-        deletions.iter().map(|_| Ok(())).collect()
+        let mut delete = |Deletion { name, if_match }: &Deletion| {
+            let there = objects.get(name).map(|object| &object.meta.etag);
+            match if_match {
+                Some(_) if there.is_none() => Err(Error::not_found("delete", name)),
+                Some(etag) if there != Some(etag) => Err(Error::new(ErrorKind::Changed, "delete", name)),
+                _ => {
+                    objects.remove(name);
+                    Ok(())
+                }
+            }
+        };
+        deletions.iter().map(&mut delete).collect()
     }
 
     async fn tags(&self, name: &ObjectName) -> Result<Tags> {
@@ -237,8 +245,8 @@ pub(crate) struct Faulty {
 
 #[derive(Debug, Default)]
 struct Faults {
-    /// Request, kind of failure, and how many times more.
-    failures: Mutex<Vec<(String, ErrorKind, u32)>>,
+    /// Request, how many pass first, kind of failure, and how many times more.
+    failures: Mutex<Vec<(String, u32, ErrorKind, u32)>>,
     refuse_tags: Mutex<Option<ErrorKind>>,
     lose_complete: Mutex<bool>,
     overwrite: Mutex<bool>,
@@ -254,7 +262,13 @@ impl Faulty {
 
     /// `request` (as in the log of the inner store) fails so many times.
     pub(crate) fn fail(self, request: &str, kind: ErrorKind, times: u32) -> Self {
-        self.faults.failures.lock().unwrap().push((request.to_owned(), kind, times));
+        self.faults.failures.lock().unwrap().push((request.to_owned(), 0, kind, times));
+        self
+    }
+
+    /// `request` is answered so many times and then fails for ever.
+    pub(crate) fn fail_after(self, request: &str, passes: u32, kind: ErrorKind) -> Self {
+        self.faults.failures.lock().unwrap().push((request.to_owned(), passes, kind, u32::MAX));
         self
     }
 
@@ -287,8 +301,12 @@ impl Faulty {
 
     fn check(&self, request: &str, name: &ObjectName) -> Result<()> {
         let mut failures = self.faults.failures.lock().unwrap();
-        match failures.iter_mut().find(|(which, _, times)| which == request && *times > 0) {
-            Some((_, kind, times)) => {
+        match failures.iter_mut().find(|(which, _, _, times)| which == request && *times > 0) {
+            Some((_, passes, ..)) if *passes > 0 => {
+                *passes -= 1;
+                Ok(())
+            }
+            Some((_, _, kind, times)) => {
                 *times -= 1;
                 Err(Error::new(*kind, "do", name).detail("told to fail"))
             }
@@ -332,6 +350,7 @@ impl Store for Faulty {
     }
 
     async fn head(&self, name: &ObjectName) -> Result<ObjectMeta> {
+        self.check("head", name)?;
         self.inner.head(name).await
     }
 
@@ -357,10 +376,18 @@ impl Store for Faulty {
     }
 
     async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
-        self.inner.delete(deletions).await
+        let mut answers = Vec::new();
+        for deletion in deletions {
+            answers.push(match self.check("delete", &deletion.name) {
+                Ok(()) => self.inner.delete(std::slice::from_ref(deletion)).await.remove(0),
+                Err(error) => Err(error),
+            });
+        }
+        answers
     }
 
     async fn tags(&self, name: &ObjectName) -> Result<Tags> {
+        self.check("tags", name)?;
         self.inner.tags(name).await
     }
 
