@@ -109,6 +109,30 @@ fn saves_ask_for_what_they_need_and_no_more() {
 }
 
 #[test]
+fn a_store_without_conditional_writes_is_told_of_once_and_keeps_the_first() {
+    // Ministack does not check signatures, which cover the conditions.
+    let server = s3::ministack();
+    let (job, place) = (Job::new(), Place::on(server));
+    fs::write(job.dir("small").join("file"), "x").unwrap();
+    fs::write(job.dir("large").join("file"), tree::Rng::new(1).bytes(20 << 20)).unwrap();
+    let proxy = Proxy::with_rules(server, &["* . unconditional"]);
+    let behind = place.behind(proxy.endpoint());
+    let list = "[{path: small, key: small}, {path: large, key: large}]";
+    let first = job.command(SAVE).store(&behind).args(["--caches", list]).run().ok();
+    assert_eq!(first.stderr.matches("does not honour conditional writes").count(), 1, "{}", first.stderr);
+    assert_eq!(place.entries(), ["large-base.tar.zst", "small-base.tar.zst"]);
+
+    for (key, path) in [("small", "/small-base"), ("large", "/large-base")] {
+        // Both names are asked for before the packing: this save must not see the entry until it publishes.
+        let hidden = format!("HEAD {path} status:404 count=1");
+        let proxy = Proxy::with_rules(server, &[&hidden, "* . unconditional"]);
+        let outcome = save(&job, &place.behind(proxy.endpoint()), key).arg("--json").arg(job.path(key)).run().ok();
+        assert_eq!(outcome.json()["outcome"], "exists", "{}", outcome.stderr);
+        assert_eq!(place.uploads(), 0);
+    }
+}
+
+#[test]
 fn failing_parts_are_sent_again_and_lost_answers_are_understood() {
     for rule in [
         "PUT partNumber=2 status:503 count=2",

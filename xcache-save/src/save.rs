@@ -41,6 +41,9 @@ pub(crate) struct Run<'a> {
     pub(crate) is_trusted: bool,
 }
 
+const UNCONDITIONAL: &str =
+    "this store does not honour conditional writes: two saves of one key at the same time may both succeed";
+
 /// Saves what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
     let opened = open(&config.store.config).await?;
@@ -76,6 +79,9 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         reporter.notice(format_args!("nothing at path `{}`; it is left out", root.given));
     }
     let run = Run { config, context, reporter, store, features: features?, is_trusted: !opened.needs_probe };
+    if !(run.features.create_only_put && run.features.create_only_multipart) {
+        reporter.notice_once(UNCONDITIONAL);
+    }
     if let Some(entry) = &spoilt {
         reporter.notice(format_args!("replacing the damaged entry of key `{key}`"));
         return run.replace(Arc::new(tree), entry).await;

@@ -92,16 +92,7 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
         part_bytes: usize::try_from(part_bytes)?,
         in_flight: run.config.limits.concurrency,
         confirm: if run.is_trusted { Confirm::Trust } else { Confirm::Head },
-    };
-    let mode = match mode {
-        PutMode::Create if !run.features.create_only_put => {
-            // Said once by the probe: here it can only be looked before, not decided with the write.
-            if run.store.head(&name).await.is_ok() {
-                return Ok(Written::Exists { sent_bytes: 0 });
-            }
-            PutMode::Overwrite
-        }
-        mode => mode,
+        features: run.features,
     };
 
     let (sender, receiver) = mpsc::channel(QUEUE);

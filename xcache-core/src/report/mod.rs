@@ -4,6 +4,7 @@
 //! the workflow commands that become annotations (on stderr when `--json` has stdout; the runner reads both).
 //! A text in a line never becomes a command to the runner or to the terminal, whatever a file or key is called.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
@@ -61,6 +62,8 @@ struct Shared {
     settings: Settings,
     bars: MultiProgress,
     outputs: Mutex<Outputs>,
+    /// What [`Reporter::notice_once`] has said.
+    noticed: Mutex<BTreeSet<&'static str>>,
 }
 
 struct Outputs {
@@ -83,7 +86,8 @@ impl Reporter {
     /// Prints to the given writers. Bars still go to the terminal.
     pub fn to_writers(settings: Settings, stdout: Box<dyn Write + Send>, stderr: Box<dyn Write + Send>) -> Self {
         let outputs = Mutex::new(Outputs { stdout, stderr });
-        Self { shared: Arc::new(Shared { settings, bars: MultiProgress::new(), outputs }) }
+        let noticed = Mutex::default();
+        Self { shared: Arc::new(Shared { settings, bars: MultiProgress::new(), outputs, noticed }) }
     }
 
     /// The form of the output.
@@ -102,6 +106,14 @@ impl Reporter {
     pub fn notice(&self, text: impl fmt::Display) {
         if self.shared.settings.verbosity >= Verbosity::Normal {
             self.print(Some(Label::Notice), &text.to_string());
+        }
+    }
+
+    /// A notice that concerns the run and not one of its caches: said by the first who says it.
+    pub fn notice_once(&self, text: &'static str) {
+        let is_new = self.shared.noticed.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
+        if is_new {
+            self.notice(text);
         }
     }
 
@@ -283,6 +295,12 @@ pub(crate) mod tests {
         check(at(Verbosity::Quiet), all, "", "warning: w\nerror: e\nhint: h\n");
         check(PLAIN, all, "", "l\nnotice: n\nwarning: w\nerror: e\nhint: h\n");
         check(at(Verbosity::Verbose), all, "", "debug: d\nl\nnotice: n\nwarning: w\nerror: e\nhint: h\n");
+    }
+
+    #[test]
+    fn what_concerns_the_run_is_said_once() {
+        let act = |reporter: &Reporter| ["a", "b", "a"].into_iter().for_each(|text| reporter.notice_once(text));
+        check(PLAIN, act, "", "notice: a\nnotice: b\n");
     }
 
     #[test]

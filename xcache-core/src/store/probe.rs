@@ -28,7 +28,7 @@ pub struct Features {
 
 impl Features {
     /// Everything: AWS and directories.
-    pub fn all() -> Self {
+    pub const fn all() -> Self {
         Self { create_only_put: true, create_only_multipart: true, conditional_delete: true, tags: true }
     }
 }
@@ -224,7 +224,7 @@ fn known_name(name: &str) -> Result<ObjectName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::doubles::{Faulty, MemoryStore};
+    use crate::transfer::doubles::{Conditions, Faulty, MemoryStore};
 
     async fn names(store: &dyn Store) -> Vec<String> {
         let page = store.list("", None).await.unwrap();
@@ -234,11 +234,14 @@ mod tests {
     #[tokio::test]
     async fn what_a_store_lacks_is_found_and_remembered() {
         let lacks_tags = Features { tags: false, ..Features::all() };
+        let lacks_conditions = Features { create_only_put: false, create_only_multipart: false, ..Features::all() };
         for (store, expected) in [
             (Faulty::new(MemoryStore::default()), Features::all()),
             (Faulty::new(MemoryStore::default()).refuse_tags(ErrorKind::Unsupported), lacks_tags),
             (Faulty::new(MemoryStore::default()).refuse_tags(ErrorKind::Invalid), lacks_tags),
             (Faulty::new(MemoryStore::default()).fail("tags", ErrorKind::Unsupported, 1), lacks_tags),
+            (Faulty::new(MemoryStore::default()).conditions(Conditions::Ignored), lacks_conditions),
+            (Faulty::new(MemoryStore::default()).conditions(Conditions::Refused), lacks_conditions),
         ] {
             assert_eq!(features(&store).await.unwrap(), expected);
             assert_eq!(names(&store).await, [".xcache/store"]);

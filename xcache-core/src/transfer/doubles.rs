@@ -236,6 +236,15 @@ pub(crate) enum Break {
     Stall,
 }
 
+/// What a store does with a condition that it does not honour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conditions {
+    /// It writes all the same.
+    Ignored,
+    /// It refuses the request.
+    Refused,
+}
+
 /// A memory store that fails as told.
 #[derive(Clone, Debug)]
 pub(crate) struct Faulty {
@@ -248,6 +257,7 @@ struct Faults {
     /// Request, how many pass first, kind of failure, and how many times more.
     failures: Mutex<Vec<(String, u32, ErrorKind, u32)>>,
     refuse_tags: Mutex<Option<ErrorKind>>,
+    conditions: Mutex<Option<Conditions>>,
     lose_complete: Mutex<bool>,
     overwrite: Mutex<bool>,
     /// For requests that begin at or after an offset: how many bytes come, then what, and how many times more.
@@ -275,6 +285,22 @@ impl Faulty {
     pub(crate) fn refuse_tags(self, kind: ErrorKind) -> Self {
         *self.faults.refuse_tags.lock().unwrap() = Some(kind);
         self
+    }
+
+    /// Conditions on writes are not honoured.
+    pub(crate) fn conditions(self, how: Conditions) -> Self {
+        *self.faults.conditions.lock().unwrap() = Some(how);
+        self
+    }
+
+    fn mode(&self, name: &ObjectName, mode: PutMode) -> Result<PutMode> {
+        match *self.faults.conditions.lock().unwrap() {
+            Some(Conditions::Ignored) => Ok(PutMode::Overwrite),
+            Some(Conditions::Refused) if mode != PutMode::Overwrite => {
+                Err(Error::new(ErrorKind::Unsupported, "do", name).detail("no conditions here"))
+            }
+            _ => Ok(mode),
+        }
     }
 
     /// The first completion is done, but answered as one of an unknown upload, as a second try would be.
@@ -357,6 +383,7 @@ impl Store for Faulty {
     async fn put(&self, name: &ObjectName, body: Bytes, mode: PutMode, tags: &Tags) -> Result<ETag> {
         self.check("put", name)?;
         self.check_tags(name, tags)?;
+        let mode = self.mode(name, mode)?;
         let etag = self.inner.put(name, body, mode, tags).await?;
         if *self.faults.overwrite.lock().unwrap() {
             self.inner.put(name, Bytes::from_static(b"other"), PutMode::Overwrite, tags).await?;
@@ -425,6 +452,7 @@ impl Upload for FaultyUpload {
 
     async fn complete(&self, mode: PutMode) -> Result<ETag> {
         self.store.check("complete", self.name())?;
+        let mode = self.store.mode(self.name(), mode)?;
         let completed = self.inner.complete(mode).await;
         if *self.store.faults.lose_complete.lock().unwrap() {
             return Err(Error::not_found("publish", self.name()));

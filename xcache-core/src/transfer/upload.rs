@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::part::Gather;
 use super::retry::backoff;
+use crate::store::probe::Features;
 use crate::store::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Store, Tags, Upload};
 
 /// What the maker of the object sends.
@@ -34,6 +35,8 @@ pub struct UploadLimits {
     pub in_flight: usize,
     /// Whether to look whose object is there after publishing.
     pub confirm: Confirm,
+    /// Which conditions the store honours. Where one is missing, the name is asked for right before the request.
+    pub features: Features,
 }
 
 /// Whether the store's word that we have published is enough.
@@ -154,6 +157,27 @@ impl Publishing<'_> {
         }
     }
 
+    /// The mode to send. A store that does not know conditions is asked what is there, as late as possible: the rest
+    /// cannot be closed, and a condition that it does not know might make it refuse the request.
+    async fn mode(&self, honours_conditions: bool) -> Result<PutMode> {
+        if honours_conditions {
+            return Ok(self.mode.clone());
+        }
+        let there = match self.store.head(self.name).await {
+            Ok(meta) => Some(meta.etag),
+            // Who may not list is told "denied" for what is not there.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => None,
+            Err(error) => return Err(error),
+        };
+        match (&self.mode, there) {
+            (PutMode::Create, Some(_)) => Err(Error::new(ErrorKind::AlreadyExists, "publish", self.name)),
+            (PutMode::Replace(etag), there) if there.as_ref() != Some(etag) => {
+                Err(Error::new(ErrorKind::Changed, "publish", self.name))
+            }
+            _ => Ok(PutMode::Overwrite),
+        }
+    }
+
     /// One request for all of it.
     async fn put(&self, body: Bytes) -> Result<Published> {
         let bytes = length(body.len());
@@ -161,7 +185,8 @@ impl Publishing<'_> {
         let mut tags_dropped = false;
         let mut attempt = 1;
         let etag = loop {
-            match self.store.put(self.name, body.clone(), self.mode.clone(), &tags).await {
+            let mode = self.mode(self.limits.features.create_only_put).await?;
+            match self.store.put(self.name, body.clone(), mode, &tags).await {
                 Ok(etag) => break etag,
                 Err(error) if refuses_tags(&error, &tags) => {
                     tags = Tags::new();
@@ -238,7 +263,8 @@ impl Publishing<'_> {
         let Some(upload) = &upload.0 else { return Err(self.unfinished()) };
         let mut attempt = 1;
         loop {
-            let error = match upload.complete(self.mode.clone()).await {
+            let mode = self.mode(self.limits.features.create_only_multipart).await?;
+            let error = match upload.complete(mode).await {
                 Ok(etag) => return Ok(etag),
                 Err(error) => error,
             };
@@ -317,9 +343,16 @@ mod tests {
 
     use super::*;
     use crate::store::ByteRange;
-    use crate::transfer::doubles::{Faulty, MemoryStore, noise};
+    use crate::transfer::doubles::{Conditions, Faulty, MemoryStore, noise};
 
-    const LIMITS: UploadLimits = UploadLimits { part_bytes: 100, in_flight: 3, confirm: Confirm::Trust };
+    const LIMITS: UploadLimits =
+        UploadLimits { part_bytes: 100, in_flight: 3, confirm: Confirm::Trust, features: Features::all() };
+
+    /// For a store that knows no conditions.
+    const UNCONDITIONAL: UploadLimits = UploadLimits {
+        features: Features { create_only_put: false, create_only_multipart: false, ..Features::all() },
+        ..LIMITS
+    };
 
     fn name() -> ObjectName {
         ObjectName::new("a").unwrap()
@@ -386,6 +419,48 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::AlreadyExists);
             assert!(store.uploads("").await.unwrap().is_empty());
             assert_eq!(stored(&store).await, "x");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_conditions_the_second_writer_still_finds_the_first() {
+        for conditions in [Conditions::Ignored, Conditions::Refused] {
+            for bytes in [50, 500] {
+                let store = Faulty::new(MemoryStore::default()).conditions(conditions);
+                send(&store, &noise(bytes), 40, &UNCONDITIONAL).await.unwrap();
+                let error = send(&store, &noise(bytes + 1), 40, &UNCONDITIONAL).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{conditions:?}, {bytes}");
+                assert_eq!(stored(&store).await, noise(bytes));
+                assert!(store.uploads("").await.unwrap().is_empty());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn without_conditions_the_name_is_asked_for_last() {
+        for (bytes, last) in [(50, ["head", "put"]), (500, ["head", "complete"])] {
+            let store = MemoryStore::default();
+            send(&store, &noise(bytes), 40, &UNCONDITIONAL).await.unwrap();
+            assert!(store.take_log().ends_with(&last.map(str::to_owned)));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_conditions_only_the_object_that_was_meant_is_replaced() {
+        for bytes in [50, 500] {
+            let store = Faulty::new(MemoryStore::default()).conditions(Conditions::Refused);
+            let published = send(&store, &Bytes::from_static(b"old"), 40, &UNCONDITIONAL).await.unwrap();
+            let replace = async |etag: ETag| {
+                let (sender, receiver) = mpsc::channel(2);
+                sender.send(Piece::Data(noise(bytes))).await.unwrap();
+                sender.send(Piece::Finish).await.unwrap();
+                let (name, tags, mode) = (name(), tags(), PutMode::Replace(etag));
+                publish(&store, &name, &tags, mode, receiver, &UNCONDITIONAL, Arc::default()).await
+            };
+            assert_eq!(replace(ETag("other".to_owned())).await.unwrap_err().kind(), ErrorKind::Changed);
+            assert_eq!(stored(&store).await, "old");
+            replace(published.etag).await.unwrap();
+            assert_eq!(stored(&store).await, noise(bytes));
         }
     }
 
