@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use xcache_core::archive::footer::Ref;
 use xcache_core::archive::index::RootKind;
-use xcache_core::cli::RunContext;
+use xcache_core::cli::{self, RunContext};
 use xcache_core::delta::{Trust, compare};
 use xcache_core::entry::{Entry, Kind};
 use xcache_core::gc::pass::DeleteMode;
@@ -46,7 +46,7 @@ const UNCONDITIONAL: &str =
 
 /// Saves what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
-    let opened = open(&config.store.config).await?;
+    let opened = cli::unless_interrupted(open(&config.store.config)).await??;
     let (store, key) = (opened.store, config.keys.primary());
     let scope = config.scopes.write.as_ref();
     for (inner, outer) in config.paths.overlaps() {
@@ -58,7 +58,8 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         tokio::task::spawn_blocking(move || scan(&paths, threads))
     };
     let features = async { if opened.needs_probe { probe::features(&*store).await } else { Ok(Features::all()) } };
-    let (there, features, tree) = tokio::join!(exists(&*store, scope, key), features, scanning);
+    let looking = async { tokio::join!(exists(&*store, scope, key), features, scanning) };
+    let (there, features, tree) = cli::unless_interrupted(looking).await?;
     let tree = tree.context("cannot scan")?;
     let there = match there {
         // Who may not list is told "denied" for what is not there: the create-only write decides.
@@ -101,7 +102,7 @@ impl Run<'_> {
     async fn save(&self, tree: Arc<Tree>) -> anyhow::Result<Outcome> {
         let earlier = match self.config.form {
             Form::Base => None,
-            Form::Smallest => earlier::find(self).await,
+            Form::Smallest => cli::unless_interrupted(earlier::find(self)).await?,
         };
         let Some(earlier) = earlier else {
             let reason = if self.config.form == Form::Base { Reason::Asked } else { Reason::NothingKnown };
@@ -122,7 +123,14 @@ impl Run<'_> {
             })
         };
         let sid = random()?;
-        let (intent, facts) = tokio::join!(Intent::note(&*self.store, &sid, known.refs.clone()), comparing);
+        let noting = async { tokio::join!(Intent::note(&*self.store, &sid, known.refs.clone()), comparing) };
+        let (intent, facts) = match cli::unless_interrupted(noting).await {
+            Ok(both) => both,
+            Err(interrupted) => {
+                Intent::forget(&*self.store, &sid).await;
+                return Err(interrupted.into());
+            }
+        };
         let facts = Arc::new(facts.context("cannot compare")?);
         for refused in intent.refused() {
             self.reporter.debug(format_args!("`{}` is not built on: {}", refused.name, refused.why));
@@ -156,8 +164,11 @@ impl Run<'_> {
         };
         // A base of the same key wins over a delta, whichever came first.
         let base_name = object_name(self.config.scopes.write.as_ref(), self.config.keys.primary(), Kind::Base)?;
-        let (base, verdict) =
-            tokio::join!(self.store.head(&base_name), intent.settle(&*self.store, &stored.archive.footer.refs));
+        let settling = async {
+            tokio::join!(self.store.head(&base_name), intent.settle(&*self.store, &stored.archive.footer.refs))
+        };
+        // Given up here, the delta is published and its intent keeps its refs, as if we had been killed.
+        let (base, verdict) = cli::unless_interrupted(settling).await?;
         if base.is_ok() {
             self.withdraw(&stored).await?;
             return Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes: stored.sent_bytes });
@@ -188,9 +199,11 @@ impl Run<'_> {
         match write(self, tree, what, mode).await? {
             Written::Stored(stored) => {
                 if spoilt.kind == Kind::Delta {
-                    let target = Target { name: spoilt.name.clone(), etag: Some(spoilt.meta.etag.clone()) };
+                    let targets = [Target { name: spoilt.name.clone(), etag: Some(spoilt.meta.etag.clone()) }];
                     let mode = DeleteMode::of(&self.features);
-                    gc::remove(&*self.store, mode, &random()?, &[target], Cascade::Yes, Mode::Real).await?;
+                    let sid = random()?;
+                    let removing = gc::remove(&*self.store, mode, &sid, &targets, Cascade::Yes, Mode::Real);
+                    cli::unless_interrupted(removing).await??;
                 }
                 Ok(self.saved(&stored, Kind::Base, None))
             }

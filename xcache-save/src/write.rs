@@ -124,7 +124,7 @@ pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutM
     let published = match published {
         Ok(published) => published,
         Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed) => {
-            match is_ours(run, &name, archive_id).await {
+            match cli::unless_interrupted(is_ours(run, &name, archive_id)).await? {
                 Some(published) => published,
                 None => return Ok(Written::Exists { sent_bytes }),
             }

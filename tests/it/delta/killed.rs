@@ -99,17 +99,20 @@ fn an_interrupted_save_aborts_its_upload_and_takes_its_intent_back() {
 #[test]
 fn a_save_interrupted_while_a_single_request_is_under_way_takes_its_intent_back() {
     let server = s3::server();
-    let place = Place::on(server);
-    let job = Job::new();
-    let tree = job.dir("tree");
-    tree::random(&tree, 47, 40);
-    saved(&job, &place, "old", &tree);
-    fs::write(tree.join("new"), "new").unwrap();
-    let mut proxy = Proxy::with_rules(server, &["PUT /key-delta hold count=1"]);
-    let child = start(save(&job, &place.behind(proxy.endpoint()), "key").arg(&tree));
-    proxy.wait_until_held();
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert!(!child.wait_with_output().unwrap().status.success());
-    assert_eq!(intents(&place), Vec::<String>::new());
-    assert_eq!(place.entries(), ["old-base.tar.zst"]);
+    for rule in ["PUT /key-delta hold count=1", "GET condemned hold count=1"] {
+        let place = Place::on(server);
+        let job = Job::new();
+        let tree = job.dir("tree");
+        tree::random(&tree, 47, 40);
+        saved(&job, &place, "old", &tree);
+        fs::write(tree.join("new"), "new").unwrap();
+        let mut proxy = Proxy::with_rules(server, &[rule]);
+        let child = start(save(&job, &place.behind(proxy.endpoint()), "key").arg(&tree));
+        proxy.wait_until_held();
+        assert_eq!(intents(&place).len(), 1, "{rule}");
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert!(!child.wait_with_output().unwrap().status.success());
+        assert_eq!(intents(&place), Vec::<String>::new(), "{rule}");
+        assert_eq!(place.entries(), ["old-base.tar.zst"]);
+    }
 }

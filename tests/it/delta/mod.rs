@@ -14,7 +14,7 @@ use crate::{restored, save};
 mod contents;
 mod killed;
 mod large;
-mod races;
+pub(crate) mod races;
 mod refs_gone;
 mod restores;
 mod reuse;

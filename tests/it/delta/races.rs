@@ -17,7 +17,7 @@ use super::save_with;
 use crate::{restored, save, saved};
 
 /// Starts a program whose output is collected by [`finish`].
-pub(super) fn start(invocation: Invocation) -> Child {
+pub(crate) fn start(invocation: Invocation) -> Child {
     invocation.into_command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
