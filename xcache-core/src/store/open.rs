@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::local::LocalStore;
 use super::s3::S3Store;
@@ -144,6 +145,22 @@ pub enum Encryption {
     Kms(Option<String>),
 }
 
+/// How long an answer is waited for, where the request or the answer has no body that shows progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For one try. A store that is there answers in well under a second, a slow one lists in a few.
+    pub attempt: Duration,
+    /// For all tries and the waits between them.
+    pub operation: Duration,
+}
+
+impl Default for Patience {
+    /// Three tries of a store that accepts and stays silent: a job does not wait longer for a cache.
+    fn default() -> Self {
+        Self { attempt: Duration::from_secs(10), operation: Duration::from_secs(30) }
+    }
+}
+
 /// Everything about S3 that a URL cannot say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
@@ -167,6 +184,8 @@ pub struct S3Options {
     pub keys: Option<Keys>,
     /// `AWS_CA_BUNDLE`: certificate authorities to trust besides those of the system.
     pub ca_bundle: Option<PathBuf>,
+    /// How long to wait for answers.
+    pub patience: Patience,
 }
 
 impl S3Options {

@@ -258,6 +258,7 @@ struct Faults {
     failures: Mutex<Vec<(String, u32, ErrorKind, u32)>>,
     refuse_tags: Mutex<Option<ErrorKind>>,
     conditions: Mutex<Option<Conditions>>,
+    silent_uploads: Mutex<bool>,
     lose_complete: Mutex<bool>,
     overwrite: Mutex<bool>,
     /// For requests that begin at or after an offset: how many bytes come, then what, and how many times more.
@@ -284,6 +285,12 @@ impl Faulty {
 
     pub(crate) fn refuse_tags(self, kind: ErrorKind) -> Self {
         *self.faults.refuse_tags.lock().unwrap() = Some(kind);
+        self
+    }
+
+    /// The question for a new upload is never answered.
+    pub(crate) fn never_begin_uploads(self) -> Self {
+        *self.faults.silent_uploads.lock().unwrap() = true;
         self
     }
 
@@ -393,6 +400,9 @@ impl Store for Faulty {
 
     async fn upload(&self, name: &ObjectName, tags: &Tags) -> Result<Box<dyn Upload>> {
         self.check("upload", name)?;
+        if *self.faults.silent_uploads.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
         self.check_tags(name, tags)?;
         let inner = self.inner.upload(name, tags).await?;
         Ok(Box::new(FaultyUpload { store: self.clone(), inner }))

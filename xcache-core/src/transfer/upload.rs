@@ -129,7 +129,8 @@ impl Publishing<'_> {
                 None => return Err(self.unfinished()),
             }
         }
-        let (upload, tags_dropped) = self.begin().await?;
+        // Given up here, an upload that was begun all the same is left for gc: nobody knows its id.
+        let (upload, tags_dropped) = self.unless_cancelled(self.begin()).await?;
         let mut parts = Parts { upload: Aborter(Some(upload)), running: JoinSet::new(), begun: 0, offset: 0 };
         let sending = async {
             self.send(&mut pieces, gather, &mut parts).await?;
@@ -511,6 +512,21 @@ mod tests {
         assert_eq!(published.unwrap_err().kind(), ErrorKind::Other);
         assert!(store.uploads("").await.unwrap().is_empty());
         assert_eq!(store.head(&name).await.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn cancelling_does_not_wait_for_an_upload_to_begin() {
+        let store = Faulty::new(MemoryStore::default()).never_begin_uploads();
+        let (sender, receiver) = mpsc::channel(2);
+        let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
+        sender.send(Piece::Data(noise(500))).await.unwrap();
+        let publishing = publish(&store, &name, &tags, PutMode::Create, receiver, &LIMITS, signals.clone());
+        let cancelling = async {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            signals.cancel.notify_one();
+        };
+        let (published, ()) = tokio::join!(publishing, cancelling);
+        assert_eq!(published.unwrap_err().kind(), ErrorKind::Other);
     }
 
     #[tokio::test]

@@ -38,9 +38,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The instance metadata service answers in about a millisecond, or, elsewhere than on EC2, never.
 const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// For the first byte of an answer to a request without a body, and for small answers as a whole.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Four tries with full jitter take about four seconds when nothing is there, and outlast a short throttling.
 const MAX_ATTEMPTS: u32 = 4;
 const MAX_BACKOFF: Duration = Duration::from_secs(3);
@@ -51,7 +48,7 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// What [`connect`] found out.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// For requests whose attempts are timed as a whole.
+    /// For requests without a body, which are timed until the answer begins, or is there if it is small.
     pub(super) client: Client,
     /// The same for requests with bodies or slow answers, which the caller watches.
     pub(super) patient: Client,
@@ -74,7 +71,12 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
     let mut loader = aws_config::defaults(behavior_version())
         .region(region.clone())
         .http_client(https.clone())
-        .timeout_config(timeouts().operation_attempt_timeout(ATTEMPT_TIMEOUT).build())
+        .timeout_config(
+            timeouts()
+                .operation_attempt_timeout(options.patience.attempt)
+                .operation_timeout(options.patience.operation)
+                .build(),
+        )
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_max_backoff(MAX_BACKOFF))
         // The SDK measures whole bodies by throughput, and counts time in which nobody asks for data. We watch both
         // directions ourselves: uploads in `body`, downloads where they are read.
@@ -121,7 +123,9 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
         // Reading the system's certificates takes 20 ms and fails where there are none.
         config = config.http_client(http_client(TrustStore::empty(), ProxyConfig::from_env()));
     }
-    let patient = config.clone().timeout_config(timeouts().disable_operation_attempt_timeout().build());
+    let patient = config
+        .clone()
+        .timeout_config(timeouts().disable_operation_attempt_timeout().disable_operation_timeout().build());
     Ok(Connection {
         client: Client::from_conf(config.build()),
         patient: Client::from_conf(patient.build()),

@@ -35,6 +35,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a request whose body stalled is sent. The SDK's own retries come on top for failures that it sees.
 const STALL_ATTEMPTS: u32 = 3;
 
+/// Deleting a thousand objects takes some stores many seconds, and there is nothing to see meanwhile.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// The most names in one DeleteObjects request and in one page of a listing, by the API.
 const PAGE_NAMES: usize = 1000;
 
@@ -136,12 +139,16 @@ impl S3Store {
             Err(error) => return spread(page, &Error::new(ErrorKind::Invalid, "delete", self).source(error)),
         };
         let sent = self
-            .client
+            .patient
             .delete_objects()
             .bucket(&self.place.bucket)
             .delete(delete)
             .set_request_payer(self.payer.clone());
-        match sent.send().await {
+        let Ok(sent) = tokio::time::timeout(DELETE_TIMEOUT, sent.send()).await else {
+            let silent = Error::new(ErrorKind::Unavailable, "delete", self);
+            return spread(page, &silent.detail(format!("no answer for {} s", DELETE_TIMEOUT.as_secs())));
+        };
+        match sent {
             Ok(answer) => {
                 for failed in answer.errors() {
                     let wrong = |key: &Option<String>| key.is_some() && key.as_deref() == failed.key();
