@@ -1,12 +1,14 @@
 //! Save: what is in the entry, who wins, what it costs, and what trouble looks like.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::proxy::{self, Proxy, Request};
-use xcache_tests::s3::{self, READER};
+use xcache_tests::s3::{self, READER, S3Server};
 use xcache_tests::tree::{self, assert_same_tree};
 
 use crate::{SAVE, restored, save, saved};
@@ -227,6 +229,44 @@ fn wrong_credentials_and_dead_endpoints_do_not_fail_a_build() {
     let place = Place::on(s3::server());
     trouble(&place, &[("AWS_SECRET_ACCESS_KEY", "wrong")], &["hint: "]);
     trouble(&place.behind("http://127.0.0.1:9"), &[], &["127.0.0.1:9"]);
+}
+
+/// An agent that gives the credentials of a container, as those of ECS, EKS and CodeBuild do.
+fn credentials_agent(server: &S3Server) -> String {
+    let (id, secret) = (server.access_key, server.secret_key);
+    let body = format!(
+        r#"{{"AccessKeyId":"{id}","SecretAccessKey":"{secret}","Token":"t","Expiration":"2099-01-01T00:00:00Z"}}"#
+    );
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/credentials", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn credentials_of_a_container_are_not_asked_for_through_a_proxy() {
+    // Ministack takes any session token.
+    let server = s3::ministack();
+    let (job, place) = (Job::new(), Place::on(server));
+    fs::write(job.dir("source").join("file"), "x").unwrap();
+    let outcome = job
+        .command(SAVE)
+        .args(["--store", place.url(), "--fail-on-error", "--key", "key", "source"])
+        .env("AWS_ENDPOINT_URL", server.endpoint.replace("127.0.0.1", "localhost"))
+        .env("AWS_REGION", server.region)
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", credentials_agent(server))
+        // Nobody listens there.
+        .env("HTTP_PROXY", "http://127.0.0.1:9")
+        .env("NO_PROXY", "localhost");
+    outcome.run().ok();
+    assert_eq!(place.entries(), ["key-base.tar.zst"]);
 }
 
 #[test]
