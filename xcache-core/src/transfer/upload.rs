@@ -98,10 +98,14 @@ pub async fn publish(
     let publishing = Publishing { store, name, tags, mode, limits, signals };
     let published = publishing.run(pieces).await?;
     if limits.confirm == Confirm::Head {
-        let there = store.head(name).await?;
-        if there.etag != published.etag {
-            return Err(Error::new(ErrorKind::AlreadyExists, "publish", name)
-                .detail("another writer published at the same time and won"));
+        match publishing.unless_cancelled(store.head(name)).await {
+            Ok(there) if there.etag == published.etag => {}
+            Ok(_) => {
+                return Err(Error::new(ErrorKind::AlreadyExists, "publish", name)
+                    .detail("another writer published at the same time and won"));
+            }
+            // The store has said that it is published; only that it is ours is not known for sure.
+            Err(error) => tracing::warn!("{error}; the entry is published, but was not confirmed"),
         }
     }
     Ok(published)
@@ -586,6 +590,16 @@ mod tests {
         assert_eq!(send(&store, &noise(50), 40, &limits).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
         let store = MemoryStore::default();
         send(&store, &noise(500), 40, &limits).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_confirmed_is_published_all_the_same() {
+        let limits = UploadLimits { confirm: Confirm::Head, ..LIMITS };
+        for kind in [ErrorKind::Unavailable, ErrorKind::Denied] {
+            let store = Faulty::new(MemoryStore::default()).fail("head", kind, 1);
+            let published = send(&store, &noise(500), 40, &limits).await.unwrap();
+            assert_eq!(published.etag, store.head(&name()).await.unwrap().etag);
+        }
     }
 
     #[tokio::test]
