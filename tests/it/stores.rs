@@ -98,8 +98,8 @@ async fn trouble_with_s3_is_said_with_the_next_step() {
     };
     for (config, expected, says) in [
         (wrong_bucket, ErrorKind::Invalid, "no bucket `no-such-bucket`"),
-        (wrong_key("nobody", "x"), ErrorKind::Denied, "access key"),
-        (wrong_key(server.access_key, "wrong-secret"), ErrorKind::Denied, "secret access key"),
+        (wrong_key("nobody", "x"), ErrorKind::Unauthenticated, "access key"),
+        (wrong_key(server.access_key, "wrong-secret"), ErrorKind::Unauthenticated, "secret access key"),
         (wrong_endpoint("http://127.0.0.1:1"), ErrorKind::Unavailable, "nothing listens at http://127.0.0.1:1"),
         (wrong_endpoint("http://no-such-host.invalid"), ErrorKind::Unavailable, "cannot reach http://no-such-host"),
     ] {
@@ -110,6 +110,13 @@ async fn trouble_with_s3_is_said_with_the_next_step() {
         assert!(text.starts_with("cannot download `object`: ") && text.contains(says), "{text}");
         assert!(error.hint_text().is_some(), "{text}");
         assert!(!format!("{text} {error:?} {store:?} {config:?}").contains("wrong-secret"));
+        if expected == ErrorKind::Unauthenticated {
+            // The answer to a HEAD has no body.
+            let error = store.head(&name("object")).await.unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.kind(), expected, "{text}");
+            assert!(text.starts_with("cannot look at `object`: ") && text.contains(says), "{text}");
+        }
     }
     let scheme = open(&wrong_endpoint("127.0.0.1:1")).await.unwrap_err();
     assert_eq!(scheme.kind(), ErrorKind::Invalid);

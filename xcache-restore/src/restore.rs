@@ -147,7 +147,7 @@ impl Run<'_> {
             Error::Archive(archive::Error::NewerFormat { .. }) => MissReason::NewerFormat,
             Error::Archive(_) => MissReason::Corrupt,
             Error::Store(error) => match error.kind() {
-                ErrorKind::Denied => MissReason::Denied,
+                ErrorKind::Denied | ErrorKind::Unauthenticated => MissReason::Denied,
                 // It was listed, or one of its refs was there when it was written.
                 ErrorKind::NotFound | ErrorKind::Changed | ErrorKind::Corrupt => MissReason::Corrupt,
                 ErrorKind::Unavailable => MissReason::Unreachable,

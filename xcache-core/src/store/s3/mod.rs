@@ -119,6 +119,27 @@ impl S3Store {
         }
     }
 
+    /// A HEAD was refused, and its answer has no body that says why: credentials, clock, region and rights look the same.
+    /// The same question as a GET of one byte brings the code.
+    async fn explain(&self, name: &ObjectName, refused: Error) -> Error {
+        let Ok(key) = self.place.full("look at", name) else { return refused };
+        let sent = self
+            .client
+            .get_object()
+            .bucket(&self.place.bucket)
+            .key(key)
+            .range("bytes=0-0")
+            .set_request_payer(self.payer.clone())
+            .send()
+            .await;
+        match sent {
+            Err(failure) if matches!(status(&failure), Some(400 | 403)) => {
+                self.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure)
+            }
+            _ => refused,
+        }
+    }
+
     async fn delete_page(&self, page: &[&Deletion]) -> Vec<Result<()>> {
         let mut keys = Vec::with_capacity(page.len());
         let mut answers: Vec<Result<()>> = Vec::with_capacity(page.len());
@@ -287,15 +308,22 @@ impl Store for S3Store {
     }
 
     async fn head(&self, name: &ObjectName) -> Result<ObjectMeta> {
-        let answer = self
+        let sent = self
             .client
             .head_object()
             .bucket(&self.place.bucket)
             .key(self.place.full("look at", name)?)
             .set_request_payer(self.payer.clone())
             .send()
-            .await
-            .map_err(|failure| self.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure))?;
+            .await;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let is_mute = matches!(status(&failure), Some(400 | 403)) && failure.code().is_none();
+                let error = self.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure);
+                return Err(if is_mute { self.explain(name, error).await } else { error });
+            }
+        };
         let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
         Ok(ObjectMeta {
             size: required(size, "length", "look at", name)?,
