@@ -226,14 +226,21 @@ impl Label {
     }
 }
 
-/// Makes control characters visible, so that the name of a file cannot begin a line or move the cursor. The old form
-/// of workflow commands (`##[…]`) works anywhere in a line and is broken up.
+/// Makes control characters visible, so that the name of a file cannot begin a line or move the cursor. Workflow
+/// commands are broken up: the old form (`##[…]`) works anywhere in a line, `::` at its beginning, after white space.
 fn one_line(text: &str, is_actions: bool) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
-    if is_actions { line.replace("##[", "## [") } else { line }
+    if !is_actions {
+        return line;
+    }
+    let line = line.replace("##[", "## [");
+    match line.trim_start().strip_prefix("::") {
+        Some(rest) => format!(": :{rest}"),
+        None => line,
+    }
 }
 
 #[cfg(test)]
@@ -327,6 +334,23 @@ pub(crate) mod tests {
         let act = |reporter: &Reporter| reporter.line("skipped `a\n::error::x\x1b[2J##[error]`");
         check(PLAIN, act, "", "skipped `a\\n::error::x\\u{1b}[2J##[error]`\n");
         check(Settings { is_actions: true, ..PLAIN }, act, "", "skipped `a\\n::error::x\\u{1b}[2J## [error]`\n");
+    }
+
+    #[test]
+    fn data_does_not_become_commands() {
+        let actions = Settings { is_actions: true, ..PLAIN };
+        for (data, expected) in [
+            ("::error::x", ": :error::x\n"),
+            (" \u{2003}::set-output name=a::b", ": :set-output name=a::b\n"),
+            ("key  ::error::x", "key  ::error::x\n"),
+            ("##[error]x", "## [error]x\n"),
+        ] {
+            let act = |reporter: &Reporter| reporter.data(data);
+            check(actions, act, expected, "");
+            let act = |reporter: &Reporter| reporter.line(data);
+            check(actions, act, "", expected);
+            check(PLAIN, |reporter| reporter.data(data), &format!("{data}\n"), "");
+        }
     }
 
     #[test]
