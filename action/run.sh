@@ -129,7 +129,7 @@ install() {
   keep "$staging" "$directory" || give_up "cannot write to $directory"
 }
 
-if [[ -n ${XCACHE_BIN_DIR:-} ]]; then
+if [[ ${XCACHE_BIN_DIR:-} == *[![:space:]]* ]]; then
   directory=$(posix "$XCACHE_BIN_DIR")
   [[ -x $directory/$program$suffix ]] || give_up "XCACHE_BIN_DIR has no $program$suffix"
   say "found in XCACHE_BIN_DIR, $directory"

@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -147,14 +146,14 @@ fn timeouts() -> aws_config::timeout::TimeoutConfigBuilder {
 
 /// Told, then environment, then profile; then what the instance says, but only for AWS itself.
 async fn region(options: &S3Options, has_endpoint: bool, imds: &imds::Client) -> Region {
-    if let Some(region) = &options.region {
+    if let Some(region) = options.region.as_ref().or(options.configured_region.as_ref()) {
         return Region::new(region.clone());
     }
     let mut profile = ProfileFileRegionProvider::builder();
     if let Some(name) = &options.profile {
         profile = profile.profile_name(name);
     }
-    let mut chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(profile.build());
+    let mut chain = RegionProviderChain::first_try(profile.build());
     if !has_endpoint {
         chain = chain.or_else(imds::region::ImdsRegionProvider::builder().imds_client(imds.clone()).build());
     }
