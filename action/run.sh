@@ -20,8 +20,6 @@ source=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$source/Cargo.toml" | head -n 1)
 # Empty if the workflow uses the action from its own checkout.
 repository=${XCACHE_ACTION_REPOSITORY:-}
-suffix=
-if [[ ${RUNNER_OS:-} == Windows ]]; then suffix=.exe; fi
 
 say() { printf 'xcache %s: %s\n' "$version" "$*" >&2; }
 
@@ -39,25 +37,15 @@ give_up() {
 
 # The name of this machine in the names of releases.
 target() {
-  local system=${RUNNER_OS:-$(uname -s)} machine=${RUNNER_ARCH:-$(uname -m)}
+  local machine=${RUNNER_ARCH:-$(uname -m)}
   case $machine in
     X64 | x86_64 | amd64) machine=x86_64 ;;
     ARM64 | aarch64 | arm64) machine=aarch64 ;;
   esac
-  case $system in
-    Linux) system=unknown-linux-musl ;;
-    macOS | Darwin) system=apple-darwin ;;
-    Windows) system=pc-windows-msvc ;;
-  esac
-  echo "$machine-$system"
+  echo "$machine-unknown-linux-musl"
 }
 
-# A path as the tools of bash want it: on Windows without a drive, which tar would take for the name of a machine.
-posix() { if command -v cygpath >/dev/null; then cygpath -u "$1"; else echo "$1"; fi; }
-
-sha256() {
-  if command -v sha256sum >/dev/null; then sha256sum -- "$1"; else shasum -a 256 -- "$1"; fi | cut -d ' ' -f 1
-}
+sha256() { sha256sum -- "$1" | cut -d ' ' -f 1; }
 
 # fetch URL FILE
 fetch() {
@@ -86,7 +74,7 @@ build() {
   env -u XCACHE_AWS_ACCESS_KEY_ID -u XCACHE_AWS_SECRET_ACCESS_KEY -u XCACHE_AWS_SESSION_TOKEN \
     cargo build --release --locked --quiet --manifest-path "$source/Cargo.toml" --target-dir "$1/target" \
     "${programs[@]/#/--package=}" >&2 || return
-  for name in "${programs[@]}"; do mv -- "$1/target/release/$name$suffix" "$1/" || return; done
+  for name in "${programs[@]}"; do mv -- "$1/target/release/$name" "$1/" || return; done
   rm -rf -- "$1/target"
 }
 
@@ -100,11 +88,11 @@ keep() {
 # Finds or installs the programs; `directory` is where they are.
 install() {
   local temp released built candidate place
-  temp=$(posix "${RUNNER_TEMP:-${TMPDIR:-/tmp}}")
-  released=$(posix "${RUNNER_TOOL_CACHE:-$temp}")/xcache/$version/$(target)
+  temp=${RUNNER_TEMP:-${TMPDIR:-/tmp}}
+  released=${RUNNER_TOOL_CACHE:-$temp}/xcache/$version/$(target)
   built=$temp/xcache-$version-built
   for candidate in ${repository:+"$released"} "$built"; do
-    if [[ -x $candidate/$program$suffix ]]; then
+    if [[ -x $candidate/$program ]]; then
       directory=$candidate
       say "found in $directory"
       return
@@ -129,9 +117,12 @@ install() {
   keep "$staging" "$directory" || give_up "cannot write to $directory"
 }
 
-if [[ -n ${XCACHE_BIN_DIR:-} ]]; then
-  directory=$(posix "$XCACHE_BIN_DIR")
-  [[ -x $directory/$program$suffix ]] || give_up "XCACHE_BIN_DIR has no $program$suffix"
+system=${RUNNER_OS:-$(uname -s)}
+if [[ $system != Linux ]]; then give_up "xcache runs on Linux, and this runner has $system"; fi
+
+if [[ ${XCACHE_BIN_DIR:-} == *[![:space:]]* ]]; then
+  directory=$XCACHE_BIN_DIR
+  [[ -x $directory/$program ]] || give_up "XCACHE_BIN_DIR has no $program"
   say "found in XCACHE_BIN_DIR, $directory"
 else
   staging=
@@ -139,4 +130,4 @@ else
   trap - EXIT
   if [[ -n $staging ]]; then rm -rf -- "$staging"; fi
 fi
-exec "$directory/$program$suffix" "$@"
+exec "$directory/$program" "$@"

@@ -166,6 +166,27 @@ fn a_directory_of_ones_own_comes_first_and_must_have_the_program() {
 }
 
 #[test]
+fn runners_of_other_systems_are_told_that_it_runs_on_linux() {
+    let job = Job::github();
+    let (tools, releases) = (tools(&job), Releases::with_release(|_| ()));
+    for system in ["macOS", "Windows"] {
+        let outcome = run(&job, &tools, &releases.url, "xcache-restore", &[("RUNNER_OS", system)]).ok();
+        let said = format!("xcache runs on Linux, and this runner has {system}");
+        assert!(outcome.stdout.starts_with("::warning::") && outcome.stdout.contains(&said), "{outcome:?}");
+        run(&job, &tools, &releases.url, "xcache-gc", &[("RUNNER_OS", system)]).expect_code(1);
+    }
+    assert_eq!(releases.asked(), 0);
+}
+
+#[test]
+fn what_is_released_is_what_the_script_asks_for() {
+    let workflow = fs::read_to_string(checkout().join(".github/workflows/release.yml")).unwrap();
+    let targets: Vec<&str> = workflow.split("target: ").skip(1).filter_map(|rest| rest.split(',').next()).collect();
+    assert_eq!(targets, ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"]);
+    assert!(targets.contains(&TARGET));
+}
+
+#[test]
 fn without_a_release_the_source_is_built() {
     let job = Job::github();
     let (tools, releases) = (tools(&job), Releases::serve(Vec::new()));

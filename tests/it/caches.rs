@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::proxy::Proxy;
 use xcache_tests::runner::Runner;
 use xcache_tests::s3;
-use xcache_tests::tree;
+use xcache_tests::tree::{self, Rng};
 
 use crate::actions::PROGRAMS;
+use crate::delta::races::start;
 use crate::{RESTORE, SAVE};
 
 const LIST: &str = "
@@ -193,4 +196,55 @@ fn modes_do_not_depend_on_the_umask_nor_on_what_the_other_caches_do() {
     for (file, mode) in expected {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, mode, "{}", file.display());
     }
+}
+
+/// Asks the program to stop, as a runner does, and tells how it ended. It must not wait for what is held back.
+fn stop(child: Child) -> Output {
+    let begin = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[test]
+fn an_interrupted_save_of_several_caches_ends_at_once_and_leaves_no_upload() {
+    let place = Place::on(s3::server());
+    let job = Job::new();
+    fs::write(job.dir("one").join("file"), Rng::new(1).bytes(20 << 20)).unwrap();
+    fs::write(job.dir("two").join("file"), "two").unwrap();
+    // What the store honours is known.
+    job.command(SAVE).store(&place).args(["--key", "first", "two"]).run().ok();
+    let rules = ["PUT partNumber=2 hold", "HEAD /k2-base hold"];
+    let mut proxy = Proxy::with_rules(s3::server(), &rules);
+    let list = "[{path: one, key: k1}, {path: two, key: k2}]";
+    let behind = place.behind(proxy.endpoint());
+    let child = start(job.command(SAVE).store(&behind).args(["--caches", list]));
+    proxy.wait_until_held();
+    proxy.wait_until_held();
+    assert_eq!(place.uploads(), 1);
+    stop(child);
+    assert_eq!(place.uploads(), 0);
+    assert_eq!(place.entries(), ["first-base.tar.zst"]);
+}
+
+#[test]
+fn an_interrupted_restore_of_several_caches_ends_at_once_and_takes_back_what_it_wrote() {
+    let place = Place::on(s3::server());
+    let job = Job::new();
+    fs::write(job.dir("one").join("file"), Rng::new(1).bytes(20 << 20)).unwrap();
+    fs::write(job.dir("two").join("file"), "two").unwrap();
+    let list = "[{path: one, key: k1}, {path: two, key: k2}]";
+    job.command(SAVE).store(&place).args(["--caches", list]).run().ok();
+    for path in ["one", "two"] {
+        fs::remove_dir_all(job.path(path)).unwrap();
+    }
+    // The end of the first comes, its data does not; of the second nothing comes.
+    let mut proxy = Proxy::with_rules(s3::server(), &["GET /k1-base hold skip=1", "GET /k2- hold"]);
+    let behind = place.behind(proxy.endpoint());
+    let child = start(job.command(RESTORE).store(&behind).args(["--caches", list]));
+    (0..3).for_each(|_| proxy.wait_until_held());
+    stop(child);
+    assert!(!job.path("one").exists() && !job.path("two").exists());
 }

@@ -47,6 +47,18 @@ fn every_flag_of_the_table_exists() {
 }
 
 #[test]
+fn every_rule_of_the_clean_up_exists() {
+    let help = fs::read_to_string(root().join("tests/golden/xcache-gc-prune.txt")).unwrap();
+    let cells = first_cells("Clean-up");
+    let flags: Vec<&str> =
+        cells.iter().flat_map(|cell| cell.split(['`', ' '])).filter(|w| w.starts_with("--")).collect();
+    assert!(flags.len() > 5, "{flags:?}");
+    for flag in flags {
+        assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "{flag}");
+    }
+}
+
+#[test]
 fn the_first_run_works() {
     let job = Job::new();
     let bin = job.dir("bin");

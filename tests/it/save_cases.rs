@@ -1,12 +1,14 @@
 //! Save: what is in the entry, who wins, what it costs, and what trouble looks like.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::proxy::{self, Proxy, Request};
-use xcache_tests::s3::{self, READER};
+use xcache_tests::s3::{self, READER, S3Server};
 use xcache_tests::tree::{self, assert_same_tree};
 
 use crate::{SAVE, restored, save, saved};
@@ -105,6 +107,30 @@ fn saves_ask_for_what_they_need_and_no_more() {
         let single = [of("CreateUpload"), of("CompleteUpload"), of("HeadObject"), of("PutObject"), of("AbortUpload")];
         assert_eq!(single, [1, 1, 3, 0, 0], "{requests:?}");
         assert!((3..=8).contains(&of("UploadPart")), "{requests:?}");
+    }
+}
+
+#[test]
+fn a_store_without_conditional_writes_is_told_of_once_and_keeps_the_first() {
+    // Ministack does not check signatures, which cover the conditions.
+    let server = s3::ministack();
+    let (job, place) = (Job::new(), Place::on(server));
+    fs::write(job.dir("small").join("file"), "x").unwrap();
+    fs::write(job.dir("large").join("file"), tree::Rng::new(1).bytes(20 << 20)).unwrap();
+    let proxy = Proxy::with_rules(server, &["* . unconditional"]);
+    let behind = place.behind(proxy.endpoint());
+    let list = "[{path: small, key: small}, {path: large, key: large}]";
+    let first = job.command(SAVE).store(&behind).args(["--caches", list]).run().ok();
+    assert_eq!(first.stderr.matches("does not honour conditional writes").count(), 1, "{}", first.stderr);
+    assert_eq!(place.entries(), ["large-base.tar.zst", "small-base.tar.zst"]);
+
+    for (key, path) in [("small", "/small-base"), ("large", "/large-base")] {
+        // Both names are asked for before the packing: this save must not see the entry until it publishes.
+        let hidden = format!("HEAD {path} status:404 count=1");
+        let proxy = Proxy::with_rules(server, &[&hidden, "* . unconditional"]);
+        let outcome = save(&job, &place.behind(proxy.endpoint()), key).arg("--json").arg(job.path(key)).run().ok();
+        assert_eq!(outcome.json()["outcome"], "exists", "{}", outcome.stderr);
+        assert_eq!(place.uploads(), 0);
     }
 }
 
@@ -223,8 +249,48 @@ fn a_user_who_may_only_read_is_told_so() {
 #[test]
 fn wrong_credentials_and_dead_endpoints_do_not_fail_a_build() {
     let place = Place::on(s3::server());
-    trouble(&place, &[("AWS_SECRET_ACCESS_KEY", "wrong")], &["hint: "]);
+    // Found by the first question, before anything is packed.
+    let said = ["cannot look at `key-", "the secret access key does not fit", "hint: "];
+    trouble(&place, &[("AWS_SECRET_ACCESS_KEY", "wrong")], &said);
     trouble(&place.behind("http://127.0.0.1:9"), &[], &["127.0.0.1:9"]);
+}
+
+/// An agent that gives the credentials of a container, as those of ECS, EKS and CodeBuild do.
+fn credentials_agent(server: &S3Server) -> String {
+    let (id, secret) = (server.access_key, server.secret_key);
+    let body = format!(
+        r#"{{"AccessKeyId":"{id}","SecretAccessKey":"{secret}","Token":"t","Expiration":"2099-01-01T00:00:00Z"}}"#
+    );
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/credentials", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn credentials_of_a_container_are_not_asked_for_through_a_proxy() {
+    // Ministack takes any session token.
+    let server = s3::ministack();
+    let (job, place) = (Job::new(), Place::on(server));
+    fs::write(job.dir("source").join("file"), "x").unwrap();
+    let outcome = job
+        .command(SAVE)
+        .args(["--store", place.url(), "--fail-on-error", "--key", "key", "source"])
+        .env("AWS_ENDPOINT_URL", server.endpoint.replace("127.0.0.1", "localhost"))
+        .env("AWS_REGION", server.region)
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", credentials_agent(server))
+        // Nobody listens there.
+        .env("HTTP_PROXY", "http://127.0.0.1:9")
+        .env("NO_PROXY", "localhost");
+    outcome.run().ok();
+    assert_eq!(place.entries(), ["key-base.tar.zst"]);
 }
 
 #[test]

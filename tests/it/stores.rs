@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use xcache_core::store::open::{Keys, S3Options, Secret, StoreConfig, StoreUrl, open};
+use xcache_core::store::open::{Keys, Patience, S3Options, Secret, StoreConfig, StoreUrl, open};
 use xcache_core::store::{ByteRange, Deletion, ErrorKind, PutMode, Tags};
 
 use crate::conformance::{kind, local, name, names, put, s3_config};
@@ -97,8 +98,8 @@ async fn trouble_with_s3_is_said_with_the_next_step() {
     };
     for (config, expected, says) in [
         (wrong_bucket, ErrorKind::Invalid, "no bucket `no-such-bucket`"),
-        (wrong_key("nobody", "x"), ErrorKind::Denied, "access key"),
-        (wrong_key(server.access_key, "wrong-secret"), ErrorKind::Denied, "secret access key"),
+        (wrong_key("nobody", "x"), ErrorKind::Unauthenticated, "access key"),
+        (wrong_key(server.access_key, "wrong-secret"), ErrorKind::Unauthenticated, "secret access key"),
         (wrong_endpoint("http://127.0.0.1:1"), ErrorKind::Unavailable, "nothing listens at http://127.0.0.1:1"),
         (wrong_endpoint("http://no-such-host.invalid"), ErrorKind::Unavailable, "cannot reach http://no-such-host"),
     ] {
@@ -109,9 +110,42 @@ async fn trouble_with_s3_is_said_with_the_next_step() {
         assert!(text.starts_with("cannot download `object`: ") && text.contains(says), "{text}");
         assert!(error.hint_text().is_some(), "{text}");
         assert!(!format!("{text} {error:?} {store:?} {config:?}").contains("wrong-secret"));
+        if expected == ErrorKind::Unauthenticated {
+            // The answer to a HEAD has no body.
+            let error = store.head(&name("object")).await.unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.kind(), expected, "{text}");
+            assert!(text.starts_with("cannot look at `object`: ") && text.contains(says), "{text}");
+        }
     }
     let scheme = open(&wrong_endpoint("127.0.0.1:1")).await.unwrap_err();
     assert_eq!(scheme.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_store_that_accepts_and_stays_silent_is_given_up() {
+    // The system accepts connections, and nobody ever answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let mut config = s3_config(&xcache_tests::s3::server().behind(&endpoint), "silent");
+    assert!(config.s3.patience.operation <= Duration::from_secs(30), "{:?}", config.s3.patience);
+    config.s3.patience = Patience { attempt: Duration::from_millis(100), operation: Duration::from_millis(300) };
+    let store = open(&config).await.unwrap().store;
+    let (object, tags) = (name("object"), Tags::new());
+    let deletions = [Deletion { name: object.clone(), if_match: None }];
+    let begin = Instant::now();
+    let (head, get, list, upload, tagging, deleted) = tokio::join!(
+        store.head(&object),
+        store.get(&object, ByteRange::Last(1), None),
+        store.list("", None),
+        store.upload(&object, &tags),
+        store.tags(&object),
+        store.delete(&deletions),
+    );
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    let kinds = [kind(head), kind(get), kind(list), kind(upload), kind(tagging)];
+    assert_eq!(kinds, [ErrorKind::Unavailable; 5]);
+    assert!(deleted.into_iter().all(|answer| kind(answer) == ErrorKind::Unavailable));
 }
 
 #[tokio::test]

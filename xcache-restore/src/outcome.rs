@@ -80,7 +80,7 @@ impl MissReason {
     /// The reason that an error gives.
     pub fn of(error: &(dyn std::error::Error + 'static)) -> Self {
         match store_error_kind(error) {
-            Some(ErrorKind::Denied) => Self::Denied,
+            Some(ErrorKind::Denied | ErrorKind::Unauthenticated) => Self::Denied,
             Some(ErrorKind::Unavailable) => Self::Unreachable,
             Some(ErrorKind::Corrupt) => Self::Corrupt,
             _ => Self::Failed,
@@ -168,6 +168,7 @@ mod tests {
             assert!(expected.is_trouble());
         };
         check(ErrorKind::Denied, MissReason::Denied);
+        check(ErrorKind::Unauthenticated, MissReason::Denied);
         check(ErrorKind::Unavailable, MissReason::Unreachable);
         check(ErrorKind::Corrupt, MissReason::Corrupt);
         check(ErrorKind::NotFound, MissReason::Failed);

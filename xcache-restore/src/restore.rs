@@ -26,16 +26,16 @@ use crate::outcome::{self, Hit, MissReason, Outcome};
 
 /// Restores what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
-    let opened = open(&config.store.config).await?;
+    let opened = cli::unless_interrupted(open(&config.store.config)).await??;
     if config.action == Action::Clear {
-        clear::clear(config, reporter, &opened).await?;
+        cli::unless_interrupted(clear::clear(config, reporter, &opened)).await??;
         return Ok(Outcome::Miss(MissReason::Cleared));
     }
     let run = Run { config, context, reporter, store: opened.store };
     let mut lookup = Lookup::new(run.store.clone(), &config.scopes, &config.keys, TAIL_BYTES, created_nanos);
     let mut worst = MissReason::NothingThere;
     // Each candidate is restored, or passed over for the next best.
-    while let Some(found) = lookup.next().await {
+    while let Some(found) = cli::unless_interrupted(lookup.next()).await? {
         match run.candidate(found).await? {
             Tried::Hit(hit) => return Ok(Outcome::Hit(*hit)),
             Tried::PassedOver(reason) => worst = worst.max(reason),
@@ -70,7 +70,7 @@ enum Content {
 impl Run<'_> {
     async fn candidate(&self, found: Found) -> anyhow::Result<Tried> {
         let Found { entry, matched, mut tail, .. } = found;
-        let content = match self.open(&entry, &mut tail).await {
+        let content = match cli::unless_interrupted(self.open(&entry, &mut tail)).await? {
             Ok(content) => content,
             Err(error) => return Ok(self.pass_over(&entry, error)),
         };
@@ -143,7 +143,7 @@ impl Run<'_> {
             Error::Archive(archive::Error::NewerFormat { .. }) => MissReason::NewerFormat,
             Error::Archive(_) => MissReason::Corrupt,
             Error::Store(error) => match error.kind() {
-                ErrorKind::Denied => MissReason::Denied,
+                ErrorKind::Denied | ErrorKind::Unauthenticated => MissReason::Denied,
                 // It was listed, or one of its refs was there when it was written.
                 ErrorKind::NotFound | ErrorKind::Changed | ErrorKind::Corrupt => MissReason::Corrupt,
                 ErrorKind::Unavailable => MissReason::Unreachable,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use xcache_core::archive::footer::Ref;
 use xcache_core::archive::index::RootKind;
-use xcache_core::cli::RunContext;
+use xcache_core::cli::{self, RunContext};
 use xcache_core::delta::{Trust, compare};
 use xcache_core::entry::{Entry, Kind};
 use xcache_core::gc::pass::DeleteMode;
@@ -42,9 +42,12 @@ pub(crate) struct Run<'a> {
     pub(crate) is_trusted: bool,
 }
 
+const UNCONDITIONAL: &str =
+    "this store does not honour conditional writes: two saves of one key at the same time may both succeed";
+
 /// Saves what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
-    let opened = open(&config.store.config).await?;
+    let opened = cli::unless_interrupted(open(&config.store.config)).await??;
     let (store, key) = (opened.store, config.keys.primary());
     let scope = config.scopes.write.as_ref();
     for (inner, outer) in config.paths.overlaps() {
@@ -56,7 +59,8 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         tokio::task::spawn_blocking(move || scan(&paths, threads))
     };
     let features = async { if opened.needs_probe { probe::features(&*store).await } else { Ok(Features::all()) } };
-    let (there, features, tree) = tokio::join!(exists(&*store, scope, key), features, scanning);
+    let looking = async { tokio::join!(exists(&*store, scope, key), features, scanning) };
+    let (there, features, tree) = cli::unless_interrupted(looking).await?;
     let tree = tree.context("cannot scan")?;
     let there = match there {
         // Who may not list is told "denied" for what is not there: the create-only write decides.
@@ -78,6 +82,9 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         reporter.notice(format_args!("nothing at path `{}`; it is left out", root.given));
     }
     let run = Run { config, context, reporter, store, features: features?, is_trusted: !opened.needs_probe };
+    if !(run.features.create_only_put && run.features.create_only_multipart) {
+        reporter.notice_once(UNCONDITIONAL);
+    }
     if let Some(entry) = &spoilt {
         reporter.notice(format_args!("replacing the damaged entry of key `{key}`"));
         return run.replace(Arc::new(tree), entry).await;
@@ -102,7 +109,7 @@ impl Run<'_> {
     async fn save(&self, tree: Arc<Tree>) -> anyhow::Result<Outcome> {
         let earlier = match self.config.form {
             Form::Base => None,
-            Form::Smallest => earlier::find(self).await,
+            Form::Smallest => cli::unless_interrupted(earlier::find(self)).await?,
         };
         let Some(earlier) = earlier else {
             let reason = if self.config.form == Form::Base { Reason::Asked } else { Reason::NothingKnown };
@@ -123,7 +130,14 @@ impl Run<'_> {
             })
         };
         let sid = random()?;
-        let (intent, facts) = tokio::join!(Intent::note(&*self.store, &sid, known.refs.clone()), comparing);
+        let noting = async { tokio::join!(Intent::note(&*self.store, &sid, known.refs.clone()), comparing) };
+        let (intent, facts) = match cli::unless_interrupted(noting).await {
+            Ok(both) => both,
+            Err(interrupted) => {
+                Intent::forget(&*self.store, &sid).await;
+                return Err(interrupted.into());
+            }
+        };
         let facts = Arc::new(facts.context("cannot compare")?);
         for refused in intent.refused() {
             self.reporter.debug(format_args!("`{}` is not built on: {}", refused.name, refused.why));
@@ -159,8 +173,11 @@ impl Run<'_> {
         };
         // A base of the same key wins over a delta, whichever came first.
         let base_name = object_name(self.config.scopes.write.as_ref(), self.config.keys.primary(), Kind::Base)?;
-        let (base, verdict) =
-            tokio::join!(self.store.head(&base_name), intent.settle(&*self.store, &stored.archive.footer.refs));
+        let settling = async {
+            tokio::join!(self.store.head(&base_name), intent.settle(&*self.store, &stored.archive.footer.refs))
+        };
+        // Given up here, the delta is published and its intent keeps its refs, as if we had been killed.
+        let (base, verdict) = cli::unless_interrupted(settling).await?;
         if base.is_ok() {
             self.take_back(&stored.name, &stored.etag).await;
             return Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes: stored.sent_bytes });
@@ -194,7 +211,8 @@ impl Run<'_> {
         match write(self, tree, what, mode).await? {
             Written::Stored(stored) => {
                 if spoilt.kind == Kind::Delta {
-                    self.take_back(&spoilt.name, &spoilt.meta.etag).await;
+                    // Given up here, the base is published and shadows what is left of the delta.
+                    cli::unless_interrupted(self.take_back(&spoilt.name, &spoilt.meta.etag)).await?;
                 }
                 Ok(self.saved(&stored, Kind::Base, None))
             }

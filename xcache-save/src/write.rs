@@ -113,16 +113,7 @@ async fn try_to_write(
         part_bytes: usize::try_from(first_part_bytes(tree.disk_bytes()))?,
         in_flight: run.config.limits.concurrency,
         confirm: if run.is_trusted { Confirm::Trust } else { Confirm::Head },
-    };
-    let mode = match mode {
-        PutMode::Create if !run.features.create_only_put => {
-            // Said once by the probe: here it can only be looked before, not decided with the write.
-            if run.store.head(&name).await.is_ok() {
-                return Ok(Written::Exists { sent_bytes: 0 });
-            }
-            PutMode::Overwrite
-        }
-        mode => mode,
+        features: run.features,
     };
 
     let (sender, receiver) = mpsc::channel(QUEUE);
@@ -153,7 +144,7 @@ async fn try_to_write(
     let published = match published {
         Ok(published) => published,
         Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed) => {
-            match is_ours(run, &name, archive_id).await {
+            match cli::unless_interrupted(is_ours(run, &name, archive_id)).await? {
                 Some(published) => published,
                 None => return Ok(Written::Exists { sent_bytes }),
             }

@@ -153,3 +153,17 @@ fn a_save_whose_upload_is_denied_takes_its_intent_back() {
     assert_eq!(intents(&ready.place), Vec::<String>::new());
     assert_eq!(ready.place.uploads(), 0);
 }
+
+#[test]
+fn a_save_interrupted_before_it_publishes_takes_its_intent_back() {
+    let server = s3::server();
+    let Ready { job, place, tree } = small_change(server);
+    let mut proxy = Proxy::with_rules(server, &["GET condemned hold count=1"]);
+    let child = start(save(&job, &place.behind(proxy.endpoint()), "key").arg(&tree));
+    proxy.wait_until_held();
+    assert_eq!(intents(&place).len(), 1);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(!child.wait_with_output().unwrap().status.success());
+    assert_eq!(intents(&place), Vec::<String>::new());
+    assert_eq!(place.entries(), ["old-base.tar.zst"]);
+}

@@ -27,7 +27,10 @@ mod run;
 pub use context::RunContext;
 pub use errors::{Class, Interrupted, UnsafeToContinue, UsageError, classify, store_error_kind};
 pub use exit::Exit;
-pub use run::{Crash, Done, block_on, interrupted, print_document, read_event, run_each, write_outputs, write_summary};
+pub use run::{
+    Crash, Done, block_on, interrupted, print_document, read_event, run_each, unless_interrupted, write_outputs,
+    write_summary,
+};
 
 /// Reads the command line. The error is clap's: help, version or a usage error, for [`print_stop`].
 pub fn parse<T: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<T, clap::Error> {

@@ -4,10 +4,13 @@ use std::any::Any;
 use std::error::Error;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::{Class, Exit, Interrupted, RunContext, classify};
 use crate::github::event::Event;
@@ -25,11 +28,15 @@ pub enum Crash {
     Panic(String),
 }
 
-/// Runs `future` on a multi-thread runtime. A panic becomes an error: a bug in the cache must not fail a build.
+/// Runs `future` on a multi-thread runtime. A panic becomes an error: a bug in the cache must not fail a build. Signals
+/// to stop are listened to from the beginning: `future` looks at [`interrupted`] in every stage.
 ///
 /// Whatever is still running when the future is done is left behind, so that the process ends at once.
 pub fn block_on<T, E: From<Crash>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Crash::Runtime)?;
+    let entered = runtime.enter();
+    listen();
+    drop(entered);
     // Nothing that the future could leave half changed is looked at after a panic.
     let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(future)));
     runtime.shutdown_background();
@@ -90,27 +97,37 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown").to_owned()
 }
 
-/// Waits until the user or the runner asks us to stop (Ctrl-C; on Unix also SIGTERM).
+/// Whether we were asked to stop. One for the process, as signals are; it never goes back.
+static STOP: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
+
+/// Waits until the user or the runner asks us to stop (Ctrl-C, SIGTERM), at once if that has happened. Only in what
+/// [`block_on`] runs.
 pub async fn interrupted() -> Interrupted {
-    let ctrl_c = async {
-        // Without a handler the signal ends the process, as it would if we never asked.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                () = ctrl_c => {}
-                _ = terminate.recv() => {}
-            }
-            return Interrupted;
-        }
-    }
-    ctrl_c.await;
+    // An error would mean that the sender is gone, which a static never is.
+    let _ = STOP.subscribe().wait_for(|is_asked| *is_asked).await;
     Interrupted
+}
+
+/// Drops `work` when we are asked to stop: for stages that leave nothing behind.
+pub async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Interrupted> {
+    tokio::select! {
+        biased;
+        interrupted = interrupted() => Err(interrupted),
+        done = work => Ok(done),
+    }
+}
+
+/// From here on signals do not end the process, but are told to those who wait for [`interrupted`]. To be called inside
+/// of a runtime. Without a handler a signal ends the process, as it would if we never asked.
+fn listen() {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    for mut asked in [interrupt, terminate].into_iter().flatten() {
+        tokio::spawn(async move {
+            if asked.recv().await.is_some() {
+                STOP.send_replace(true);
+            }
+        });
+    }
 }
 
 /// The event of the run; an empty one, with a warning, if its file cannot be read.

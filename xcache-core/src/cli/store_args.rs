@@ -137,7 +137,7 @@ impl StoreArgs {
             aws_secret_access_key,
             aws_session_token,
         } = self;
-        let S3Options { configured_endpoint, ca_bundle, .. } = context.aws.clone();
+        let S3Options { configured_region, configured_endpoint, ca_bundle, patience, .. } = context.aws.clone();
         let endpoint = text(s3_endpoint);
         if let Some(endpoint) = &endpoint
             && !(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
@@ -167,6 +167,7 @@ impl StoreArgs {
         };
         Ok(S3Options {
             region: text(s3_region),
+            configured_region,
             endpoint,
             configured_endpoint,
             path_style: *s3_path_style,
@@ -176,6 +177,7 @@ impl StoreArgs {
             profile: text(s3_profile),
             keys,
             ca_bundle,
+            patience,
         })
     }
 }

@@ -126,11 +126,21 @@ impl Intent {
 
     /// Takes the note away, when no delta is made or when it has served. A failure only leaves it to the next gc.
     pub async fn withdraw(self, store: &dyn Store) {
-        let Some(name) = self.name else { return };
-        let deletion = Deletion { name, if_match: None };
-        for error in store.delete(&[deletion]).await.into_iter().filter_map(Result::err) {
-            tracing::debug!(%error, "the intent stays until a gc finds it a day old");
+        if let Some(name) = self.name {
+            take_away(store, name).await;
         }
+    }
+
+    /// Takes away what a dropped [`Intent::note`] may have left.
+    pub async fn forget(store: &dyn Store, sid: &[u8; 16]) {
+        take_away(store, intent_name(sid)).await;
+    }
+}
+
+async fn take_away(store: &dyn Store, name: ObjectName) {
+    let deletion = Deletion { name, if_match: None };
+    for error in store.delete(&[deletion]).await.into_iter().filter_map(Result::err) {
+        tracing::debug!(%error, "the intent stays until a gc finds it a day old");
     }
 }
 

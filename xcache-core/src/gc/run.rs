@@ -163,3 +163,26 @@ async fn stale_uploads(
     }
     Ok(stale)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::store::probe::features;
+    use crate::store::{ErrorKind, PutMode, Tags};
+    use crate::transfer::doubles::{Faulty, MemoryStore};
+
+    #[tokio::test]
+    async fn a_role_that_may_not_see_pins_deletes_nothing() {
+        let store = Faulty::new(MemoryStore::default()).fail("tags", ErrorKind::Denied, u32::MAX);
+        let name = ObjectName::new("key-base.tar.zst").unwrap();
+        store.put(&name, Bytes::from_static(b"x"), PutMode::Create, &Tags::new()).await.unwrap();
+        let features = features(&store).await.unwrap();
+        let policy = Policy { max_age: Some(TimeDelta::zero()), min_age: TimeDelta::zero(), ..Policy::default() };
+        let pruned = prune(&store, &features, &[1; 16], &policy, Mode::Real).await;
+        assert!(matches!(pruned, Err(Error::TagsDenied(_))), "{pruned:?}");
+        store.head(&name).await.unwrap();
+    }
+}

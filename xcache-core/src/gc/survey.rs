@@ -162,6 +162,7 @@ pub(super) async fn read_tags(
                     inventory.set_tags(id, Some(&store::Tags::new()));
                 }
                 ErrorKind::Denied => return Err(Error::TagsDenied(error)),
+                ErrorKind::Unauthenticated => return Err(error.into()),
                 _ => {
                     tracing::warn!(%error, "the entry stays");
                     inventory.set_tags(id, None);

@@ -280,7 +280,7 @@ impl fmt::Display for MissReason {
 
 fn reason(kind: ErrorKind) -> MissReason {
     match kind {
-        ErrorKind::Denied => MissReason::Denied,
+        ErrorKind::Denied | ErrorKind::Unauthenticated => MissReason::Denied,
         ErrorKind::Corrupt => MissReason::Corrupt,
         // A missing object is no error here, so "not found" is a missing bucket.
         _ => MissReason::Unreachable,

@@ -4,6 +4,7 @@
 //! the workflow commands that become annotations (on stderr when `--json` has stdout; the runner reads both).
 //! A text in a line never becomes a command to the runner or to the terminal, whatever a file or key is called.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
@@ -61,6 +62,8 @@ struct Shared {
     settings: Settings,
     bars: MultiProgress,
     outputs: Mutex<Outputs>,
+    /// What [`Reporter::notice_once`] has said.
+    noticed: Mutex<BTreeSet<&'static str>>,
 }
 
 struct Outputs {
@@ -83,7 +86,8 @@ impl Reporter {
     /// Prints to the given writers. Bars still go to the terminal.
     pub fn to_writers(settings: Settings, stdout: Box<dyn Write + Send>, stderr: Box<dyn Write + Send>) -> Self {
         let outputs = Mutex::new(Outputs { stdout, stderr });
-        Self { shared: Arc::new(Shared { settings, bars: MultiProgress::new(), outputs }) }
+        let noticed = Mutex::default();
+        Self { shared: Arc::new(Shared { settings, bars: MultiProgress::new(), outputs, noticed }) }
     }
 
     /// The form of the output.
@@ -102,6 +106,14 @@ impl Reporter {
     pub fn notice(&self, text: impl fmt::Display) {
         if self.shared.settings.verbosity >= Verbosity::Normal {
             self.print(Some(Label::Notice), &text.to_string());
+        }
+    }
+
+    /// A notice that concerns the run and not one of its caches: said by the first who says it.
+    pub fn notice_once(&self, text: &'static str) {
+        let is_new = self.shared.noticed.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
+        if is_new {
+            self.notice(text);
         }
     }
 
@@ -214,14 +226,21 @@ impl Label {
     }
 }
 
-/// Makes control characters visible, so that the name of a file cannot begin a line or move the cursor. The old form
-/// of workflow commands (`##[…]`) works anywhere in a line and is broken up.
+/// Makes control characters visible, so that the name of a file cannot begin a line or move the cursor. Workflow
+/// commands are broken up: the old form (`##[…]`) works anywhere in a line, `::` at its beginning, after white space.
 fn one_line(text: &str, is_actions: bool) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
-    if is_actions { line.replace("##[", "## [") } else { line }
+    if !is_actions {
+        return line;
+    }
+    let line = line.replace("##[", "## [");
+    match line.trim_start().strip_prefix("::") {
+        Some(rest) => format!(": :{rest}"),
+        None => line,
+    }
 }
 
 #[cfg(test)]
@@ -286,6 +305,12 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_concerns_the_run_is_said_once() {
+        let act = |reporter: &Reporter| ["a", "b", "a"].into_iter().for_each(|text| reporter.notice_once(text));
+        check(PLAIN, act, "", "notice: a\nnotice: b\n");
+    }
+
+    #[test]
     fn data_goes_to_stdout_where_no_document_is() {
         let act = |reporter: &Reporter| reporter.data("a\tb");
         check(PLAIN, act, "a\\tb\n", "");
@@ -309,6 +334,23 @@ pub(crate) mod tests {
         let act = |reporter: &Reporter| reporter.line("skipped `a\n::error::x\x1b[2J##[error]`");
         check(PLAIN, act, "", "skipped `a\\n::error::x\\u{1b}[2J##[error]`\n");
         check(Settings { is_actions: true, ..PLAIN }, act, "", "skipped `a\\n::error::x\\u{1b}[2J## [error]`\n");
+    }
+
+    #[test]
+    fn data_does_not_become_commands() {
+        let actions = Settings { is_actions: true, ..PLAIN };
+        for (data, expected) in [
+            ("::error::x", ": :error::x\n"),
+            (" \u{2003}::set-output name=a::b", ": :set-output name=a::b\n"),
+            ("key  ::error::x", "key  ::error::x\n"),
+            ("##[error]x", "## [error]x\n"),
+        ] {
+            let act = |reporter: &Reporter| reporter.data(data);
+            check(actions, act, expected, "");
+            let act = |reporter: &Reporter| reporter.line(data);
+            check(actions, act, "", expected);
+            check(PLAIN, |reporter| reporter.data(data), &format!("{data}\n"), "");
+        }
     }
 
     #[test]

@@ -16,8 +16,10 @@ pub enum ErrorKind {
     Changed,
     /// Two conditional writes of one name met; the same request may succeed when sent again.
     Conflict,
-    /// The store knows us and says no, or does not accept our credentials.
+    /// The store knows us and says no. Also told of what is not there, where the role may not list.
     Denied,
+    /// The store does not accept our credentials, or there are none.
+    Unauthenticated,
     /// Throttled, unreachable, timed out, or a failure on the store's side: worth another try later.
     Unavailable,
     /// The store answered with something that it must not answer, or with damaged bytes.
@@ -38,6 +40,7 @@ impl fmt::Display for ErrorKind {
             Self::Changed => "is not the expected object any more",
             Self::Conflict => "conflicting request in progress",
             Self::Denied => "denied",
+            Self::Unauthenticated => "the credentials are not accepted",
             Self::Unavailable => "unavailable",
             Self::Corrupt => "corrupt",
             Self::Unsupported => "not supported by this store",

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::local::LocalStore;
 use super::s3::S3Store;
@@ -144,11 +145,29 @@ pub enum Encryption {
     Kms(Option<String>),
 }
 
+/// How long an answer is waited for, where the request or the answer has no body that shows progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For one try. A store that is there answers in well under a second, a slow one lists in a few.
+    pub attempt: Duration,
+    /// For all tries and the waits between them.
+    pub operation: Duration,
+}
+
+impl Default for Patience {
+    /// Three tries of a store that accepts and stays silent: a job does not wait longer for a cache.
+    fn default() -> Self {
+        Self { attempt: Duration::from_secs(10), operation: Duration::from_secs(30) }
+    }
+}
+
 /// Everything about S3 that a URL cannot say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
-    /// The region; else from the environment, the profile or the instance.
+    /// The region; else that of the environment, the profile or the instance.
     pub region: Option<String>,
+    /// The region in `AWS_REGION` or `AWS_DEFAULT_REGION`. Not left to the SDK, which takes a blank one for a region.
+    pub configured_region: Option<String>,
     /// The endpoint of a store that is not AWS, as the user gave it.
     pub endpoint: Option<String>,
     /// The endpoint in `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`; one in a profile is found by the SDK.
@@ -167,14 +186,21 @@ pub struct S3Options {
     pub keys: Option<Keys>,
     /// `AWS_CA_BUNDLE`: certificate authorities to trust besides those of the system.
     pub ca_bundle: Option<PathBuf>,
+    /// How long to wait for answers.
+    pub patience: Patience,
 }
 
 impl S3Options {
-    /// The options that the AWS tools take from the environment and the SDK does not: `AWS_ENDPOINT_URL_S3`,
-    /// `AWS_ENDPOINT_URL` and `AWS_CA_BUNDLE`. `variable` is `std::env::var` in a program.
+    /// The options that are taken from the environment here and not by the SDK: `AWS_REGION`, `AWS_DEFAULT_REGION`,
+    /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` and `AWS_CA_BUNDLE`. Blank ones count as not set, since a workflow
+    /// sets what its expressions leave empty. `variable` is `std::env::var` in a program.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let told = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let told = |name: &str| {
+            let value = variable(name)?.trim().to_owned();
+            (!value.is_empty()).then_some(value)
+        };
         Self {
+            configured_region: told("AWS_REGION").or_else(|| told("AWS_DEFAULT_REGION")),
             configured_endpoint: told("AWS_ENDPOINT_URL_S3").or_else(|| told("AWS_ENDPOINT_URL")),
             ca_bundle: told("AWS_CA_BUNDLE").map(PathBuf::from),
             ..Self::default()
@@ -264,6 +290,33 @@ mod tests {
             let url = text.parse::<StoreUrl>();
             assert_eq!(url.as_ref().ok().map(ToString::to_string).as_deref(), expected, "{text}: {url:?}");
         }
+    }
+
+    #[test]
+    fn blank_variables_count_as_not_set() {
+        let check = |variables: &[(&str, &str)], [region, endpoint, bundle]: [Option<&str>; 3]| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(other, _)| *other == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let expected = S3Options {
+                configured_region: region.map(str::to_owned),
+                configured_endpoint: endpoint.map(str::to_owned),
+                ca_bundle: bundle.map(PathBuf::from),
+                ..S3Options::default()
+            };
+            assert_eq!(S3Options::from_environment(variable), expected, "{variables:?}");
+        };
+        check(&[], [None; 3]);
+        for blank in ["", " ", "\t\n"] {
+            check(&[("AWS_REGION", blank), ("AWS_ENDPOINT_URL", blank), ("AWS_CA_BUNDLE", blank)], [None; 3]);
+            check(&[("AWS_REGION", blank), ("AWS_DEFAULT_REGION", "eu-west-1")], [Some("eu-west-1"), None, None]);
+            let endpoints = [("AWS_ENDPOINT_URL_S3", blank), ("AWS_ENDPOINT_URL", "http://h")];
+            check(&endpoints, [None, Some("http://h"), None]);
+        }
+        let all =
+            [("AWS_REGION", " r\n"), ("AWS_DEFAULT_REGION", "d"), ("AWS_ENDPOINT_URL_S3", "e"), ("AWS_CA_BUNDLE", "c")];
+        check(&all, [Some("r"), Some("e"), Some("c")]);
     }
 
     #[test]

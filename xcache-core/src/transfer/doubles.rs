@@ -138,10 +138,18 @@ impl Store for MemoryStore {
 
     async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
         let mut objects = self.shared.objects.lock().unwrap();
-        for deletion in deletions {
-            objects.remove(&deletion.name);
-        }
-        deletions.iter().map(|_| Ok(())).collect()
+        let mut delete = |Deletion { name, if_match }: &Deletion| {
+            let there = objects.get(name).map(|object| &object.meta.etag);
+            match if_match {
+                Some(_) if there.is_none() => Err(Error::not_found("delete", name)),
+                Some(etag) if there != Some(etag) => Err(Error::new(ErrorKind::Changed, "delete", name)),
+                _ => {
+                    objects.remove(name);
+                    Ok(())
+                }
+            }
+        };
+        deletions.iter().map(&mut delete).collect()
     }
 
     async fn tags(&self, name: &ObjectName) -> Result<Tags> {
@@ -228,6 +236,15 @@ pub(crate) enum Break {
     Stall,
 }
 
+/// What a store does with a condition that it does not honour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conditions {
+    /// It writes all the same.
+    Ignored,
+    /// It refuses the request.
+    Refused,
+}
+
 /// A memory store that fails as told.
 #[derive(Clone, Debug)]
 pub(crate) struct Faulty {
@@ -237,9 +254,11 @@ pub(crate) struct Faulty {
 
 #[derive(Debug, Default)]
 struct Faults {
-    /// Request, kind of failure, and how many times more.
-    failures: Mutex<Vec<(String, ErrorKind, u32)>>,
+    /// Request, how many pass first, kind of failure, and how many times more.
+    failures: Mutex<Vec<(String, u32, ErrorKind, u32)>>,
     refuse_tags: Mutex<Option<ErrorKind>>,
+    conditions: Mutex<Option<Conditions>>,
+    silent_uploads: Mutex<bool>,
     lose_complete: Mutex<bool>,
     overwrite: Mutex<bool>,
     /// For requests that begin at or after an offset: how many bytes come, then what, and how many times more.
@@ -254,13 +273,41 @@ impl Faulty {
 
     /// `request` (as in the log of the inner store) fails so many times.
     pub(crate) fn fail(self, request: &str, kind: ErrorKind, times: u32) -> Self {
-        self.faults.failures.lock().unwrap().push((request.to_owned(), kind, times));
+        self.faults.failures.lock().unwrap().push((request.to_owned(), 0, kind, times));
+        self
+    }
+
+    /// `request` is answered so many times and then fails for ever.
+    pub(crate) fn fail_after(self, request: &str, passes: u32, kind: ErrorKind) -> Self {
+        self.faults.failures.lock().unwrap().push((request.to_owned(), passes, kind, u32::MAX));
         self
     }
 
     pub(crate) fn refuse_tags(self, kind: ErrorKind) -> Self {
         *self.faults.refuse_tags.lock().unwrap() = Some(kind);
         self
+    }
+
+    /// The question for a new upload is never answered.
+    pub(crate) fn never_begin_uploads(self) -> Self {
+        *self.faults.silent_uploads.lock().unwrap() = true;
+        self
+    }
+
+    /// Conditions on writes are not honoured.
+    pub(crate) fn conditions(self, how: Conditions) -> Self {
+        *self.faults.conditions.lock().unwrap() = Some(how);
+        self
+    }
+
+    fn mode(&self, name: &ObjectName, mode: PutMode) -> Result<PutMode> {
+        match *self.faults.conditions.lock().unwrap() {
+            Some(Conditions::Ignored) => Ok(PutMode::Overwrite),
+            Some(Conditions::Refused) if mode != PutMode::Overwrite => {
+                Err(Error::new(ErrorKind::Unsupported, "do", name).detail("no conditions here"))
+            }
+            _ => Ok(mode),
+        }
     }
 
     /// The first completion is done, but answered as one of an unknown upload, as a second try would be.
@@ -287,8 +334,12 @@ impl Faulty {
 
     fn check(&self, request: &str, name: &ObjectName) -> Result<()> {
         let mut failures = self.faults.failures.lock().unwrap();
-        match failures.iter_mut().find(|(which, _, times)| which == request && *times > 0) {
-            Some((_, kind, times)) => {
+        match failures.iter_mut().find(|(which, _, _, times)| which == request && *times > 0) {
+            Some((_, passes, ..)) if *passes > 0 => {
+                *passes -= 1;
+                Ok(())
+            }
+            Some((_, _, kind, times)) => {
                 *times -= 1;
                 Err(Error::new(*kind, "do", name).detail("told to fail"))
             }
@@ -332,12 +383,14 @@ impl Store for Faulty {
     }
 
     async fn head(&self, name: &ObjectName) -> Result<ObjectMeta> {
+        self.check("head", name)?;
         self.inner.head(name).await
     }
 
     async fn put(&self, name: &ObjectName, body: Bytes, mode: PutMode, tags: &Tags) -> Result<ETag> {
         self.check("put", name)?;
         self.check_tags(name, tags)?;
+        let mode = self.mode(name, mode)?;
         let etag = self.inner.put(name, body, mode, tags).await?;
         if *self.faults.overwrite.lock().unwrap() {
             self.inner.put(name, Bytes::from_static(b"other"), PutMode::Overwrite, tags).await?;
@@ -347,6 +400,9 @@ impl Store for Faulty {
 
     async fn upload(&self, name: &ObjectName, tags: &Tags) -> Result<Box<dyn Upload>> {
         self.check("upload", name)?;
+        if *self.faults.silent_uploads.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
         self.check_tags(name, tags)?;
         let inner = self.inner.upload(name, tags).await?;
         Ok(Box::new(FaultyUpload { store: self.clone(), inner }))
@@ -357,10 +413,18 @@ impl Store for Faulty {
     }
 
     async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
-        self.inner.delete(deletions).await
+        let mut answers = Vec::new();
+        for deletion in deletions {
+            answers.push(match self.check("delete", &deletion.name) {
+                Ok(()) => self.inner.delete(std::slice::from_ref(deletion)).await.remove(0),
+                Err(error) => Err(error),
+            });
+        }
+        answers
     }
 
     async fn tags(&self, name: &ObjectName) -> Result<Tags> {
+        self.check("tags", name)?;
         self.inner.tags(name).await
     }
 
@@ -398,6 +462,7 @@ impl Upload for FaultyUpload {
 
     async fn complete(&self, mode: PutMode) -> Result<ETag> {
         self.store.check("complete", self.name())?;
+        let mode = self.store.mode(self.name(), mode)?;
         let completed = self.inner.complete(mode).await;
         if *self.store.faults.lose_complete.lock().unwrap() {
             return Err(Error::not_found("publish", self.name()));

@@ -11,4 +11,4 @@ mod retry;
 pub mod tail;
 
 #[cfg(test)]
-mod doubles;
+pub(crate) mod doubles;

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::part::Gather;
 use super::retry::backoff;
+use crate::store::probe::Features;
 use crate::store::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Store, Tags, Upload};
 
 /// What the maker of the object sends.
@@ -34,6 +35,8 @@ pub struct UploadLimits {
     pub in_flight: usize,
     /// Whether to look whose object is there after publishing.
     pub confirm: Confirm,
+    /// Which conditions the store honours. Where one is missing, the name is asked for right before the request.
+    pub features: Features,
 }
 
 /// Whether the store's word that we have published is enough.
@@ -111,10 +114,14 @@ pub async fn publish(
     let publishing = Publishing { store, name, tags, mode, limits, signals };
     let published = publishing.run(pieces).await?;
     if limits.confirm == Confirm::Head {
-        let there = store.head(name).await?;
-        if there.etag != published.etag {
-            return Err(Error::new(ErrorKind::AlreadyExists, "publish", name)
-                .detail("another writer published at the same time and won"));
+        match publishing.unless_cancelled(store.head(name)).await {
+            Ok(there) if there.etag == published.etag => {}
+            Ok(_) => {
+                return Err(Error::new(ErrorKind::AlreadyExists, "publish", name)
+                    .detail("another writer published at the same time and won"));
+            }
+            // The store has said that it is published; only that it is ours is not known for sure.
+            Err(error) => tracing::warn!("{error}; the entry is published, but was not confirmed"),
         }
     }
     Ok(published)
@@ -142,7 +149,8 @@ impl Publishing<'_> {
                 None => return Err(self.unfinished()),
             }
         }
-        let (upload, tags_dropped) = self.begin().await?;
+        // Given up here, an upload that was begun all the same is left for gc: nobody knows its id.
+        let (upload, tags_dropped) = self.unless_cancelled(self.begin()).await?;
         let mut parts = Parts { upload: Aborter(Some(upload)), running: JoinSet::new(), begun: 0, offset: 0 };
         let sending = async {
             self.send(&mut pieces, gather, &mut parts).await?;
@@ -174,6 +182,27 @@ impl Publishing<'_> {
         }
     }
 
+    /// The mode to send. A store that does not know conditions is asked what is there, as late as possible: the rest
+    /// cannot be closed, and a condition that it does not know might make it refuse the request.
+    async fn mode(&self, honours_conditions: bool) -> Result<PutMode> {
+        if honours_conditions {
+            return Ok(self.mode.clone());
+        }
+        let there = match self.store.head(self.name).await {
+            Ok(meta) => Some(meta.etag),
+            // Who may not list is told "denied" for what is not there.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => None,
+            Err(error) => return Err(error),
+        };
+        match (&self.mode, there) {
+            (PutMode::Create, Some(_)) => Err(Error::new(ErrorKind::AlreadyExists, "publish", self.name)),
+            (PutMode::Replace(etag), there) if there.as_ref() != Some(etag) => {
+                Err(Error::new(ErrorKind::Changed, "publish", self.name))
+            }
+            _ => Ok(PutMode::Overwrite),
+        }
+    }
+
     /// One request for all of it.
     async fn put(&self, body: Bytes) -> Result<Published> {
         let bytes = length(body.len());
@@ -182,7 +211,8 @@ impl Publishing<'_> {
         let mut attempt = 1;
         self.signals.may_be_there.store(true, Ordering::Relaxed);
         let etag = loop {
-            match self.store.put(self.name, body.clone(), self.mode.clone(), &tags).await {
+            let mode = self.mode(self.limits.features.create_only_put).await?;
+            match self.store.put(self.name, body.clone(), mode, &tags).await {
                 Ok(etag) => break etag,
                 Err(error) if refuses_tags(&error, &tags) => {
                     tags = Tags::new();
@@ -263,7 +293,8 @@ impl Publishing<'_> {
         let mut attempt = 1;
         self.signals.may_be_there.store(true, Ordering::Relaxed);
         loop {
-            let error = match upload.complete(self.mode.clone()).await {
+            let mode = self.mode(self.limits.features.create_only_multipart).await?;
+            let error = match upload.complete(mode).await {
                 Ok(etag) => return Ok(etag),
                 Err(error) => error,
             };
@@ -354,9 +385,16 @@ mod tests {
 
     use super::*;
     use crate::store::ByteRange;
-    use crate::transfer::doubles::{Faulty, MemoryStore, noise};
+    use crate::transfer::doubles::{Conditions, Faulty, MemoryStore, noise};
 
-    const LIMITS: UploadLimits = UploadLimits { part_bytes: 100, in_flight: 3, confirm: Confirm::Trust };
+    const LIMITS: UploadLimits =
+        UploadLimits { part_bytes: 100, in_flight: 3, confirm: Confirm::Trust, features: Features::all() };
+
+    /// For a store that knows no conditions.
+    const UNCONDITIONAL: UploadLimits = UploadLimits {
+        features: Features { create_only_put: false, create_only_multipart: false, ..Features::all() },
+        ..LIMITS
+    };
 
     fn name() -> ObjectName {
         ObjectName::new("a").unwrap()
@@ -468,6 +506,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_conditions_the_second_writer_still_finds_the_first() {
+        for conditions in [Conditions::Ignored, Conditions::Refused] {
+            for bytes in [50, 500] {
+                let store = Faulty::new(MemoryStore::default()).conditions(conditions);
+                send(&store, &noise(bytes), 40, &UNCONDITIONAL).await.unwrap();
+                let error = send(&store, &noise(bytes + 1), 40, &UNCONDITIONAL).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{conditions:?}, {bytes}");
+                assert_eq!(stored(&store).await, noise(bytes));
+                assert!(store.uploads("").await.unwrap().is_empty());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn without_conditions_the_name_is_asked_for_last() {
+        for (bytes, last) in [(50, ["head", "put"]), (500, ["head", "complete"])] {
+            let store = MemoryStore::default();
+            send(&store, &noise(bytes), 40, &UNCONDITIONAL).await.unwrap();
+            assert!(store.take_log().ends_with(&last.map(str::to_owned)));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_conditions_only_the_object_that_was_meant_is_replaced() {
+        for bytes in [50, 500] {
+            let store = Faulty::new(MemoryStore::default()).conditions(Conditions::Refused);
+            let published = send(&store, &Bytes::from_static(b"old"), 40, &UNCONDITIONAL).await.unwrap();
+            let replace = async |etag: ETag| {
+                let (sender, receiver) = mpsc::channel(2);
+                sender.send(Piece::Data(noise(bytes))).await.unwrap();
+                sender.send(Piece::Finish).await.unwrap();
+                let (name, tags, mode) = (name(), tags(), PutMode::Replace(etag));
+                publish(&store, &name, &tags, mode, receiver, &UNCONDITIONAL, Arc::default()).await
+            };
+            assert_eq!(replace(ETag("other".to_owned())).await.unwrap_err().kind(), ErrorKind::Changed);
+            assert_eq!(stored(&store).await, "old");
+            replace(published.etag).await.unwrap();
+            assert_eq!(stored(&store).await, noise(bytes));
+        }
+    }
+
+    #[tokio::test]
     async fn a_failing_part_or_completion_aborts() {
         for fault in ["part 1", "part 3", "part 5", "complete"] {
             let store = Faulty::new(MemoryStore::default()).fail(fault, ErrorKind::Unavailable, u32::MAX);
@@ -514,6 +594,21 @@ mod tests {
         assert_eq!(published.unwrap_err().kind(), ErrorKind::Other);
         assert!(store.uploads("").await.unwrap().is_empty());
         assert_eq!(store.head(&name).await.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn cancelling_does_not_wait_for_an_upload_to_begin() {
+        let store = Faulty::new(MemoryStore::default()).never_begin_uploads();
+        let (sender, receiver) = mpsc::channel(2);
+        let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
+        sender.send(Piece::Data(noise(500))).await.unwrap();
+        let publishing = publish(&store, &name, &tags, PutMode::Create, receiver, &LIMITS, signals.clone());
+        let cancelling = async {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            signals.cancel.notify_one();
+        };
+        let (published, ()) = tokio::join!(publishing, cancelling);
+        assert_eq!(published.unwrap_err().kind(), ErrorKind::Other);
     }
 
     #[tokio::test]
@@ -573,6 +668,16 @@ mod tests {
         assert_eq!(send(&store, &noise(50), 40, &limits).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
         let store = MemoryStore::default();
         send(&store, &noise(500), 40, &limits).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_confirmed_is_published_all_the_same() {
+        let limits = UploadLimits { confirm: Confirm::Head, ..LIMITS };
+        for kind in [ErrorKind::Unavailable, ErrorKind::Denied] {
+            let store = Faulty::new(MemoryStore::default()).fail("head", kind, 1);
+            let published = send(&store, &noise(500), 40, &limits).await.unwrap();
+            assert_eq!(published.etag, store.head(&name()).await.unwrap().etag);
+        }
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
 //! Makes the S3 client: credentials, region, endpoint, TLS, proxies, timeouts and retries.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -19,7 +20,11 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient as _, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -38,9 +43,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The instance metadata service answers in about a millisecond, or, elsewhere than on EC2, never.
 const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// For the first byte of an answer to a request without a body, and for small answers as a whole.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Four tries with full jitter take about four seconds when nothing is there, and outlast a short throttling.
 const MAX_ATTEMPTS: u32 = 4;
 const MAX_BACKOFF: Duration = Duration::from_secs(3);
@@ -51,7 +53,7 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// What [`connect`] found out.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// For requests whose attempts are timed as a whole.
+    /// For requests without a body, which are timed until the answer begins, or is there if it is small.
     pub(super) client: Client,
     /// The same for requests with bodies or slow answers, which the caller watches.
     pub(super) patient: Client,
@@ -74,7 +76,12 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
     let mut loader = aws_config::defaults(behavior_version())
         .region(region.clone())
         .http_client(https.clone())
-        .timeout_config(timeouts().operation_attempt_timeout(ATTEMPT_TIMEOUT).build())
+        .timeout_config(
+            timeouts()
+                .operation_attempt_timeout(options.patience.attempt)
+                .operation_timeout(options.patience.operation)
+                .build(),
+        )
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_max_backoff(MAX_BACKOFF))
         // The SDK measures whole bodies by throughput, and counts time in which nobody asks for data. We watch both
         // directions ourselves: uploads in `body`, downloads where they are read.
@@ -94,7 +101,7 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
             "xcache options",
         )),
         None => {
-            let provider = ProviderConfig::without_region().with_http_client(https.clone());
+            let provider = ProviderConfig::without_region().with_http_client(credentials_client(https.clone()));
             let mut chain =
                 DefaultCredentialsChain::builder().configure(provider).region(region.clone()).imds_client(imds);
             if let Some(profile) = &options.profile {
@@ -121,7 +128,9 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
         // Reading the system's certificates takes 20 ms and fails where there are none.
         config = config.http_client(http_client(TrustStore::empty(), ProxyConfig::from_env()));
     }
-    let patient = config.clone().timeout_config(timeouts().disable_operation_attempt_timeout().build());
+    let patient = config
+        .clone()
+        .timeout_config(timeouts().disable_operation_attempt_timeout().disable_operation_timeout().build());
     Ok(Connection {
         client: Client::from_conf(config.build()),
         patient: Client::from_conf(patient.build()),
@@ -137,14 +146,14 @@ fn timeouts() -> aws_config::timeout::TimeoutConfigBuilder {
 
 /// Told, then environment, then profile; then what the instance says, but only for AWS itself.
 async fn region(options: &S3Options, has_endpoint: bool, imds: &imds::Client) -> Region {
-    if let Some(region) = &options.region {
+    if let Some(region) = options.region.as_ref().or(options.configured_region.as_ref()) {
         return Region::new(region.clone());
     }
     let mut profile = ProfileFileRegionProvider::builder();
     if let Some(name) = &options.profile {
         profile = profile.profile_name(name);
     }
-    let mut chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(profile.build());
+    let mut chain = RegionProviderChain::first_try(profile.build());
     if !has_endpoint {
         chain = chain.or_else(imds::region::ImdsRegionProvider::builder().imds_client(imds.clone()).build());
     }
@@ -184,11 +193,17 @@ fn check_certificates(pem: &[u8]) -> std::result::Result<(), String> {
     if roots.is_empty() { Err("holds no PEM certificate".to_owned()) } else { Ok(()) }
 }
 
-/// An HTTP client made when it is first used, one pool of connections for all who share it.
+/// What callers may ask of a connection: the time to connect, and the time until the first byte.
+type Times = (Option<Duration>, Option<Duration>);
+
+/// An HTTP client whose connectors are made when they are first used, one pool of connections for all who want the same
+/// times. (Few: those of the store, and those of each source of credentials.)
 fn http_client(trust: TrustStore, proxies: ProxyConfig) -> SharedHttpClient {
-    let made: Arc<OnceLock<SharedHttpConnector>> = Arc::default();
+    let made: Mutex<HashMap<Times, SharedHttpConnector>> = Mutex::default();
     http_client_fn(move |settings: &HttpConnectorSettings, components| {
-        let connector = made.get_or_init(|| {
+        let times = (settings.connect_timeout(), settings.read_timeout());
+        let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        let connector = made.entry(times).or_insert_with(|| {
             let context = TlsContext::builder().with_trust_store(trust.clone()).build();
             let mut builder = Connector::builder()
                 .connector_settings(settings.clone())
@@ -202,6 +217,55 @@ fn http_client(trust: TrustStore, proxies: ProxyConfig) -> SharedHttpClient {
     })
 }
 
+/// For the sources of credentials: as `remote`, but never through a proxy to those on this machine and on its link,
+/// which no proxy can reach.
+fn credentials_client(remote: SharedHttpClient) -> SharedHttpClient {
+    let local = http_client(TrustStore::empty(), ProxyConfig::disabled());
+    http_client_fn(move |settings, components| {
+        SharedHttpConnector::new(CredentialsConnector {
+            local: local.clone(),
+            remote: remote.clone(),
+            settings: settings.clone(),
+            components: components.clone(),
+        })
+    })
+}
+
+/// Chooses by the address of each request.
+#[derive(Debug)]
+struct CredentialsConnector {
+    local: SharedHttpClient,
+    remote: SharedHttpClient,
+    settings: HttpConnectorSettings,
+    components: RuntimeComponents,
+}
+
+impl HttpConnector for CredentialsConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = if is_local(request.uri()) { &self.local } else { &self.remote };
+        client.http_connector(&self.settings, &self.components).call(request)
+    }
+}
+
+/// Whether a URL leads to this machine or its link by plain HTTP: the agents of ECS, EKS and CodeBuild.
+fn is_local(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
+        // AWS has its agents under unique local addresses of its own.
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0x0ec2]
+        }
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
 /// Whether an endpoint is one of AWS's own (VPC endpoints, dual stack, FIPS, China).
 fn is_aws_endpoint(endpoint: &str) -> bool {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
@@ -211,6 +275,8 @@ fn is_aws_endpoint(endpoint: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
 
     /// Of an authority whose key nobody has.
@@ -246,6 +312,65 @@ Bu+E6e3EAiEA85myg6xqEymYdk+wBREV0g9Y831ZBnnWiOdD7wuHJUQ=
             &format!("{CERTIFICATE}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
             Err("cannot be used"),
         );
+    }
+
+    /// A server that answers each connection after `delay`, that nothing is there.
+    fn slow_server(delay: Duration) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let _ = stream.read(&mut [0; 4096]);
+                    std::thread::sleep(delay);
+                    let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+                });
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn times_that_one_caller_wants_are_not_those_of_another() {
+        let endpoint = slow_server(Duration::from_millis(300));
+        let http = http_client(TrustStore::empty(), ProxyConfig::disabled());
+        let head = async |timeouts: TimeoutConfig| {
+            let config = aws_sdk_s3::config::Builder::new()
+                .behavior_version(behavior_version())
+                .region(Region::from_static(DEFAULT_REGION))
+                .credentials_provider(Credentials::new("id", "secret", None, None, "test"))
+                .endpoint_url(&endpoint)
+                .http_client(http.clone())
+                .retry_config(RetryConfig::disabled())
+                .timeout_config(timeouts)
+                .build();
+            Client::from_conf(config).head_object().bucket("bucket").key("key").send().await.unwrap_err()
+        };
+        let hasty = head(timeouts().read_timeout(Duration::from_millis(50)).build()).await;
+        assert!(hasty.raw_response().is_none(), "{hasty:?}");
+        let patient = head(timeouts().build()).await;
+        assert_eq!(patient.raw_response().map(|raw| raw.status().as_u16()), Some(404), "{patient:?}");
+    }
+
+    #[test]
+    fn sources_of_credentials_on_this_machine_and_its_link_are_told_from_others() {
+        for (url, expected) in [
+            ("http://169.254.170.2/v2/credentials/x", true),
+            ("http://169.254.170.23/v1/credentials", true),
+            ("http://[fd00:ec2::23]/v1/credentials", true),
+            ("http://[fe80::1]:80/", true),
+            ("http://127.0.0.1:8080/creds?a=http://b", true),
+            ("http://[::1]:8080/creds", true),
+            ("http://LOCALHOST:51679/get-credentials", true),
+            ("https://127.0.0.1/", false),
+            ("http://localhost.example/", false),
+            ("http://10.0.0.1/", false),
+            ("http://example/?169.254.170.2", false),
+            ("https://sts.us-east-1.amazonaws.com/", false),
+        ] {
+            assert_eq!(is_local(url), expected, "{url}");
+        }
     }
 
     #[test]

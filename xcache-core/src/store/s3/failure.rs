@@ -68,19 +68,19 @@ impl Request<'_> {
                 .error(ErrorKind::Invalid, format!("`{bucket}` is no bucket name ({label})"))
                 .hint("bucket names have 3 to 63 lower-case letters, digits, dots and hyphens"),
             ("InvalidAccessKeyId" | "UnrecognizedClientException", _) => self
-                .error(ErrorKind::Denied, format!("the store does not know the access key ({label})"))
+                .error(ErrorKind::Unauthenticated, format!("the store does not know the access key ({label})"))
                 .hint("check the access key id, and that it belongs to this endpoint"),
             ("SignatureDoesNotMatch", _) => self
-                .error(ErrorKind::Denied, format!("the secret access key does not fit the access key ({label})"))
+                .error(ErrorKind::Unauthenticated, format!("the secret access key does not fit the access key ({label})"))
                 .hint("check the secret access key for missing or added characters"),
             ("ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException", _) => self
-                .error(ErrorKind::Denied, format!("the credentials have expired ({label})"))
+                .error(ErrorKind::Unauthenticated, format!("the credentials have expired ({label})"))
                 .hint("get fresh credentials; in a long job, assume the role again right before this step"),
             ("InvalidToken", _) => self
-                .error(ErrorKind::Denied, format!("the session token is not valid ({label})"))
+                .error(ErrorKind::Unauthenticated, format!("the session token is not valid ({label})"))
                 .hint("access key, secret and session token must come from the same source"),
             ("RequestTimeTooSkewed" | "RequestExpired", _) => self
-                .error(ErrorKind::Denied, format!("this machine's clock differs too much from the store's ({label})"))
+                .error(ErrorKind::Unauthenticated, format!("this machine's clock differs too much from the store's ({label})"))
                 .hint("set the clock, for example by NTP"),
             (
                 "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed"
@@ -88,6 +88,10 @@ impl Request<'_> {
                 _,
             )
             | (_, 301 | 307 | 308) => self.wrong_region(raw, &label),
+            // The answer to a HEAD has no body that would say so.
+            ("", 400 | 403) if bucket_region(raw).is_some_and(|right| right != self.region) => {
+                self.wrong_region(raw, &label)
+            }
             ("NotImplemented", _) | (_, 405 | 501) => self.error(ErrorKind::Unsupported, says),
             ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, 401 | 403) => self
                 .error(ErrorKind::Denied, format!("access denied to bucket `{bucket}` ({label})"))
@@ -118,7 +122,7 @@ impl Request<'_> {
 
     fn wrong_region(&self, raw: &HttpResponse, label: &str) -> Error {
         let region = self.region;
-        match raw.headers().get("x-amz-bucket-region") {
+        match bucket_region(raw) {
             Some(right) => self
                 .error(ErrorKind::Invalid, format!("the bucket is in region `{right}`, not in `{region}` ({label})"))
                 .hint(format!("use region `{right}`")),
@@ -153,9 +157,9 @@ impl Request<'_> {
             cause = error.source();
         }
         match credentials {
-            Some(true) => self.error(ErrorKind::Denied, "no credentials found").hint(NO_CREDENTIALS),
+            Some(true) => self.error(ErrorKind::Unauthenticated, "no credentials found").hint(NO_CREDENTIALS),
             Some(false) => self
-                .error(ErrorKind::Denied, format!("cannot get credentials: {innermost}"))
+                .error(ErrorKind::Unauthenticated, format!("cannot get credentials: {innermost}"))
                 .hint(format!("check the profile or role that they come from, or {NO_CREDENTIALS}")),
             None if refused => self
                 .error(ErrorKind::Unavailable, format!("nothing listens at {place} (connection refused)"))
@@ -183,5 +187,68 @@ impl Request<'_> {
     }
 }
 
+/// Where the bucket is, as S3 says it with many a refusal.
+fn bucket_region(raw: &HttpResponse) -> Option<&str> {
+    raw.headers().get("x-amz-bucket-region")
+}
+
 const NO_CREDENTIALS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or give the job a role \
                               (on GitHub: aws-actions/configure-aws-credentials with OIDC)";
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::primitives::SdkBody;
+    use aws_smithy_runtime_api::http::StatusCode;
+
+    use super::*;
+
+    fn refused(status: u16, code: &str, bucket_region: Option<&'static str>) -> Error {
+        let mut raw = HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::empty());
+        if let Some(region) = bucket_region {
+            raw.headers_mut().insert("x-amz-bucket-region", region);
+        }
+        let request = Request {
+            action: "look at",
+            object: "key",
+            bucket: "bucket",
+            endpoint: None,
+            region: "us-east-1",
+            precondition: ErrorKind::AlreadyExists,
+        };
+        let code = (!code.is_empty()).then_some(code);
+        request.refused(&raw, code, None)
+    }
+
+    #[test]
+    fn refusals_are_told_apart_with_the_next_step() {
+        use ErrorKind::{AlreadyExists, Denied, Invalid, NotFound, Unauthenticated, Unavailable, Unsupported};
+        let far = Some("eu-west-1");
+        for (status, code, region, kind, says, hint) in [
+            (400, "ExpiredToken", None, Unauthenticated, "expired", "assume the role again"),
+            (400, "InvalidToken", None, Unauthenticated, "session token", "the same source"),
+            (403, "InvalidAccessKeyId", None, Unauthenticated, "does not know the access key", "access key id"),
+            (403, "SignatureDoesNotMatch", None, Unauthenticated, "does not fit", "secret access key"),
+            (403, "RequestTimeTooSkewed", None, Unauthenticated, "clock", "set the clock"),
+            (403, "AccessDenied", None, Denied, "access denied to bucket `bucket`", "permissions"),
+            (403, "", None, Denied, "access denied", "permissions"),
+            (403, "", Some("us-east-1"), Denied, "access denied", "permissions"),
+            (403, "", far, Invalid, "in region `eu-west-1`, not in `us-east-1`", "use region `eu-west-1`"),
+            (400, "", far, Invalid, "in region `eu-west-1`", "use region `eu-west-1`"),
+            (301, "", far, Invalid, "in region `eu-west-1`", "use region `eu-west-1`"),
+            (301, "PermanentRedirect", None, Invalid, "not in region `us-east-1`", "the region of the bucket"),
+            (400, "AuthorizationHeaderMalformed", far, Invalid, "in region `eu-west-1`", "use region `eu-west-1`"),
+            (400, "", None, Invalid, "HTTP 400", ""),
+            (404, "NoSuchBucket", None, Invalid, "no bucket `bucket`", "create it"),
+            (404, "NoSuchKey", None, NotFound, "not found", ""),
+            (412, "", None, AlreadyExists, "already exists", ""),
+            (501, "NotImplemented", None, Unsupported, "NotImplemented", ""),
+            (503, "SlowDown", None, Unavailable, "SlowDown", "try again later"),
+        ] {
+            let error = refused(status, code, region);
+            assert_eq!(error.kind(), kind, "{status} {code} {region:?}: {error}");
+            assert!(error.to_string().contains(says), "{status} {code} {region:?}: {error}");
+            let found = error.hint_text().unwrap_or_default();
+            assert!(found.contains(hint), "{status} {code} {region:?}: {found}");
+        }
+    }
+}

@@ -35,6 +35,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a request whose body stalled is sent. The SDK's own retries come on top for failures that it sees.
 const STALL_ATTEMPTS: u32 = 3;
 
+/// Deleting a thousand objects takes some stores many seconds, and there is nothing to see meanwhile.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// The most names in one DeleteObjects request and in one page of a listing, by the API.
 const PAGE_NAMES: usize = 1000;
 
@@ -116,6 +119,27 @@ impl S3Store {
         }
     }
 
+    /// A HEAD was refused, and its answer has no body that says why: credentials, clock, region and rights look the same.
+    /// The same question as a GET of one byte brings the code.
+    async fn explain(&self, name: &ObjectName, refused: Error) -> Error {
+        let Ok(key) = self.place.full("look at", name) else { return refused };
+        let sent = self
+            .client
+            .get_object()
+            .bucket(&self.place.bucket)
+            .key(key)
+            .range("bytes=0-0")
+            .set_request_payer(self.payer.clone())
+            .send()
+            .await;
+        match sent {
+            Err(failure) if matches!(status(&failure), Some(400 | 403)) => {
+                self.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure)
+            }
+            _ => refused,
+        }
+    }
+
     async fn delete_page(&self, page: &[&Deletion]) -> Vec<Result<()>> {
         let mut keys = Vec::with_capacity(page.len());
         let mut answers: Vec<Result<()>> = Vec::with_capacity(page.len());
@@ -136,12 +160,16 @@ impl S3Store {
             Err(error) => return spread(page, &Error::new(ErrorKind::Invalid, "delete", self).source(error)),
         };
         let sent = self
-            .client
+            .patient
             .delete_objects()
             .bucket(&self.place.bucket)
             .delete(delete)
             .set_request_payer(self.payer.clone());
-        match sent.send().await {
+        let Ok(sent) = tokio::time::timeout(DELETE_TIMEOUT, sent.send()).await else {
+            let silent = Error::new(ErrorKind::Unavailable, "delete", self);
+            return spread(page, &silent.detail(format!("no answer for {} s", DELETE_TIMEOUT.as_secs())));
+        };
+        match sent {
             Ok(answer) => {
                 for failed in answer.errors() {
                     let wrong = |key: &Option<String>| key.is_some() && key.as_deref() == failed.key();
@@ -280,15 +308,22 @@ impl Store for S3Store {
     }
 
     async fn head(&self, name: &ObjectName) -> Result<ObjectMeta> {
-        let answer = self
+        let sent = self
             .client
             .head_object()
             .bucket(&self.place.bucket)
             .key(self.place.full("look at", name)?)
             .set_request_payer(self.payer.clone())
             .send()
-            .await
-            .map_err(|failure| self.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure))?;
+            .await;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let is_mute = matches!(status(&failure), Some(400 | 403)) && failure.code().is_none();
+                let error = self.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure);
+                return Err(if is_mute { self.explain(name, error).await } else { error });
+            }
+        };
         let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
         Ok(ObjectMeta {
             size: required(size, "length", "look at", name)?,
