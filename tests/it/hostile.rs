@@ -1,6 +1,8 @@
 //! P5 and P6: whatever an object holds, nothing is written outside the asked-for path, nothing half-written stays, and
 //! the build goes on.
 
+mod index;
+
 use std::fs;
 use std::path::Path;
 
@@ -46,14 +48,21 @@ fn link(archive: &mut Archive, kind: EntryType, name: &str, target: &str) {
 /// Restores `object` beside a tree that it must not touch. Some of that tree is in reach of the links of the archives.
 #[track_caller]
 fn attack(object: &[u8], check: impl FnOnce(&Outcome, &Path)) {
-    let (job, place) = (Job::new(), Place::local());
+    let place = Place::local();
+    place.put("key-base.tar.zst", object);
+    attack_at(&place, check);
+}
+
+/// Restores the entry `key` of `place` in this way.
+#[track_caller]
+fn attack_at(place: &Place, check: impl FnOnce(&Outcome, &Path)) {
+    let job = Job::new();
     let target = job.dir("target");
     let outside = job.dir("outside");
     fs::write(outside.join("file"), "precious").unwrap();
     let before = Snapshot::of(&outside);
-    place.put("key-base.tar.zst", object);
     let script = format!("ulimit -v {MEMORY_KIB}; exec \"$0\" \"$@\"");
-    let restore = job.command("sh").args(["-c", &script, RESTORE]).store(&place).args(["--key", "key", "--json"]);
+    let restore = job.command("sh").args(["-c", &script, RESTORE]).store(place).args(["--key", "key", "--json"]);
     let outcome = restore.arg(&target).run();
     for sign in ["panicked", "overflow", "memory allocation"] {
         assert!(!outcome.stderr.contains(sign), "{}", outcome.stderr);
