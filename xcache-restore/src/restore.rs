@@ -153,7 +153,8 @@ impl Run<'_> {
                 ErrorKind::Unavailable => MissReason::Unreachable,
                 _ => MissReason::Failed,
             },
-            Error::Write { .. } | Error::Interrupted => MissReason::Failed,
+            // Whoever wrote it may be able to read it, so no save replaces it.
+            Error::Refused(_) | Error::Write { .. } | Error::Interrupted => MissReason::Failed,
         };
         let text = anyhow::anyhow!("{}", xcache_core::report::chain::text(error));
         let text = text.context(format!("entry `{}` cannot be used", entry.key));
