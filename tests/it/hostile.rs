@@ -1,15 +1,19 @@
 //! P5 and P6: whatever an object holds, nothing is written outside the asked-for path, nothing half-written stays, and
 //! the build goes on.
 
+mod index;
+
 use std::fs;
 use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 use xcache_tests::job::{Job, Outcome};
 use xcache_tests::place::Place;
+use xcache_tests::proxy::Proxy;
+use xcache_tests::s3;
 use xcache_tests::tree::{self, Snapshot};
 
-use crate::{RESTORE, saved};
+use crate::{RESTORE, restore, save, saved};
 
 /// More than a restore needs (threads reserve stacks), less than a hostile length asks for.
 const MEMORY_KIB: u32 = 4 << 20;
@@ -46,14 +50,21 @@ fn link(archive: &mut Archive, kind: EntryType, name: &str, target: &str) {
 /// Restores `object` beside a tree that it must not touch. Some of that tree is in reach of the links of the archives.
 #[track_caller]
 fn attack(object: &[u8], check: impl FnOnce(&Outcome, &Path)) {
-    let (job, place) = (Job::new(), Place::local());
+    let place = Place::local();
+    place.put("key-base.tar.zst", object);
+    attack_at(&place, check);
+}
+
+/// Restores the entry `key` of `place` in this way.
+#[track_caller]
+fn attack_at(place: &Place, check: impl FnOnce(&Outcome, &Path)) {
+    let job = Job::new();
     let target = job.dir("target");
     let outside = job.dir("outside");
     fs::write(outside.join("file"), "precious").unwrap();
     let before = Snapshot::of(&outside);
-    place.put("key-base.tar.zst", object);
     let script = format!("ulimit -v {MEMORY_KIB}; exec \"$0\" \"$@\"");
-    let restore = job.command("sh").args(["-c", &script, RESTORE]).store(&place).args(["--key", "key", "--json"]);
+    let restore = job.command("sh").args(["-c", &script, RESTORE]).store(place).args(["--key", "key", "--json"]);
     let outcome = restore.arg(&target).run();
     for sign in ["panicked", "overflow", "memory allocation"] {
         assert!(!outcome.stderr.contains(sign), "{}", outcome.stderr);
@@ -229,6 +240,69 @@ fn huge_lengths_do_not_allocate() {
         header.set_cksum();
         archive.get_mut().extend_from_slice(header.as_bytes());
     });
+}
+
+/// Files of real trees never shrink so much: 1.3 GiB in 40 KiB. They are passed over, so that no disk is filled.
+#[test]
+fn an_archive_without_an_index_that_never_ends_is_refused() {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::new(b'Z'));
+    header.set_size(4 << 30);
+    header.set_cksum();
+    let zeros = zstd::encode_all(vec![0; 64 << 20].as_slice(), 1).unwrap();
+    let object = [zstd::encode_all(header.as_bytes().as_slice(), 1).unwrap(), zeros.repeat(20)].concat();
+    attack(&object, |outcome, target| {
+        assert_clean_miss(outcome, target);
+        assert!(outcome.stderr.contains("the length of the archive decompressed is "), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("; the limit is 1073741824"), "{}", outcome.stderr);
+    });
+}
+
+/// An archive without an index, with checksums as `zstd` makes them, and what is in its one file.
+fn noise_object() -> (Vec<u8>, Vec<u8>) {
+    let content = tree::Rng::new(8).bytes(9 << 20);
+    let mut archive = Builder::new(Vec::new());
+    member(&mut archive, EntryType::Regular, b"./noise", b"", &content);
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.include_checksum(true).unwrap();
+    std::io::copy(&mut archive.into_inner().unwrap().as_slice(), &mut encoder).unwrap();
+    (encoder.finish().unwrap(), content)
+}
+
+#[test]
+fn an_archive_without_an_index_that_was_spoilt_on_the_way_is_fetched_again() {
+    let (job, place) = (Job::new(), Place::on(s3::server()));
+    let (object, content) = noise_object();
+    place.put("key-base.tar.zst", &object);
+    // The first request is for the end of the object.
+    let mut proxy = Proxy::with_rules(s3::server(), &["GET key-base flip:1000000 skip=1 count=1"]);
+    let target = job.dir("target");
+    fs::write(target.join("noise"), "existed before").unwrap();
+    let outcome = restore(&job, &place.behind(proxy.endpoint()), "key").arg("--json").arg(&target).run().ok();
+    assert_eq!(outcome.json()["outcome"], "exact", "{}", outcome.stderr);
+    assert!(fs::read(target.join("noise")).unwrap() == content);
+    let requests = proxy.requests();
+    assert_eq!(requests.iter().filter(|request| request.fault.as_deref() == Some("flip")).count(), 1);
+}
+
+#[test]
+fn only_a_damaged_archive_without_an_index_is_replaced_by_the_save_of_the_job_that_met_it() {
+    let check = |object: &[u8], reason: &str, saved: &str| {
+        let (job, place) = (Job::new(), Place::local());
+        place.put("key-base.tar.zst", object);
+        let target = job.dir("target");
+        let outcome = restore(&job, &place, "key").arg("--json").arg(&target).run().ok();
+        assert_eq!(outcome.json()["reason"], reason, "{}", outcome.stderr);
+        fs::write(target.join("file"), "new").unwrap();
+        let outcome = save(&job, &place, "key").arg("--json").arg(&target).run().ok();
+        assert_eq!(outcome.json()["outcome"], saved, "{}", outcome.stderr);
+    };
+    let (mut damaged, _) = noise_object();
+    damaged[1_000_000] ^= 1;
+    check(&damaged, "corrupt", "saved");
+    check(&archive(|archive| file(archive, "/tmp/xcache-hostile-absolute", "x")), "failed", "exists");
+    let too_long = |archive: &mut Archive| member(archive, EntryType::XHeader, b"x", b"", &vec![0; 2 << 20]);
+    check(&archive(too_long), "failed", "exists");
 }
 
 /// A real object, and the tree in it.

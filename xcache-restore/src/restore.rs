@@ -149,7 +149,8 @@ impl Run<'_> {
                 ErrorKind::Unavailable => MissReason::Unreachable,
                 _ => MissReason::Failed,
             },
-            Error::Write { .. } | Error::Interrupted => MissReason::Failed,
+            // Whoever wrote it may be able to read it, so no save replaces it.
+            Error::Refused(_) | Error::Write { .. } | Error::Interrupted => MissReason::Failed,
         };
         let error = anyhow::Error::new(error).context(format!("entry `{}` cannot be used", entry.key));
         if reason.is_trouble() {

@@ -3,18 +3,52 @@
 //! postcard inside zstd. For a `node_modules` of 110,011 files this comes to 35 bytes a file, of which 32 are the hash
 //! (`bench/RESULTS.md`).
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::index::{Chunk, Content, Extent, File, Frame, Index, IndexRoot, Member, Metadata};
-use super::{Error, Result};
+use super::footer::MAX_FRAMES;
+use super::index::{Chunk, Content, Extent, File, Frame, Index, IndexRoot, Member, Metadata, check_path_length};
+use super::{Error, Result, at_most};
 use crate::chunk::{ChunkHash, Cutter};
 
-/// No index is larger when decompressed (about six million files), nor more than 1,000 times its stored size.
+/// No index is larger when decompressed: about six million files.
 pub const MAX_RAW_BYTES: u64 = 256 << 20;
-/// A zip bomb has a better ratio than any index of real trees.
+/// No index is larger as stored: what zstd makes of so many bytes that do not shrink (`ZSTD_COMPRESSBOUND`).
+pub const MAX_STORED_BYTES: u64 = MAX_RAW_BYTES + (MAX_RAW_BYTES >> 8);
+/// A zip bomb has a better ratio than any index of real trees,
 const MAX_RATIO: u64 = 1000;
+/// but a small one proves nothing: the rows of a large file of zeros are all the same.
+const MIN_LIMIT_BYTES: u64 = 64 << 20;
 
-#[derive(Default, Serialize, Deserialize)]
+/// The most of something that an index may hold.
+///
+/// The limit on raw bytes is not enough: a row of three bytes takes 56 in memory, and two bytes of a path that has all
+/// else in common with the one before stand for 4,096. With these an index takes about 3 GiB at the very most.
+#[derive(Clone, Copy)]
+struct Most {
+    what: &'static str,
+    limit: u64,
+}
+
+/// Each is a path that the user gave.
+const ROOTS: Most = Most { what: "the number of paths in the index", limit: 1 << 16 };
+const FRAMES: Most = Most { what: "the number of frames in the index", limit: MAX_FRAMES as u64 };
+/// As many files as [`MAX_RAW_BYTES`] are enough for.
+const MEMBERS: Most = Most { what: "the number of members in the index", limit: 6 << 20 };
+/// At 35 bytes each, [`MAX_RAW_BYTES`] are not enough for more.
+const CHUNKS: Most = Most { what: "the number of chunks in the index", limit: 8 << 20 };
+const XATTRS: Most = Most { what: "the number of extended attributes in the index", limit: 2 << 20 };
+const EXTENTS: Most = Most { what: "the number of extents in the index", limit: 4 << 20 };
+/// 170 bytes for each of the most members; those of real trees have about 80.
+const PATH_BYTES: Most = Most { what: "the length of all paths in the index", limit: 1 << 30 };
+
+impl Most {
+    fn check(self, found: u64) -> Result<()> {
+        at_most(self.what, found, self.limit)
+    }
+}
+
+#[derive(Default, Serialize)]
 struct Columns {
     writer: String,
     cutter: Option<Cutter>,
@@ -50,7 +84,7 @@ struct Columns {
     chunk_gap: Vec<i32>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Sparse {
     member: u32,
     size: u64,
@@ -81,15 +115,81 @@ pub fn encode(index: &Index) -> std::io::Result<(Vec<u8>, u64)> {
 
 /// Decompresses and deserialises an index that claims to have `raw_bytes`. Not yet checked: see [`Index`].
 pub(super) fn decode(stored: &[u8], raw_bytes: u64) -> Result<Index> {
-    let limit = MAX_RAW_BYTES.min((stored.len() as u64).saturating_mul(MAX_RATIO));
-    if raw_bytes > limit {
-        return Err(Error::Limit { what: "the index", found: raw_bytes, limit });
-    }
+    let limit = MAX_RAW_BYTES.min((stored.len() as u64).saturating_mul(MAX_RATIO).max(MIN_LIMIT_BYTES));
+    at_most("the length of the index decompressed", raw_bytes, limit)?;
     let capacity = usize::try_from(raw_bytes).map_err(|e| Error::damaged("index", e.to_string()))?;
     let raw = zstd::bulk::decompress(stored, capacity).map_err(|e| Error::damaged("index", e.to_string()))?;
-    let columns: Columns = postcard::from_bytes(&raw).map_err(|e| Error::damaged("index", e.to_string()))?;
+    let columns = Columns::read(&mut raw.as_slice())?;
     drop(raw);
-    from_columns(columns).ok_or_else(|| Error::damaged("index", "columns do not fit together"))
+    from_columns(columns)
+}
+
+impl Columns {
+    /// Reads one column after the other, as they stand in the struct, each after its length was checked.
+    fn read(raw: &mut &[u8]) -> Result<Self> {
+        Ok(Self {
+            writer: value(raw)?,
+            cutter: value(raw)?,
+            roots: column(raw, ROOTS)?,
+            frame_source: column(raw, FRAMES)?,
+            frame_gap: column(raw, FRAMES)?,
+            frame_stored: column(raw, FRAMES)?,
+            frame_raw: column(raw, FRAMES)?,
+            path_shared: column(raw, MEMBERS)?,
+            path_rest: column(raw, MEMBERS)?,
+            path_bytes: value(raw)?,
+            kind: column(raw, MEMBERS)?,
+            mode: column(raw, MEMBERS)?,
+            mtime_seconds: column(raw, MEMBERS)?,
+            mtime_nanos: value(raw)?,
+            uid: column(raw, MEMBERS)?,
+            gid: column(raw, MEMBERS)?,
+            chunk_count: column(raw, MEMBERS)?,
+            sparse: Sparse::read_all(raw)?,
+            target_length: column(raw, MEMBERS)?,
+            target_bytes: value(raw)?,
+            hard_link: column(raw, MEMBERS)?,
+            xattr: column(raw, XATTRS)?,
+            chunk_hash: value(raw)?,
+            chunk_length: column(raw, CHUNKS)?,
+            chunk_frame: column(raw, CHUNKS)?,
+            chunk_gap: column(raw, CHUNKS)?,
+        })
+    }
+}
+
+impl Sparse {
+    /// Reads the column of these, whose extents are limited all together.
+    fn read_all(raw: &mut &[u8]) -> Result<Vec<Self>> {
+        let count: u64 = value(raw)?;
+        MEMBERS.check(count)?;
+        let (mut all, mut extent_count) = (Vec::new(), 0);
+        for _ in 0..count {
+            let (member, size) = (value(raw)?, value(raw)?);
+            extent_count += length(raw)?;
+            EXTENTS.check(extent_count)?;
+            all.push(Self { member, size, extents: value(raw)? });
+        }
+        Ok(all)
+    }
+}
+
+/// The next value. Bytes and text take no more memory than they take here.
+fn value<T: DeserializeOwned>(raw: &mut &[u8]) -> Result<T> {
+    let (value, rest) = postcard::take_from_bytes(raw).map_err(|e| Error::damaged("index", e.to_string()))?;
+    *raw = rest;
+    Ok(value)
+}
+
+/// The next column.
+fn column<T: DeserializeOwned>(raw: &mut &[u8], most: Most) -> Result<Vec<T>> {
+    most.check(length(raw)?)?;
+    value(raw)
+}
+
+/// How many values the column that comes next says it has.
+fn length(mut raw: &[u8]) -> Result<u64> {
+    value(&mut raw)
 }
 
 fn to_columns(index: &Index) -> Columns {
@@ -156,14 +256,19 @@ fn short(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
 
-/// `None` if the columns have not the lengths that they must have.
-fn from_columns(c: Columns) -> Option<Index> {
-    let frames = frames(&c)?;
-    let chunks = chunks(&c)?;
-    let members = members(&c)?;
-    Some(Index { writer: c.writer, cutter: c.cutter?, roots: c.roots, frames, members, chunks })
+fn from_columns(mut c: Columns) -> Result<Index> {
+    let cutter = c.cutter.ok_or_else(misfit)?;
+    let frames = frames(&c).ok_or_else(misfit)?;
+    let chunks = chunks(&c).ok_or_else(misfit)?;
+    let members = members(&mut c)?;
+    Ok(Index { writer: c.writer, cutter, roots: c.roots, frames, members, chunks })
 }
 
+fn misfit() -> Error {
+    Error::damaged("index", "columns do not fit together")
+}
+
+/// `None` if the columns have not the lengths that they must have.
 fn frames(c: &Columns) -> Option<Vec<Frame>> {
     let count = c.frame_source.len();
     if c.frame_gap.len() != count || c.frame_stored.len() != count || c.frame_raw.len() != count {
@@ -199,48 +304,55 @@ fn chunks(c: &Columns) -> Option<Vec<Chunk>> {
     Some(chunks)
 }
 
-fn members(c: &Columns) -> Option<Vec<Member>> {
+fn members(c: &mut Columns) -> Result<Vec<Member>> {
     let count = c.kind.len();
     let (nanos, rest) = c.mtime_nanos.as_chunks::<4>();
     let lengths =
         [c.path_shared.len(), c.path_rest.len(), c.mode.len(), c.mtime_seconds.len(), c.uid.len(), c.gid.len()];
     if lengths != [count; 6] || nanos.len() != count || !rest.is_empty() {
-        return None;
+        return Err(misfit());
     }
+    let (sparse, xattrs) = (std::mem::take(&mut c.sparse), std::mem::take(&mut c.xattr));
     let (mut path_bytes, mut target_bytes) = (c.path_bytes.as_slice(), c.target_bytes.as_slice());
     let (mut chunk_counts, mut targets, mut links) = (c.chunk_count.iter(), c.target_length.iter(), c.hard_link.iter());
-    let (mut sparse, mut xattrs) = (c.sparse.iter().peekable(), c.xattr.iter().peekable());
+    let (mut sparse, mut xattrs) = (sparse.into_iter().peekable(), xattrs.into_iter().peekable());
     let mut next_chunk = 0u32;
-    let mut path = Vec::new();
+    let (mut path, mut all_path_bytes) = (Vec::new(), 0);
     let mut seconds = 0i64;
     let mut members = Vec::with_capacity(count);
     for (i, number) in (0..count).zip(0u32..) {
         if usize::from(c.path_shared[i]) > path.len() {
-            return None;
+            return Err(misfit());
         }
         path.truncate(c.path_shared[i].into());
-        path.extend_from_slice(take(&mut path_bytes, c.path_rest[i])?);
+        path.extend_from_slice(take(&mut path_bytes, c.path_rest[i]).ok_or_else(misfit)?);
+        check_path_length(&path)?;
+        all_path_bytes += path.len() as u64;
+        PATH_BYTES.check(all_path_bytes)?;
         seconds = seconds.wrapping_add(c.mtime_seconds[i]);
         let content = match c.kind[i] {
             DIRECTORY => Content::Directory,
-            SYMLINK => Content::Symlink(take(&mut target_bytes, *targets.next()?)?.into()),
-            HARD_LINK => Content::HardLink(*links.next()?),
+            SYMLINK => {
+                Content::Symlink(targets.next().and_then(|&n| take(&mut target_bytes, n)).ok_or_else(misfit)?.into())
+            }
+            HARD_LINK => Content::HardLink(*links.next().ok_or_else(misfit)?),
             FILE => {
                 let start = next_chunk;
-                next_chunk = start.checked_add(*chunk_counts.next()?)?;
-                let lengths = c.chunk_length.get(start as usize..next_chunk as usize)?;
+                let count = *chunk_counts.next().ok_or_else(misfit)?;
+                next_chunk = start.checked_add(count).ok_or_else(misfit)?;
+                let lengths = c.chunk_length.get(start as usize..next_chunk as usize).ok_or_else(misfit)?;
                 let data = lengths.iter().map(|&n| u64::from(n)).sum();
                 let (size, extents) = match sparse.next_if(|s| s.member == number) {
-                    Some(s) => (s.size, Some(s.extents.clone().into())),
+                    Some(s) => (s.size, Some(s.extents.into())),
                     None => (data, None),
                 };
                 Content::File(File { size, chunks: start..next_chunk, extents })
             }
-            _ => return None,
+            _ => return Err(misfit()),
         };
         let mut attributes = Vec::new();
         while let Some(a) = xattrs.next_if(|a| a.member == number) {
-            attributes.push((a.name.clone().into(), a.value.clone().into()));
+            attributes.push((a.name.into(), a.value.into()));
         }
         let meta = Metadata {
             mode: c.mode[i],
@@ -253,7 +365,7 @@ fn members(c: &Columns) -> Option<Vec<Member>> {
     }
     let all_used =
         sparse.next().is_none() && xattrs.next().is_none() && path_bytes.is_empty() && target_bytes.is_empty();
-    all_used.then_some(members)
+    if all_used { Ok(members) } else { Err(misfit()) }
 }
 
 fn take<'a>(bytes: &mut &'a [u8], length: u16) -> Option<&'a [u8]> {
@@ -261,3 +373,6 @@ fn take<'a>(bytes: &mut &'a [u8], length: u16) -> Option<&'a [u8]> {
     *bytes = tail;
     Some(head)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::columns;
 use super::frame::{skippable, skippable_magic, skippable_payload};
-use super::{Error, Result};
+use super::{Error, Result, at_most};
 use crate::entry::Kind;
 
 /// The archive format that this version writes, and the newest that it reads.
@@ -29,8 +30,10 @@ const SEEK_TABLE_FOOTER_BYTES: usize = 9;
 const TRAILER_BYTES: usize = 32 + 4 + 2 + 8;
 /// The most refs of a delta; the plan keeps it at 32.
 pub const MAX_REFS: usize = 256;
-/// The most frames of one archive, as the seekable format limits them.
-const MAX_FRAMES: u32 = 0x0800_0000;
+/// The longest body of a footer: 256 refs with names of 1,024 bytes are 300 KiB, the rest is room for long ETags.
+const MAX_BODY_BYTES: u64 = 1 << 20;
+/// The most frames of one archive. At 2 MiB each they hold more than an index has chunks for.
+pub(super) const MAX_FRAMES: u32 = 1 << 20;
 
 /// What tells an archive from every other, even one of the same name: random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -176,9 +179,11 @@ pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
     let count = u32::from_le_bytes([n0, n1, n2, n3]);
     let entry_bytes = if descriptor & 0x80 == 0 { 8 } else { 12 };
     let table_bytes = 8 + u64::from(count) * entry_bytes + SEEK_TABLE_FOOTER_BYTES as u64;
-    if count > MAX_FRAMES || table_bytes > object_bytes {
+    if table_bytes > object_bytes {
         return Err(Error::damaged("seek table", "longer than the object"));
     }
+    // From here on what is asked for is bounded, whatever the object says.
+    at_most("the number of frames in the seek table", count.into(), MAX_FRAMES.into())?;
     // Room for the footer as well, so that one more request is enough: 32 refs of the longest names are 36 KiB.
     let wanted = (table_bytes + (64 << 10)).min(object_bytes);
     let Some(before_table) = tail.len().checked_sub(usize::try_from(table_bytes).unwrap_or(usize::MAX)) else {
@@ -207,6 +212,7 @@ pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
     if end_bytes > object_bytes {
         return Err(Error::damaged("footer", "longer than the object"));
     }
+    at_most("the length of the footer", body_bytes as u64, MAX_BODY_BYTES)?;
     let Some(start) = before.len().checked_sub(body_bytes + head_bytes) else {
         return Ok(End::NeedsMore(end_bytes));
     };
@@ -219,12 +225,7 @@ pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
     if footer.index_range().end.checked_add(end_bytes) != Some(object_bytes) {
         return Err(Error::damaged("footer", "the index does not lie where it should"));
     }
-    if footer.refs.len() > MAX_REFS {
-        return Err(Error::Limit {
-            what: "the number of refs",
-            found: footer.refs.len() as u64,
-            limit: MAX_REFS as u64,
-        });
-    }
+    at_most("the length of the index", footer.index_bytes, columns::MAX_STORED_BYTES)?;
+    at_most("the number of refs", footer.refs.len() as u64, MAX_REFS as u64)?;
     Ok(End::Ours { footer: Box::new(footer), end_bytes })
 }

@@ -5,11 +5,13 @@ use std::io;
 use bytes::Bytes;
 use zstd::zstd_safe::{CParameter, Strategy};
 
-use super::{Error, Result};
+use super::{Error, Result, at_most};
 
 /// No frame holds more decompressed bytes. Frames are planned at [`TARGET_BYTES`], and a file that is not split adds
 /// at most as much again; the rest is room for headers.
 pub const MAX_RAW_BYTES: u32 = 16 << 20;
+/// No frame is larger as stored: what zstd makes of so many bytes that do not shrink (`ZSTD_COMPRESSBOUND`).
+pub const MAX_STORED_BYTES: u32 = MAX_RAW_BYTES + (MAX_RAW_BYTES >> 8);
 
 /// What the frames of an archive are filled up to. Smaller ones compress worse (2 MiB: 1 to 2 % more bytes) and cost
 /// requests to fetch alone, larger ones make a change of one file expensive to fetch and keep fewer cores busy.
@@ -95,9 +97,7 @@ impl Decoder {
 
     /// Decompresses one frame, which must come to exactly `raw_bytes`, into `out`.
     pub fn decode(&mut self, frame: &[u8], raw_bytes: u32, out: &mut Vec<u8>) -> Result<()> {
-        if raw_bytes > MAX_RAW_BYTES {
-            return Err(Error::Limit { what: "a frame", found: raw_bytes.into(), limit: MAX_RAW_BYTES.into() });
-        }
+        at_most("the length of a frame decompressed", raw_bytes.into(), MAX_RAW_BYTES.into())?;
         let wanted = raw_bytes as usize;
         out.clear();
         out.reserve(wanted);

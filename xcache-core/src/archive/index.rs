@@ -8,8 +8,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::footer::Ref;
-use super::frame::MAX_RAW_BYTES;
-use super::{Error, Result};
+use super::frame::{MAX_RAW_BYTES, MAX_STORED_BYTES};
+use super::{Error, Result, at_most};
 use crate::chunk::{ChunkHash, Cutter};
 
 /// The longest path of a member below its root, as Linux limits paths.
@@ -180,12 +180,19 @@ pub fn file_name(path: &[u8]) -> &[u8] {
     path.iter().rposition(|&byte| byte == b'/').map_or(path, |slash| &path[slash + 1..])
 }
 
+/// Checks that a path is no longer than any system has them.
+pub(super) fn check_path_length(path: &[u8]) -> Result<()> {
+    if path.len() > MAX_PATH_BYTES {
+        let reason = "has a path longer than 4,096 bytes";
+        return Err(Error::BadMember { path: path[..path.len().min(200)].to_vec(), reason });
+    }
+    Ok(())
+}
+
 /// Checks a path below a root: it cannot lead outside, whatever it is joined to.
 pub fn check_path(path: &[u8]) -> Result<()> {
+    check_path_length(path)?;
     let bad = |reason| Err(Error::BadMember { path: path[..path.len().min(200)].to_vec(), reason });
-    if path.len() > MAX_PATH_BYTES {
-        return bad("has a path longer than 4,096 bytes");
-    }
     if path.contains(&0) {
         return bad("has a zero byte in its path");
     }
@@ -235,7 +242,12 @@ impl Index {
     /// Checks everything that a reader relies on. `data_bytes` is how much of the index's own object is frames.
     pub(super) fn check(&self, refs: &[Ref], data_bytes: u64) -> Result<()> {
         self.check_frames(refs, data_bytes)?;
+        let Cutter { whole_bytes, min_bytes, avg_bytes, max_bytes } = self.cutter;
+        if whole_bytes > max_bytes || min_bytes > avg_bytes || avg_bytes > max_bytes || max_bytes > MAX_RAW_BYTES {
+            return Err(Error::damaged("index", "files cannot have been cut as it says"));
+        }
         for chunk in &self.chunks {
+            at_most("the length of a chunk", chunk.length.into(), max_bytes.into())?;
             let frame = self.frames.get(chunk.frame as usize);
             let inside = frame.is_some_and(|frame| {
                 chunk.length > 0 && chunk.offset.checked_add(chunk.length).is_some_and(|end| end <= frame.raw_bytes)
@@ -255,19 +267,20 @@ impl Index {
     }
 
     fn check_frames(&self, refs: &[Ref], data_bytes: u64) -> Result<()> {
-        for frame in &self.frames {
-            let limit = match frame.source {
+        let mut before = (0, 0);
+        for &Frame { source, offset, stored_bytes, raw_bytes } in &self.frames {
+            let limit = match source {
                 0 => data_bytes,
                 n => refs.get(usize::from(n) - 1).map_or(0, |r| r.data_bytes.min(r.size)),
             };
-            let end = frame.offset.checked_add(frame.stored_bytes.into());
-            if end.is_none_or(|end| end > limit) {
-                return Err(Error::damaged("index", "a frame lies outside of its object"));
+            let end = offset.checked_add(stored_bytes.into()).filter(|&end| end <= limit);
+            let end = end.ok_or_else(|| Error::damaged("index", "a frame lies outside of its object"))?;
+            if (source, offset) < before {
+                return Err(Error::damaged("index", "frames overlap or are out of order"));
             }
-            if frame.raw_bytes > MAX_RAW_BYTES {
-                let found = frame.raw_bytes.into();
-                return Err(Error::Limit { what: "a frame", found, limit: MAX_RAW_BYTES.into() });
-            }
+            before = (source, end);
+            at_most("the length of a frame", stored_bytes.into(), MAX_STORED_BYTES.into())?;
+            at_most("the length of a frame decompressed", raw_bytes.into(), MAX_RAW_BYTES.into())?;
         }
         Ok(())
     }
@@ -280,9 +293,10 @@ impl Index {
                 Some(Member { path, content: Content::Directory, .. }) if path.is_empty() => {}
                 _ => return Err(Error::damaged("index", "a root directory is missing")),
             },
-            RootKind::File if members.len() != 1 || members[0].path.contains(&b'/') => {
-                return Err(Error::damaged("index", "a root that is a file has other members"));
-            }
+            RootKind::File => match members {
+                [Member { path, content, .. }] if !path.contains(&b'/') && *content != Content::Directory => {}
+                _ => return Err(Error::damaged("index", "a root that is a file has other members")),
+            },
             RootKind::Nothing if !members.is_empty() => {
                 return Err(Error::damaged("index", "a root that is nothing has members"));
             }

@@ -61,5 +61,10 @@ impl Error {
     }
 }
 
+/// Refuses a number that is over its limit.
+fn at_most(what: &'static str, found: u64, limit: u64) -> Result<()> {
+    if found > limit { Err(Error::Limit { what, found, limit }) } else { Ok(()) }
+}
+
 /// The result of reading archive bytes.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -3,7 +3,8 @@
 use super::footer::{ArchiveId, Footer, INDEX_FRAME, Ref, Seek, encode_end};
 use super::frame::skippable;
 use super::index::Index;
-use super::{columns, reader::Archive};
+use super::reader::{Archive, Tail, read_tail};
+use super::{Error, columns};
 use crate::entry::Kind;
 
 /// What an archive says about itself.
@@ -19,15 +20,21 @@ pub struct Title {
     pub created_nanos: i64,
 }
 
-/// The end of the archive whose data frames are `frames`, and the archive as a reader would see it.
+/// The end of the archive whose data frames are `frames`, and the archive as a reader sees it.
+///
+/// It is read back, so that nothing is published that a restore would refuse. That takes no more memory, as `index` is
+/// dropped before, and less time than making it (0.35 s and 0.5 s for 60,000 files without optimisation, November 2026,
+/// `index_scale`).
 pub fn finish(
     title: Title,
     index: Index,
     refs: Vec<Ref>,
     mut frames: Vec<Seek>,
 ) -> std::io::Result<(Vec<u8>, Archive)> {
-    let (stored, index_raw_bytes) = columns::encode(&index)?;
     let data_bytes: u64 = frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum();
+    // What is not written down, such as the size of a file without holes, can be checked only here.
+    index.check(&refs, data_bytes).map_err(refused)?;
+    let (stored, index_raw_bytes) = columns::encode(&index)?;
     let Title { archive_id, kind, key, created_nanos } = title;
     let footer = Footer {
         archive_id,
@@ -42,16 +49,25 @@ pub fn finish(
         index_raw_bytes,
         index_hash: *blake3::hash(&stored).as_bytes(),
     };
+    drop(index);
     let mut end = skippable(INDEX_FRAME, &stored);
     frames.push(Seek { stored_bytes: u32::try_from(end.len()).map_err(std::io::Error::other)?, raw_bytes: 0 });
     end.extend_from_slice(&encode_end(&footer, &frames)?);
-    Ok((end, Archive { footer, index }))
+    let object_bytes = data_bytes + end.len() as u64;
+    match read_tail(&end, object_bytes) {
+        Ok(Tail::Archive(archive)) => Ok((end, *archive)),
+        Ok(Tail::NeedsMore(_) | Tail::Plain) => Err(refused(Error::damaged("archive", "its index is not found"))),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+fn refused(error: Error) -> std::io::Error {
+    std::io::Error::other(format!("a restore would refuse what was packed: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::index::{Chunk, Content, Extent, File, Frame, IndexRoot, Member, Metadata, RootKind};
-    use super::super::reader::{Tail, read_tail};
     use super::*;
     use crate::chunk::{ChunkHash, Cutter};
 
@@ -151,6 +167,24 @@ mod tests {
                 panic!("cut at {length}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_reader_would_refuse_is_never_finished() {
+        let check = |change: fn(&mut Index, &mut Title), expected: &str| {
+            let (mut index, refs) = sample();
+            let mut title =
+                Title { archive_id: ArchiveId([9; 16]), kind: Kind::Delta, key: "k".into(), created_nanos: 5 };
+            change(&mut index, &mut title);
+            let seek = Seek { stored_bytes: 10, raw_bytes: 1000 };
+            let error = finish(title, index, refs, vec![seek; 2]).unwrap_err().to_string();
+            assert!(error.starts_with("a restore would refuse") && error.contains(expected), "{error}");
+        };
+        check(|index, _| index.frames[1].raw_bytes = 17 << 20, "the length of a frame decompressed is 17825792");
+        check(|index, _| index.members[1].path = b"a".repeat(70_000).into(), "has a path longer than 4,096 bytes");
+        check(|index, _| index.members[4].path = b"a/f"[..].into(), "out of order or there twice");
+        check(|index, _| index.chunks[0].length += 1, "a size that its chunks do not come to");
+        check(|_, title| title.kind = Kind::Base, "a base that refers to other objects");
     }
 
     #[test]

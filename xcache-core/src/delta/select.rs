@@ -103,8 +103,8 @@ pub fn select(tree: &Tree, known: &Known, facts: &Facts, keep: &[bool]) -> Selec
 mod tests {
     use super::super::compare::FileFacts;
     use super::*;
-    use crate::archive::footer::{ArchiveId, Ref};
-    use crate::archive::index::{Chunk, Content, Frame, Index, IndexRoot, Member, Metadata, RootKind};
+    use crate::archive::footer::{ArchiveId, Ref, Seek};
+    use crate::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member, Metadata, RootKind};
     use crate::archive::reader::Archive;
     use crate::archive::writer::{Title, finish};
     use crate::chunk::Cutter;
@@ -120,17 +120,21 @@ mod tests {
         let hash = |number: u32| ChunkHash::of(&number.to_le_bytes());
         let chunk = |number: u32| Chunk { hash: hash(number), length, frame: 0, offset: number * on_tape + 1536 };
         let meta = Metadata { mode: 0o755, mtime_seconds: 0, mtime_nanos: 0, uid: 0, gid: 0 };
-        let root = Member { path: b""[..].into(), meta, xattrs: Vec::new(), content: Content::Directory };
+        let member = |path: &[u8], content| Member { path: path.into(), meta, xattrs: Vec::new(), content };
+        let size = u64::from(files) * u64::from(length);
+        let all = Content::File(File { size, chunks: 0..files, extents: None });
+        let frame = Frame { source: 0, offset: 0, stored_bytes: stored, raw_bytes: files * on_tape };
         let index = Index {
             writer: "test".into(),
             cutter: Cutter::FORMAT_1,
-            roots: vec![IndexRoot { given: "x".into(), kind: RootKind::Directory, members: 1 }],
-            frames: vec![Frame { source: 0, offset: 0, stored_bytes: stored, raw_bytes: files * on_tape }],
-            members: vec![root],
+            roots: vec![IndexRoot { given: "x".into(), kind: RootKind::Directory, members: 2 }],
+            frames: vec![frame],
+            members: vec![member(b"", Content::Directory), member(b"all", all)],
             chunks: (0..files).map(chunk).collect(),
         };
         let title = Title { archive_id: ArchiveId([1; 16]), kind: Kind::Base, key: "k".into(), created_nanos: 0 };
-        let Archive { footer, .. } = finish(title, index.clone(), Vec::new(), Vec::new()).unwrap().1;
+        let seek = Seek { stored_bytes: stored, raw_bytes: files * on_tape };
+        let Archive { footer, .. } = finish(title, index.clone(), Vec::new(), vec![seek]).unwrap().1;
         let own = Ref {
             name: "k-base.tar.zst".into(),
             etag: "e".into(),

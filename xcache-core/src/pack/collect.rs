@@ -74,19 +74,27 @@ pub struct PackedChunk {
     pub offset: u32,
 }
 
-/// A frame that a worker has made.
+/// What a worker has made of one piece of work.
 #[derive(Debug, Default)]
 pub(super) struct Finished {
     pub(super) number: u64,
-    pub(super) stored: Bytes,
-    pub(super) raw_bytes: u32,
-    pub(super) files: Vec<PackedFile>,
-    pub(super) loose: Vec<PackedChunk>,
+    /// One as a rule; more if the headers of members took more than was planned.
+    pub(super) frames: Vec<PackedFrame>,
     /// Later names, and what they are links to.
     pub(super) links: Vec<(u32, u32)>,
     pub(super) stale: Vec<u32>,
     pub(super) unlinked: Vec<u32>,
     pub(super) skipped: Vec<(u32, Skipped)>,
+}
+
+/// A frame, and what lies in it.
+#[derive(Debug, Default)]
+pub(super) struct PackedFrame {
+    /// Empty if nothing came of it.
+    pub(super) stored: Bytes,
+    pub(super) raw_bytes: u32,
+    pub(super) files: Vec<PackedFile>,
+    pub(super) loose: Vec<PackedChunk>,
 }
 
 /// A file, or a piece of a large one.
@@ -128,8 +136,22 @@ pub(super) fn collect(
 }
 
 impl Packed {
-    fn add(&mut self, frame: Finished, sink: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
-        let Finished { number: _, stored, raw_bytes, files, loose, links, stale, unlinked, skipped } = frame;
+    fn add(&mut self, finished: Finished, sink: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
+        let Finished { number: _, frames, links, stale, unlinked, skipped } = finished;
+        for frame in frames {
+            self.add_frame(frame, sink)?;
+        }
+        self.links.extend(links);
+        self.rest.whole.extend(stale);
+        self.rest.links.extend(unlinked);
+        for (node, skipped) in skipped {
+            self.skip(node, skipped);
+        }
+        Ok(())
+    }
+
+    fn add_frame(&mut self, frame: PackedFrame, sink: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
+        let PackedFrame { stored, raw_bytes, files, loose } = frame;
         let number = u32::try_from(self.frames.len()).map_err(io::Error::other)?;
         for PackedFile { node, record, chunks } in files {
             if let Some(record) = record {
@@ -140,12 +162,6 @@ impl Packed {
             }
         }
         self.loose.extend(loose.into_iter().map(|chunk| (chunk.hash, (number, chunk))));
-        self.links.extend(links);
-        self.rest.whole.extend(stale);
-        self.rest.links.extend(unlinked);
-        for (node, skipped) in skipped {
-            self.skip(node, skipped);
-        }
         if stored.is_empty() {
             return Ok(());
         }

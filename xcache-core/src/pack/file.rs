@@ -13,6 +13,12 @@ use crate::scan::{Node, Signature, Tree, metadata, read_xattrs};
 /// How often a file that changes while it is read is read again.
 pub const ATTEMPTS: u32 = 3;
 
+/// The extended attributes of one file take no more bytes: the pax header that holds them stays below the 1 MiB that
+/// readers accept. Linux limits one value to 64 KiB.
+const MAX_XATTRS_BYTES: usize = 512 << 10;
+/// The most extents of one file. The map that names them takes up to 42 bytes for each and must leave room in the frame.
+const MAX_EXTENTS: usize = 100_000;
+
 /// An open file and what it is right now.
 #[derive(Debug)]
 pub struct Opened {
@@ -36,6 +42,9 @@ pub fn open(tree: &Tree, node: &Node) -> io::Result<Opened> {
     }
     let signature = Signature::of(&stat);
     let xattrs = read_xattrs(&file)?;
+    if xattrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_XATTRS_BYTES {
+        return Err(io::Error::other("its extended attributes take more than 512 KiB"));
+    }
     let extents = if signature.is_sparse() { find_extents(&file, signature.size)? } else { None };
     Ok(Opened { file, signature, meta: metadata(&stat), xattrs, extents })
 }
@@ -158,6 +167,42 @@ fn find_extents(file: &OwnedFd, size: u64) -> io::Result<Option<Box<[Extent]>>> 
         }
         position = end.max(position + 1);
     }
+    let extents = join(extents, MAX_EXTENTS);
     let is_whole = extents.len() == 1 && extents[0] == Extent { offset: 0, length: size };
     Ok(if is_whole { None } else { Some(extents.into()) })
+}
+
+/// Takes the smallest holes for data, until there are no more than `most` extents.
+fn join(mut extents: Vec<Extent>, most: usize) -> Vec<Extent> {
+    let mut smallest = BLOCK as u64;
+    while extents.len() > most {
+        smallest = smallest.saturating_mul(2);
+        extents.dedup_by(|next, last| {
+            let is_near = next.offset - (last.offset + last.length) < smallest;
+            if is_near {
+                last.length = next.offset + next.length - last.offset;
+            }
+            is_near
+        });
+    }
+    extents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_very_many_holes_keeps_the_largest() {
+        let at = |&(offset, length): &(u64, u64)| Extent { offset, length };
+        let check = |extents: &[(u64, u64)], most, expected: &[(u64, u64)]| {
+            let joined = join(extents.iter().map(at).collect(), most);
+            assert_eq!(joined, expected.iter().map(at).collect::<Vec<_>>());
+        };
+        let extents = [(0, 512), (1024, 512), (1 << 20, 512), ((1 << 20) + 2048, 512), (1 << 62, 512)];
+        check(&extents, 5, &extents);
+        check(&extents, 4, &[(0, 1536), (1 << 20, 512), ((1 << 20) + 2048, 512), (1 << 62, 512)]);
+        check(&extents, 3, &[(0, 1536), (1 << 20, 2560), (1 << 62, 512)]);
+        check(&extents, 1, &[(0, (1 << 62) + 512)]);
+    }
 }

@@ -7,14 +7,15 @@ use std::path::Path;
 
 use super::*;
 use crate::archive::footer::{ArchiveId, Ref};
-use crate::archive::frame::Decoder;
+use crate::archive::frame::{Decoder, MAX_RAW_BYTES};
 use crate::archive::index::Content;
 use crate::archive::reader::{Archive, Tail, read_tail};
 use crate::archive::writer::{Title, finish};
+use crate::chunk::ChunkHash;
 use crate::delta::{Assembled, Earlier, Known, assemble, compare, select};
 use crate::entry::Kind;
 use crate::paths::PathList;
-use crate::scan::{SkipReason, scan};
+use crate::scan::{NodeKind, SkipReason, scan};
 
 const SETTINGS: Settings = Settings { level: 1, workers: 3 };
 
@@ -308,4 +309,39 @@ fn a_delta_has_the_names_that_are_left_of_a_file_whose_first_is_gone() {
     check(nothing, remove_all, &[], &["a", "b", "c"]);
     check(replace_a, nothing, &[("a", "7"), ("b", "6"), ("c", "6")], &[]);
     check(nothing, replace_a, &[("a", "7"), ("b", "6"), ("c", "6")], &[]);
+}
+
+/// Directories, because no file system of a test keeps so much for files.
+#[test]
+fn extended_attributes_that_nobody_planned_for_make_more_frames_and_no_larger_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..300 {
+        std::fs::create_dir(dir.path().join(format!("{number:03}"))).unwrap();
+        std::fs::write(dir.path().join(format!("{number:03}/file")), number.to_string()).unwrap();
+    }
+    let paths = PathList::parse(&[dir.path().to_str().unwrap()], dir.path(), None).unwrap();
+    let mut tree = scan(&paths, 1);
+    for node in &mut tree.nodes {
+        if let NodeKind::Directory(xattrs) = &mut node.kind {
+            *xattrs = vec![(b"user.x"[..].into(), vec![b'x'; 64 << 10].into())];
+        }
+    }
+    let (mut packed, mut frames) = (Packed::default(), Vec::new());
+    let jobs = jobs_of_members(&tree, 0..u32::try_from(tree.nodes.len()).unwrap());
+    assert_eq!(jobs.len(), 1);
+    let mut sink = |frame| {
+        frames.push(frame);
+        Ok(())
+    };
+    pack(&tree, jobs, Settings { level: 1, workers: 2 }, &mut packed, &mut sink).unwrap();
+    assert!(frames.len() > 1 && packed.skipped.is_empty());
+    assert!(packed.frames.iter().all(|frame| frame.raw_bytes <= MAX_RAW_BYTES / 2));
+    assert_eq!(packed.files.len(), 300);
+    let mut raw = Vec::new();
+    for (frame, chunk) in packed.files.values().flat_map(|(_, chunks)| chunks) {
+        let raw_bytes = packed.frames[*frame as usize].raw_bytes;
+        Decoder::new().unwrap().decode(&frames[*frame as usize], raw_bytes, &mut raw).unwrap();
+        let data = &raw[chunk.offset as usize..][..chunk.length as usize];
+        assert_eq!(ChunkHash::of(data), chunk.hash);
+    }
 }

@@ -4,13 +4,13 @@ use std::io;
 
 use crossbeam_channel::Sender;
 
-use super::collect::{FileRecord, Finished, PackedChunk, PackedFile};
+use super::collect::{FileRecord, Finished, PackedChunk, PackedFile, PackedFrame};
 use super::file::{ATTEMPTS, Opened, open};
 use super::job::ChunkItem;
 use super::links::{Links, Target, Way};
 use super::sequence::{Segment, Sequence, Work};
 use super::tar_name;
-use crate::archive::frame::{Encoder, MAX_RAW_BYTES};
+use crate::archive::frame::{Encoder, MAX_RAW_BYTES, TARGET_BYTES};
 use crate::archive::header::{self, Entry};
 use crate::archive::index::Metadata;
 use crate::chunk::{ChunkHash, Cutter};
@@ -18,6 +18,10 @@ use crate::scan::{NodeKind, Signature, SkipReason, Skipped, Tree};
 
 /// Where the chunks of otherwise known files stand in the tar stream of a delta.
 const CHUNK_DIRECTORY: &[u8] = b".xcache/chunks/";
+
+/// A frame takes no more members when it holds so much: more than is planned for one, and far enough from
+/// [`MAX_RAW_BYTES`] for one more of any kind. The plan does not know of extended attributes.
+const FULL_BYTES: usize = 2 * TARGET_BYTES;
 
 /// Makes frames until there are none left to make, or nobody wants them.
 pub(super) fn run(tree: &Tree, sequence: &Sequence<'_>, level: i32, out: &Sender<io::Result<Finished>>) {
@@ -47,20 +51,35 @@ impl Worker<'_> {
     fn make(&mut self, number: u64, work: Work) -> io::Result<Finished> {
         self.raw.clear();
         let mut finished = Finished { number, ..Finished::default() };
+        let mut frame = PackedFrame::default();
         match work {
-            Work::Members(nodes) => nodes.iter().for_each(|&node| self.member(node, &mut finished)),
-            Work::Segment(segment) => self.segment(&segment, &mut finished),
-            Work::Chunks(chunks) => self.chunks(&chunks, &mut finished),
+            Work::Members(nodes) => {
+                for node in nodes {
+                    self.member(node, &mut frame, &mut finished);
+                    if self.raw.len() >= FULL_BYTES {
+                        finished.frames.push(self.close(std::mem::take(&mut frame))?);
+                    }
+                }
+            }
+            Work::Segment(segment) => self.segment(&segment, &mut frame),
+            Work::Chunks(chunks) => self.chunks(&chunks, &mut frame, &mut finished),
             Work::End => self.raw.extend_from_slice(&header::END_OF_ARCHIVE),
         }
-        finished.raw_bytes = u32::try_from(self.raw.len()).map_err(io::Error::other)?;
-        if !self.raw.is_empty() {
-            finished.stored = self.encoder.encode(&self.raw)?;
-        }
+        finished.frames.push(self.close(frame)?);
         Ok(finished)
     }
 
-    fn member(&mut self, number: u32, finished: &mut Finished) {
+    /// Compresses what the frame in the making holds.
+    fn close(&mut self, mut frame: PackedFrame) -> io::Result<PackedFrame> {
+        frame.raw_bytes = u32::try_from(self.raw.len()).map_err(io::Error::other)?;
+        if !self.raw.is_empty() {
+            frame.stored = self.encoder.encode(&self.raw)?;
+        }
+        self.raw.clear();
+        Ok(frame)
+    }
+
+    fn member(&mut self, number: u32, frame: &mut PackedFrame, finished: &mut Finished) {
         let node = &self.tree.nodes[number as usize];
         let name = tar_name(self.tree, node.root, &node.path);
         match &node.kind {
@@ -77,18 +96,18 @@ impl Worker<'_> {
                     header::append(&mut self.raw, &name, &node.meta, &[], Entry::HardLink(&first));
                     finished.links.push((number, target));
                 }
-                Way::File => self.whole(number, &name, finished),
+                Way::File => self.whole(number, &name, frame, finished),
                 Way::Later => finished.unlinked.push(number),
             },
-            NodeKind::File => self.whole(number, &name, finished),
+            NodeKind::File => self.whole(number, &name, frame, finished),
         }
     }
 
     /// Appends a file with its content, or hands it back if it does not fit into a frame.
-    fn whole(&mut self, number: u32, name: &[u8], finished: &mut Finished) {
+    fn whole(&mut self, number: u32, name: &[u8], frame: &mut PackedFrame, finished: &mut Finished) {
         let target = match self.file(number, name) {
             Ok(Some((file, signature, is_steady))) => {
-                finished.files.push(file);
+                frame.files.push(file);
                 if !is_steady {
                     self.skip(number, SkipReason::Changing, finished);
                 }
@@ -150,7 +169,7 @@ impl Worker<'_> {
         }
     }
 
-    fn segment(&mut self, segment: &Segment, finished: &mut Finished) {
+    fn segment(&mut self, segment: &Segment, frame: &mut PackedFrame) {
         let Segment { node, file, is_first, is_last, data, cuts } = segment;
         if *is_first {
             let of = &self.tree.nodes[*node as usize];
@@ -170,11 +189,11 @@ impl Worker<'_> {
             self.raw.resize(self.raw.len() + padding, 0);
         }
         let record = is_first.then(|| FileRecord::of(file));
-        finished.files.push(PackedFile { node: *node, record, chunks });
+        frame.files.push(PackedFile { node: *node, record, chunks });
     }
 
     /// Chunks of files that have not changed since they were compared; the others are named.
-    fn chunks(&mut self, items: &[ChunkItem], finished: &mut Finished) {
+    fn chunks(&mut self, items: &[ChunkItem], frame: &mut PackedFrame, finished: &mut Finished) {
         let mut opened: Option<(u32, io::Result<Opened>)> = None;
         for item in items {
             if opened.as_ref().is_none_or(|(node, _)| *node != item.node) {
@@ -199,7 +218,7 @@ impl Worker<'_> {
                 continue;
             }
             let offset = u32::try_from(data_start).unwrap_or(u32::MAX);
-            finished.loose.push(PackedChunk { hash: item.hash, length: item.length, offset });
+            frame.loose.push(PackedChunk { hash: item.hash, length: item.length, offset });
             header::pad(&mut self.raw);
         }
     }

@@ -91,6 +91,9 @@ pub enum Error {
     /// The archive holds something that it must not, and a second request agreed.
     #[error("the entry is damaged")]
     Archive(#[from] crate::archive::Error),
+    /// An archive without an index is not damaged, but holds something that is not to be restored.
+    #[error("the archive is refused")]
+    Refused(#[source] crate::archive::Error),
     /// A file could not be written.
     #[error("cannot write `{}`", path.display())]
     Write {
@@ -111,7 +114,7 @@ impl Error {
         let source = match self {
             Self::Store(error) => return error.hint_text(),
             Self::Write { source, .. } => source,
-            Self::OtherPaths(_) | Self::Archive(_) | Self::Interrupted => return None,
+            Self::OtherPaths(_) | Self::Archive(_) | Self::Refused(_) | Self::Interrupted => return None,
         };
         match source.kind() {
             io::ErrorKind::DirectoryNotEmpty => Some("remove it, or restore with `--clean`"),

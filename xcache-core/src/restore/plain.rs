@@ -56,6 +56,26 @@ pub fn restore_plain(
     options: &Options,
     interrupted: &Interrupt,
 ) -> Result<Restored, Failed> {
+    let first = restore_once(runtime, source, paths, options, interrupted);
+    let Err(Failed { error: Error::Archive(_), replaced_files }) = first else { return first };
+    // Bytes can be spoilt on the way: what comes twice the same is spoilt in the store.
+    match restore_once(runtime, source, paths, options, interrupted) {
+        Ok(restored) => Ok(Restored {
+            fetched_bytes: 2 * restored.fetched_bytes,
+            fetched_parts: 2 * restored.fetched_parts,
+            ..restored
+        }),
+        Err(again) => Err(Failed { replaced_files: replaced_files.max(again.replaced_files), ..again }),
+    }
+}
+
+fn restore_once(
+    runtime: &tokio::runtime::Handle,
+    source: &PlainSource<'_>,
+    paths: &PathList,
+    options: &Options,
+    interrupted: &Interrupt,
+) -> Result<Restored, Failed> {
     let untouched = |error| Failed { error, replaced_files: 0 };
     Roots::check_plain(paths).map_err(untouched)?;
     let root = &paths.roots()[0];
@@ -82,8 +102,18 @@ pub fn restore_plain(
         Err(error) => {
             let replaced_files = extractor.roll_back();
             journal.roll_back_above();
-            Err(Failed { error, replaced_files })
+            Err(Failed { error: refusal(error), replaced_files })
         }
+    }
+}
+
+/// Tells what an archive holds but must not from damage: fetching it again, or making it anew, does not help.
+fn refusal(error: Error) -> Error {
+    match error {
+        Error::Archive(refused @ (archive::Error::BadMember { .. } | archive::Error::Limit { .. })) => {
+            Error::Refused(refused)
+        }
+        other => other,
     }
 }
 
@@ -98,7 +128,7 @@ fn stream(
     let (block_sender, blocks) = bounded::<io::Result<Bytes>>(4);
     std::thread::scope(|scope| {
         let size = source.size;
-        scope.spawn(move || decode(parts, size, &block_sender));
+        let decoding = scope.spawn(move || decode(parts, size, &block_sender));
         let extracting = scope.spawn(move || extractor.extract(TarStream::new(Blocks { blocks, now: Bytes::new() })));
         let fetched = runtime.block_on(async {
             tokio::select! {
@@ -106,10 +136,11 @@ fn stream(
                 () = interrupted.raised() => Err(Error::Interrupted),
             }
         });
-        let extracted =
-            extracting.join().unwrap_or_else(|_| Err(archive::Error::damaged("archive", "cannot be read").into()));
-        // A broken download shows as a broken archive, too: the cause is told.
-        fetched.and(extracted)
+        let unreadable = || archive::Error::damaged("archive", "cannot be read");
+        let extracted = extracting.join().unwrap_or_else(|_| Err(unreadable().into()));
+        let decoded = decoding.join().unwrap_or_else(|_| Err(unreadable()));
+        // A broken download, or one that was given up, shows as a broken archive, too: the cause is told.
+        fetched.and(decoded.map_err(Error::from)).and(extracted)
     })
 }
 
@@ -143,21 +174,21 @@ async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Er
     Ok(())
 }
 
-fn decode(parts: Receiver<Bytes>, stored_bytes: u64, blocks: &Sender<io::Result<Bytes>>) {
+/// Hands the decompressed bytes on. What cannot be decompressed is told there, where bytes are missing; an error here
+/// is that there are too many.
+fn decode(parts: Receiver<Bytes>, stored_bytes: u64, blocks: &Sender<io::Result<Bytes>>) -> Result<(), archive::Error> {
     let limit = stored_bytes.saturating_mul(MAX_RATIO).max(MIN_LIMIT_BYTES);
+    let mut total = 0u64;
     let run = || -> io::Result<()> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(Parts { parts, now: Bytes::new() })?;
         // `zstd --long=31` is read, too; a window costs memory only as far as the content reaches.
         decoder.window_log_max(31)?;
-        let mut total = 0u64;
         loop {
             let mut block = Vec::with_capacity(BLOCK_BYTES);
             decoder.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
             total += block.len() as u64;
             if total > limit {
-                return Err(io::Error::other(format!(
-                    "it decompresses to more than {MAX_RATIO} times its {stored_bytes} bytes"
-                )));
+                return Err(io::Error::other("it is too long"));
             }
             if block.is_empty() || blocks.send(Ok(block.into())).is_err() {
                 return Ok(());
@@ -166,6 +197,10 @@ fn decode(parts: Receiver<Bytes>, stored_bytes: u64, blocks: &Sender<io::Result<
     };
     if let Err(error) = run() {
         let _ = blocks.send(Err(error)); // nobody there any more: the extractor failed first
+    }
+    match total > limit {
+        true => Err(archive::Error::Limit { what: "the length of the archive decompressed", found: total, limit }),
+        false => Ok(()),
     }
 }
 
