@@ -175,9 +175,10 @@ fn one_slow_cache_does_not_hold_up_the_others() {
 #[test]
 fn modes_do_not_depend_on_the_umask_nor_on_what_the_other_caches_do() {
     const MODES: [u32; 3] = [0o666, 0o664, 0o777];
+    const CACHES: [(&str, u32); 4] = [("a", 50), ("b", 150), ("c", 400), ("d", 1000)];
     let (job, place) = (Job::new(), Place::local());
     let mut expected = Vec::new();
-    for (name, count) in [("small", 100), ("large", 1000)] {
+    for (name, count) in CACHES {
         let dir = job.dir(name);
         for (number, mode) in (0..count).flat_map(|number| MODES.map(|mode| (number, mode))) {
             let file = dir.join(format!("{number}-{mode:o}"));
@@ -186,13 +187,13 @@ fn modes_do_not_depend_on_the_umask_nor_on_what_the_other_caches_do() {
             expected.push((file, mode));
         }
     }
-    let list = "[{path: small, key: k1}, {path: large, key: k2}]";
-    job.command(SAVE).store(&place).args(["--caches", list]).run().ok();
-    for name in ["small", "large"] {
+    let list = CACHES.map(|(name, _)| format!("\n- {{path: {name}, key: {name}}}")).concat();
+    job.command(SAVE).store(&place).args(["--caches", &list]).run().ok();
+    for (name, _) in CACHES {
         fs::remove_dir_all(job.path(name)).unwrap();
     }
     let script = r#"umask 022; exec "$0" "$@""#;
-    job.command("sh").args(["-c", script, RESTORE]).store(&place).args(["--caches", list]).run().ok();
+    job.command("sh").args(["-c", script, RESTORE]).store(&place).args(["--caches", &list]).run().ok();
     for (file, mode) in expected {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, mode, "{}", file.display());
     }

@@ -39,6 +39,8 @@ pub(super) struct Extractor<'a> {
     written: HashSet<Box<[u8]>>,
     /// Modes and times of directories, which are set last.
     directories: BTreeMap<Box<[u8]>, Member>,
+    /// Directories that were there and let nobody write, with the modes that they had.
+    opened_up: Vec<(Box<[u8]>, u32)>,
     replaced: u64,
     /// What every member is called until it is complete, and the directory that has one now.
     temporary: Vec<u8>,
@@ -66,6 +68,7 @@ impl<'a> Extractor<'a> {
             created: Vec::new(),
             written: HashSet::new(),
             directories: BTreeMap::new(),
+            opened_up: Vec::new(),
             replaced: 0,
             temporary: format!(".xcache-{:016x}", options.run).into_bytes(),
             temporary_in: None,
@@ -164,12 +167,22 @@ impl<'a> Extractor<'a> {
             let flags = if *made == Made::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
             let _ = rustix::fs::unlinkat(at, file_name(path), flags);
         }
+        for (path, mode) in self.opened_up.iter().rev() {
+            let Ok(at) = self.walker.enter(parent(path)) else { continue };
+            let mode = Mode::from_raw_mode(*mode);
+            let _ = match path.is_empty() {
+                true => rustix::fs::fchmod(at, mode),
+                false => rustix::fs::chmodat(at, file_name(path), mode, AtFlags::empty()),
+            };
+        }
         self.replaced
     }
 
     fn directory(&mut self, member: Member) -> Result<(), Error> {
         let path = member.path.clone();
-        if !path.is_empty() {
+        if path.is_empty() {
+            self.open_root().map_err(|source| self.error(&path, source))?;
+        } else {
             self.make_parents(&path)?;
             self.make_directory(&path, Use::Member).map_err(|source| self.error(&path, source))?;
         }
@@ -266,6 +279,17 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
+    /// Lets us write into the root, which is a member: its mode is set at the end.
+    fn open_root(&mut self) -> io::Result<()> {
+        let root = self.walker.enter(None)?;
+        let mode = rustix::fs::fstat(root)?.st_mode & 0o7777;
+        if mode & 0o300 != 0o300 {
+            rustix::fs::fchmod(root, Mode::from_raw_mode(mode | 0o700))?;
+            self.opened_up.push((Box::default(), mode));
+        }
+        Ok(())
+    }
+
     /// Makes a directory whose parent is there.
     fn make_directory(&mut self, path: &[u8], of: Use) -> io::Result<()> {
         let (at, name) = (self.walker.enter(parent(path))?, file_name(path));
@@ -279,6 +303,7 @@ impl<'a> Extractor<'a> {
                         // Ours to write into; its mode is set at the end.
                         let mode = Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700);
                         rustix::fs::chmodat(at, name, mode, AtFlags::empty())?;
+                        self.opened_up.push((path.into(), stat.st_mode & 0o7777));
                     }
                     return Ok(());
                 }

@@ -191,6 +191,26 @@ fn members_below_and_links_to_what_is_no_directory_or_no_file_are_refused() {
 }
 
 #[test]
+fn directories_that_were_opened_up_are_closed_again_on_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    for path in [dir.path().join("d"), dir.path().to_owned()] {
+        set_mode(&path, 0o555);
+    }
+    let make = |archive: &mut Archive| {
+        everything(archive);
+        file(archive, "/refused", "");
+    };
+    extract(dir.path(), &options(false), make, None).unwrap_err();
+    for path in ["", "d"] {
+        assert_eq!(fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o7777, 0o555, "{path:?}");
+    }
+    assert_eq!(tree(dir.path()), ["d/"]);
+    set_mode(dir.path(), 0o755);
+}
+
+#[test]
 fn what_stands_in_the_way_stays() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
