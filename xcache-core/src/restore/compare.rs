@@ -370,3 +370,38 @@ pub(super) fn write_at(file: &OwnedFd, mut data: &[u8], mut offset: u64) -> io::
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::index::Chunk;
+
+    #[test]
+    fn the_content_of_a_large_file_is_not_compared_to_its_end_once_interrupted() {
+        let content: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, &content).unwrap();
+        let chunk = |bytes: &[u8]| Chunk {
+            hash: ChunkHash::of(bytes),
+            length: u32::try_from(bytes.len()).unwrap(),
+            frame: 0,
+            offset: 0,
+        };
+        let index = Index {
+            writer: String::new(),
+            cutter: Cutter::FORMAT_1,
+            roots: Vec::new(),
+            frames: Vec::new(),
+            members: Vec::new(),
+            chunks: content.chunks(30_000).map(chunk).collect(),
+        };
+        let file = File { size: 100_000, chunks: 0..4, extents: None };
+        let open = rustix::fs::open(&path, OFlags::RDONLY, Mode::empty()).unwrap();
+        let interrupt = Interrupt::default();
+        let is_same = || has_content(&index, &file, &open, &mut Vec::new(), &interrupt).unwrap();
+        assert!(is_same());
+        interrupt.raise();
+        assert!(!is_same());
+    }
+}
