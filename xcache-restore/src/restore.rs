@@ -2,8 +2,9 @@
 //!
 //! keys → lookup → tail of the object (index) → what is missing here → ranges → frames → files.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::task::JoinHandle;
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::{self};
 use xcache_core::cli::{self, RunContext, UnsafeToContinue};
@@ -31,7 +32,7 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         cli::unless_interrupted(clear::clear(config, reporter, &opened)).await??;
         return Ok(Outcome::Miss(MissReason::Cleared));
     }
-    let run = Run { config, context, reporter, store: opened.store };
+    let run = Run { config, context, reporter, store: opened.store, before: Mutex::new(begin_to_read_state(config)) };
     let mut lookup = Lookup::new(run.store.clone(), &config.scopes, &config.keys, TAIL_BYTES, created_nanos);
     let mut worst = MissReason::NothingThere;
     // Each candidate is restored, or passed over for the next best.
@@ -59,6 +60,15 @@ struct Run<'a> {
     context: &'a RunContext,
     reporter: &'a Reporter,
     store: Arc<dyn Store>,
+    /// The state of the restore before, which is read during the lookup. The first candidate that is restored takes it:
+    /// for others it would not be true any more.
+    before: Mutex<Option<JoinHandle<Option<State>>>>,
+}
+
+fn begin_to_read_state(config: &Config) -> Option<JoinHandle<Option<State>>> {
+    let directory = config.state_dir.clone().filter(|_| config.action == Action::Restore)?;
+    let (url, paths) = (config.store.config.url.to_string(), config.paths.clone());
+    Some(tokio::task::spawn_blocking(move || state::read(&directory, &url, &paths)))
 }
 
 /// What is behind a candidate.
@@ -171,7 +181,11 @@ impl Run<'_> {
     async fn restore(&self, entry: &Entry, tail: Tail, content: Content) -> Result<outcome::Restored, Failed> {
         let config = self.config;
         let url = config.store.config.url.to_string();
-        let before = config.state_dir.as_deref().and_then(|dir| state::read(dir, &url, &config.paths));
+        let reading = self.before.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let before = match reading {
+            Some(reading) => reading.await.ok().flatten(),
+            None => None,
+        };
         if let Some(directory) = &config.state_dir {
             state::remove(directory, &config.paths);
         }

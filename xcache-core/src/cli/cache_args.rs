@@ -30,7 +30,8 @@ pub struct CacheArgs {
     pub key: Option<String>,
 
     /// Several caches at once: a YAML or JSON list of `path`, `key` and `restore-keys`, in place of these
-    #[arg(long, env = var::CACHES, value_name = "LIST")]
+    // A YAML list begins with a hyphen.
+    #[arg(long, env = var::CACHES, value_name = "LIST", allow_hyphen_values = true)]
     pub caches: Option<String>,
 
     /// Where state is left by restore for the next save [default: $RUNNER_TEMP/xcache in CI, else
