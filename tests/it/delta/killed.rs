@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use xcache_tests::job::Job;
@@ -110,8 +111,10 @@ fn a_save_interrupted_while_a_single_request_is_under_way_takes_its_intent_back(
         let child = start(save(&job, &place.behind(proxy.endpoint()), "key").arg(&tree));
         proxy.wait_until_held();
         assert_eq!(intents(&place).len(), 1, "{rule}");
+        let begin = Instant::now();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         assert!(!child.wait_with_output().unwrap().status.success());
+        assert!(begin.elapsed() < Duration::from_secs(5), "{rule}: {:?}", begin.elapsed());
         assert_eq!(intents(&place), Vec::<String>::new(), "{rule}");
         assert_eq!(place.entries(), ["old-base.tar.zst"]);
     }
