@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, env = var::IF_EXISTS, value_name = "ACTION", value_enum, default_value_t = IfExists::Skip)]
     pub(crate) if_exists: IfExists,
 
-    /// Compression level of zstd. The default is tuned: about the size of level 3 in the time of level 1
+    /// Compression level of zstd; the default is tuned for speed
     #[arg(long, env = var::LEVEL, value_name = "1-19", default_value_t = DEFAULT_LEVEL, value_parser = value_parser!(i32).range(1..=19))]
     pub(crate) level: i32,
 

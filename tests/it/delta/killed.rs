@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use xcache_tests::job::Job;
@@ -125,8 +126,10 @@ fn a_save_interrupted_while_a_single_request_is_under_way_leaves_its_intent() {
     let mut proxy = Proxy::with_rules(server, &["PUT /key-delta hold count=1"]);
     let child = start(save(&job, &place.behind(proxy.endpoint()), "key").arg(&tree));
     proxy.wait_until_held();
+    let begin = Instant::now();
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert!(!child.wait_with_output().unwrap().status.success());
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(place.entries(), ["old-base.tar.zst"]);
     assert_noted(&place);
 }
@@ -162,8 +165,10 @@ fn a_save_interrupted_before_it_publishes_takes_its_intent_back() {
     let child = start(save(&job, &place.behind(proxy.endpoint()), "key").arg(&tree));
     proxy.wait_until_held();
     assert_eq!(intents(&place).len(), 1);
+    let begin = Instant::now();
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert!(!child.wait_with_output().unwrap().status.success());
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(intents(&place), Vec::<String>::new());
     assert_eq!(place.entries(), ["old-base.tar.zst"]);
 }

@@ -4,7 +4,7 @@
 //! written only when its target has been stored, and only if it still is another name of that file. If the first name
 //! could not be stored, the next one that can be read is stored in its place, and is what the others are links to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::collect::Packed;
@@ -14,8 +14,16 @@ use crate::scan::{Node, NodeKind, Signature, Tree};
 /// What is known of each file that has several names. They are numbered by the node of the first name.
 #[derive(Debug)]
 pub(super) struct Links {
-    targets: Mutex<HashMap<u32, Target>>,
+    files: Mutex<HashMap<u32, Names>>,
     settled: Condvar,
+}
+
+/// The names of one file.
+#[derive(Debug)]
+struct Names {
+    target: Target,
+    /// The later names that are still to be decided on, in the order of frames.
+    waiting: VecDeque<u32>,
 }
 
 /// What the names of a file can be links to.
@@ -45,7 +53,8 @@ pub(super) enum Way {
 impl Links {
     /// What is known before `jobs` are packed behind what was packed before.
     pub(super) fn new(tree: &Tree, jobs: &[Job], packed: &Packed) -> Self {
-        let mut targets = HashMap::new();
+        let mut files: HashMap<u32, Names> = HashMap::new();
+        let names = |target| Names { target, waiting: VecDeque::new() };
         for job in jobs {
             let (nodes, is_large) = match job {
                 Job::Members(nodes) => (&nodes[..], false),
@@ -54,56 +63,71 @@ impl Links {
             };
             for &number in nodes {
                 let node = &tree.nodes[number as usize];
-                let stored = || packed.files.get(&first_name(number, node)).map(|(record, _)| record.signature);
-                match (&node.kind, stored()) {
-                    (NodeKind::HardLink(first), Some(signature)) => {
-                        targets.entry(*first).or_insert(Target::Stored(*first, signature));
+                match &node.kind {
+                    NodeKind::HardLink(first) => {
+                        let stored = packed.files.get(first).map(|(record, _)| record.signature);
+                        let target = match stored {
+                            Some(signature) => Target::Stored(*first, signature),
+                            None if is_large => Target::Pending,
+                            None => Target::Missing,
+                        };
+                        let file = files.entry(*first).or_insert_with(|| names(target));
+                        if !is_large {
+                            file.waiting.push_back(number);
+                        }
                     }
-                    (NodeKind::HardLink(first), None) if is_large => {
-                        targets.insert(*first, Target::Pending);
-                    }
-                    (NodeKind::File, _) if node.is_linked => {
-                        targets.insert(number, Target::Pending);
+                    NodeKind::File if node.is_linked => {
+                        files.insert(number, names(Target::Pending));
                     }
                     _ => {}
                 }
             }
         }
-        Self { targets: Mutex::new(targets), settled: Condvar::new() }
+        Self { files: Mutex::new(files), settled: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Target>> {
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Names>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what has come of a file.
     pub(super) fn settle(&self, tree: &Tree, number: u32, target: Target) {
         let first = first_name(number, &tree.nodes[number as usize]);
-        if let Some(pending @ Target::Pending) = self.lock().get_mut(&first) {
+        if let Some(Names { target: pending @ Target::Pending, .. }) = self.lock().get_mut(&first) {
             *pending = target;
             self.settled.notify_all();
         }
     }
 
-    /// How to store the node `number`, another name of the file `first`. Waits while that is being packed: by another
-    /// worker, in this frame or an earlier one, so that nobody waits for somebody who waits.
+    /// How to store the node `number`, another name of the file `first`. Waits while that, or an earlier name that would
+    /// take its place, is being packed: by another worker, in this frame or an earlier one, so that nobody waits for
+    /// somebody who waits.
     pub(super) fn way(&self, tree: &Tree, number: u32, first: u32) -> Way {
-        let mut targets = self.lock();
-        loop {
-            match targets.get(&first).copied().unwrap_or(Target::Missing) {
-                Target::Pending => targets = self.settled.wait(targets).unwrap_or_else(PoisonError::into_inner),
-                // Links lead back: neither tar nor the index could follow one to what comes later.
-                Target::Stored(target, signature) if target < number => {
-                    drop(targets);
-                    return if is_still(tree, number, signature) { Way::Link(target) } else { Way::File };
+        let mut files = self.lock();
+        let (way, target) = loop {
+            let Some(names) = files.get_mut(&first) else { return Way::File };
+            match names.target {
+                Target::Stored(target, signature) => break (Way::Link(target), Some(signature)),
+                Target::Later => break (Way::Later, None),
+                Target::Missing if names.waiting.front() == Some(&number) => {
+                    names.target = Target::Pending;
+                    break (Way::File, None);
                 }
-                Target::Stored(..) => return Way::File,
-                Target::Later => return Way::Later,
-                Target::Missing => {
-                    targets.insert(first, Target::Pending);
-                    return Way::File;
+                Target::Missing | Target::Pending => {
+                    files = self.settled.wait(files).unwrap_or_else(PoisonError::into_inner);
                 }
             }
+        };
+        if let Some(names) = files.get_mut(&first)
+            && let Some(at) = names.waiting.iter().position(|waiting| *waiting == number)
+        {
+            names.waiting.remove(at);
+        }
+        drop(files);
+        match (way, target) {
+            // Links lead back: neither tar nor the index could follow one to what comes later.
+            (Way::Link(target), Some(file)) if target >= number || !is_still(tree, number, file) => Way::File,
+            (way, _) => way,
         }
     }
 }

@@ -139,11 +139,11 @@ fn linked(dir: &Path) {
         fs::hard_link(dir.join("a"), dir.join(name)).unwrap();
     }
     for name in ["a2", "b2"] {
-        fs::write(dir.join(name), vec![0; 3 << 20]).unwrap();
+        fs::write(dir.join(name), vec![0; 5 << 20]).unwrap();
     }
 }
 
-const BETWEEN: [(&str, &str); 2] = [("a2", "3145728"), ("b2", "3145728")];
+const BETWEEN: [(&str, &str); 2] = [("a2", "5242880"), ("b2", "5242880")];
 
 #[test]
 fn names_of_one_file_are_links_to_its_first() {
@@ -335,7 +335,7 @@ fn extended_attributes_that_nobody_planned_for_make_more_frames_and_no_larger_on
     };
     pack(&tree, jobs, Settings { level: 1, workers: 2 }, &mut packed, &mut sink).unwrap();
     assert!(frames.len() > 1 && packed.skipped.is_empty());
-    assert!(packed.frames.iter().all(|frame| frame.raw_bytes <= MAX_RAW_BYTES / 2));
+    assert!(packed.frames.iter().all(|frame| frame.raw_bytes <= MAX_RAW_BYTES / 4 * 3));
     assert_eq!(packed.files.len(), 300);
     let mut raw = Vec::new();
     for (frame, chunk) in packed.files.values().flat_map(|(_, chunks)| chunks) {
