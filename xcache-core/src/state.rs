@@ -215,7 +215,8 @@ mod tests {
             chunks: Vec::new(),
         };
         let title = Title { archive_id: ArchiveId([7; 16]), kind: Kind::Base, key: "key".into(), created_nanos: 5 };
-        finish(title, index, Vec::new(), Vec::new()).unwrap()
+        let end = finish(title, index, Vec::new(), Vec::new()).unwrap();
+        (end.bytes.to_vec(), end.read_back().unwrap())
     }
 
     /// Writes a state and gives its bytes.

@@ -1,5 +1,6 @@
 //! Writing one entry: frames leave for the store while later ones are still being made.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -206,11 +207,13 @@ fn make(
             Err(rest) => packed.rest = rest,
         }
     };
+    // All of it is in the index now.
+    packed.files = HashMap::new();
     pack(tree, vec![Job::End], settings, &mut packed, &mut send)?;
     let Assembled { index, refs, signatures } = assembled;
-    let (end, archive) = finish(title, index, refs, packed.seeks())?;
-    let end = Bytes::from(end);
-    send(end.clone())?;
+    let end = finish(title, index, refs, packed.seeks())?;
+    send(end.bytes.clone())?;
+    let archive = end.read_back()?;
     let broken = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
     sender.blocking_send(Piece::Finish).map_err(broken)?;
     let mut skipped = tree.skipped.clone();
@@ -218,7 +221,7 @@ fn make(
         skipped.extend(earlier.skipped().iter().cloned());
     }
     skipped.append(&mut packed.skipped);
-    Ok(Made { archive, end, signatures, skipped })
+    Ok(Made { archive, end: end.bytes, signatures, skipped })
 }
 
 /// Whether the object that is there is the one we have just sent: the answer to our first try may have been lost.

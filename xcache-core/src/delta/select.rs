@@ -134,7 +134,7 @@ mod tests {
         };
         let title = Title { archive_id: ArchiveId([1; 16]), kind: Kind::Base, key: "k".into(), created_nanos: 0 };
         let seek = Seek { stored_bytes: stored, raw_bytes: files * on_tape };
-        let Archive { footer, .. } = finish(title, index.clone(), Vec::new(), vec![seek]).unwrap().1;
+        let Archive { footer, .. } = finish(title, index.clone(), Vec::new(), vec![seek]).unwrap().read_back().unwrap();
         let own = Ref {
             name: "k-base.tar.zst".into(),
             etag: "e".into(),

@@ -9,7 +9,7 @@ use super::*;
 use crate::archive::footer::{ArchiveId, Ref};
 use crate::archive::frame::{Decoder, MAX_RAW_BYTES};
 use crate::archive::index::Content;
-use crate::archive::reader::{Archive, Tail, read_tail};
+use crate::archive::reader::Archive;
 use crate::archive::writer::{Title, finish};
 use crate::chunk::ChunkHash;
 use crate::delta::{Assembled, Earlier, Known, assemble, compare, select};
@@ -52,11 +52,9 @@ fn make(tree: &Tree, jobs: Vec<Job>, earlier: Option<&Earlier<'_>>) -> Made {
             Ok(assembled) => {
                 let Assembled { index, refs, .. } = assembled;
                 let kind = if earlier.is_some() { Kind::Delta } else { Kind::Base };
-                let end = finish(title(kind), index, refs, packed.seeks()).unwrap().0;
-                // As a reader would see it, who checks it.
-                let object_bytes = packed.stored_bytes + u64::try_from(end.len()).unwrap();
-                let Tail::Archive(archive) = read_tail(&end, object_bytes).unwrap() else { panic!("no archive") };
-                return Made { packed, stored, archive: *archive };
+                // As a reader sees it, who checks it.
+                let archive = finish(title(kind), index, refs, packed.seeks()).unwrap().read_back().unwrap();
+                return Made { packed, stored, archive };
             }
             Err(rest) => packed.rest = rest,
         }
