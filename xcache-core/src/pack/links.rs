@@ -5,6 +5,7 @@
 //! could not be stored, the next one that can be read is stored in its place, and is what the others are links to.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::collect::Packed;
@@ -16,6 +17,8 @@ use crate::scan::{Node, NodeKind, Signature, Tree};
 pub(super) struct Links {
     files: Mutex<HashMap<u32, Names>>,
     settled: Condvar,
+    /// Nobody is waited for any more.
+    is_given_up: AtomicBool,
 }
 
 /// The names of one file.
@@ -83,7 +86,7 @@ impl Links {
                 }
             }
         }
-        Self { files: Mutex::new(files), settled: Condvar::new() }
+        Self { files: Mutex::new(files), settled: Condvar::new(), is_given_up: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Names>> {
@@ -97,6 +100,15 @@ impl Links {
             *pending = target;
             self.settled.notify_all();
         }
+    }
+
+    /// Nothing more comes of what is being packed: who waits for it need not.
+    pub(super) fn give_up(&self) {
+        // Under the lock, so that nobody is between having looked and beginning to wait.
+        let files = self.lock();
+        self.is_given_up.store(true, Ordering::Relaxed);
+        drop(files);
+        self.settled.notify_all();
     }
 
     /// How to store the node `number`, another name of the file `first`. Waits while that, or an earlier name that would
@@ -113,6 +125,7 @@ impl Links {
                     names.target = Target::Pending;
                     break (Way::File, None);
                 }
+                Target::Missing | Target::Pending if self.is_given_up.load(Ordering::Relaxed) => return Way::Later,
                 Target::Missing | Target::Pending => {
                     files = self.settled.wait(files).unwrap_or_else(PoisonError::into_inner);
                 }

@@ -97,10 +97,11 @@ impl<'a> Sequence<'a> {
         self.moved.notify_all();
     }
 
-    /// Hands out nothing more.
+    /// Hands out nothing more, and lets nobody wait.
     pub(super) fn stop(&self) {
         self.lock().is_stopped = true;
         self.moved.notify_all();
+        self.links.give_up();
     }
 
     /// Large files that were left out or changed while they were read.

@@ -194,6 +194,34 @@ fn names_that_have_come_to_mean_another_file_are_files_of_their_own() {
 }
 
 #[test]
+fn nobody_waits_for_what_will_not_be_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    linked(dir.path());
+    let tree = scanned(dir.path());
+    let jobs = jobs_of_members(&tree, 0..u32::try_from(tree.nodes.len()).unwrap());
+    let links = links::Links::new(&tree, &jobs, &Packed::default());
+    let names = (0u32..).zip(&tree.nodes).filter_map(|(number, node)| match node.kind {
+        NodeKind::HardLink(first) => Some((number, first)),
+        _ => None,
+    });
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = names
+            .map(|(number, first)| {
+                scope.spawn({
+                    let (tree, links) = (&tree, &links);
+                    move || links.way(tree, number, first)
+                })
+            })
+            .collect();
+        assert_eq!(waiting.len(), 2);
+        links.give_up();
+        for way in waiting {
+            assert_eq!(way.join().unwrap(), links::Way::Later);
+        }
+    });
+}
+
+#[test]
 fn links_to_a_file_that_grows_follow_it() {
     let dir = tempfile::tempdir().unwrap();
     linked(dir.path());

@@ -32,9 +32,21 @@ pub(super) fn run(tree: &Tree, sequence: &Sequence<'_>, level: i32, out: &Sender
             return;
         }
     };
+    let _stop_if_panicking = StopIfPanicking(sequence);
     while let Some((number, work)) = sequence.next() {
         if out.send(worker.make(number, work)).is_err() {
             return;
+        }
+    }
+}
+
+/// The frame of a worker that panics never comes, and the others would wait for it.
+struct StopIfPanicking<'a>(&'a Sequence<'a>);
+
+impl Drop for StopIfPanicking<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
         }
     }
 }
