@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
-use super::part::Gather;
-use super::retry::backoff;
+use super::part::{Gather, MAX_PARTS, length, part_bytes};
+use super::publication::Publication;
 use crate::store::probe::Features;
 use crate::store::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Store, Tags, Upload};
 
@@ -72,26 +72,6 @@ pub struct Published {
     pub tags_dropped: bool,
 }
 
-/// How often a write is sent that met another one of the same name (HTTP 409).
-const CONFLICT_ATTEMPTS: u32 = 5;
-
-/// The most parts of an upload, by the API.
-const MAX_PARTS: u32 = 10_000;
-/// The most bytes of a part, by the API.
-const MAX_PART_BYTES: u64 = 5 << 30;
-/// So many parts are of one size, as some stores want all of them to be.
-const STEADY_PARTS: u32 = 4_000;
-/// After those the size doubles each time that so many have been sent: from 8 MiB, 10,000 parts come to the 5 TiB that an
-/// object may have.
-const PARTS_OF_A_SIZE: u32 = 667;
-
-/// The size of part `number`, if the first ones have `first` bytes.
-fn part_bytes(first: usize, number: u32) -> usize {
-    let doublings = number.saturating_sub(STEADY_PARTS).div_ceil(PARTS_OF_A_SIZE).min(31);
-    let bytes = length(first).saturating_mul(1 << doublings).min(MAX_PART_BYTES);
-    usize::try_from(bytes).unwrap_or(first).max(first)
-}
-
 /// Publishes what comes through `pieces` under `name`.
 ///
 /// Lost races are [`ErrorKind::AlreadyExists`] (or [`ErrorKind::Changed`] with [`PutMode::Replace`]). They are also
@@ -100,8 +80,8 @@ fn part_bytes(first: usize, number: u32) -> usize {
 ///
 /// On any error the multipart upload is aborted before this returns. **To cancel, use [`Signals::cancel`]** and wait for
 /// the error: requests on their way are dropped and the upload is aborted. (What was already on its way to publish may
-/// still arrive: [`Signals::may_be_there`].) Dropping the future instead leaves the abort to a task of its own, which runs only if the runtime
-/// lives on; what it cannot remove is left for gc.
+/// still arrive: [`Signals::may_be_there`].) Dropping the future instead leaves the abort to a task of its own, which
+/// runs only if the runtime lives on; what it cannot remove is left for gc.
 pub async fn publish(
     store: &dyn Store,
     name: &ObjectName,
@@ -111,7 +91,8 @@ pub async fn publish(
     limits: &UploadLimits,
     signals: Arc<Signals>,
 ) -> Result<Published> {
-    let publishing = Publishing { store, name, tags, mode, limits, signals };
+    let publication = Publication { store, name, tags, mode, features: limits.features, signals };
+    let publishing = Publishing { publication, limits };
     let published = publishing.run(pieces).await?;
     if limits.confirm == Confirm::Head {
         match publishing.unless_cancelled(store.head(name)).await {
@@ -128,33 +109,33 @@ pub async fn publish(
 }
 
 struct Publishing<'a> {
-    store: &'a dyn Store,
-    name: &'a ObjectName,
-    tags: &'a Tags,
-    mode: PutMode,
+    publication: Publication<'a>,
     limits: &'a UploadLimits,
-    signals: Arc<Signals>,
 }
 
 impl Publishing<'_> {
     async fn run(&self, mut pieces: Receiver<Piece>) -> Result<Published> {
+        let publication = &self.publication;
         let mut gather = Gather::default();
         // Until there is more than one part, nothing is sent: it may be all.
         while gather.bytes() <= self.limits.part_bytes {
             match self.unless_cancelled(async { Ok(pieces.recv().await) }).await? {
                 Some(Piece::Data(piece)) => gather.push(piece),
                 Some(Piece::Finish) => {
-                    return self.unless_cancelled(self.put(gather.take(usize::MAX).into_bytes())).await;
+                    return self.unless_cancelled(publication.put(gather.take(usize::MAX).into_bytes())).await;
                 }
                 None => return Err(self.unfinished()),
             }
         }
         // Given up here, an upload that was begun all the same is left for gc: nobody knows its id.
-        let (upload, tags_dropped) = self.unless_cancelled(self.begin()).await?;
+        let (upload, tags_dropped) = self.unless_cancelled(publication.begin()).await?;
         let mut parts = Parts { upload: Aborter(Some(upload)), running: JoinSet::new(), begun: 0, offset: 0 };
         let sending = async {
             self.send(&mut pieces, gather, &mut parts).await?;
-            self.complete(&parts.upload).await
+            match &parts.upload.0 {
+                Some(upload) => publication.complete(&**upload).await,
+                None => Err(self.unfinished()),
+            }
         };
         match self.unless_cancelled(sending).await {
             Ok(etag) => {
@@ -165,10 +146,7 @@ impl Publishing<'_> {
                 // No part may arrive after the abort, or it would stay.
                 parts.running.shutdown().await;
                 let is_aborted = parts.upload.abort().await;
-                if self.signals.may_be_there.load(Ordering::Relaxed) {
-                    let is_settled = is_lost_race(&error) || (is_aborted && self.is_missing().await);
-                    self.signals.may_be_there.store(!is_settled, Ordering::Relaxed);
-                }
+                publication.settle(&error, is_aborted).await;
                 Err(error)
             }
         }
@@ -178,67 +156,7 @@ impl Publishing<'_> {
     async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             done = work => done,
-            () = self.signals.cancel.notified() => Err(self.unfinished()),
-        }
-    }
-
-    /// The mode to send. A store that does not know conditions is asked what is there, as late as possible: the rest
-    /// cannot be closed, and a condition that it does not know might make it refuse the request.
-    async fn mode(&self, honours_conditions: bool) -> Result<PutMode> {
-        if honours_conditions {
-            return Ok(self.mode.clone());
-        }
-        let there = match self.store.head(self.name).await {
-            Ok(meta) => Some(meta.etag),
-            // Who may not list is told "denied" for what is not there.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => None,
-            Err(error) => return Err(error),
-        };
-        match (&self.mode, there) {
-            (PutMode::Create, Some(_)) => Err(Error::new(ErrorKind::AlreadyExists, "publish", self.name)),
-            (PutMode::Replace(etag), there) if there.as_ref() != Some(etag) => {
-                Err(Error::new(ErrorKind::Changed, "publish", self.name))
-            }
-            _ => Ok(PutMode::Overwrite),
-        }
-    }
-
-    /// One request for all of it.
-    async fn put(&self, body: Bytes) -> Result<Published> {
-        let bytes = length(body.len());
-        let mut tags = self.tags.clone();
-        let mut tags_dropped = false;
-        let mut attempt = 1;
-        self.signals.may_be_there.store(true, Ordering::Relaxed);
-        let etag = loop {
-            let mode = self.mode(self.limits.features.create_only_put).await?;
-            match self.store.put(self.name, body.clone(), mode, &tags).await {
-                Ok(etag) => break etag,
-                Err(error) if refuses_tags(&error, &tags) => {
-                    tags = Tags::new();
-                    tags_dropped = true;
-                }
-                Err(error) if error.kind() == ErrorKind::Conflict && attempt < CONFLICT_ATTEMPTS => {
-                    attempt += 1;
-                    tokio::time::sleep(backoff(attempt)).await;
-                }
-                Err(error) => {
-                    self.signals.may_be_there.store(!is_lost_race(&error), Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-        };
-        self.signals.sent.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Published { etag, bytes, parts: 1, tags_dropped })
-    }
-
-    async fn begin(&self) -> Result<(Arc<dyn Upload>, bool)> {
-        match self.store.upload(self.name, self.tags).await {
-            Ok(upload) => Ok((upload.into(), false)),
-            Err(error) if refuses_tags(&error, self.tags) => {
-                Ok((self.store.upload(self.name, &Tags::new()).await?.into(), true))
-            }
-            Err(error) => Err(error),
+            () = self.publication.signals.cancel.notified() => Err(self.unfinished()),
         }
     }
 
@@ -259,7 +177,7 @@ impl Publishing<'_> {
             tokio::select! {
                 Some(arrived) = parts.running.join_next() => match arrived {
                     Ok(arrived) => arrived?,
-                    Err(panic) => return Err(Error::new(ErrorKind::Other, "upload", self.name).source(panic)),
+                    Err(panic) => return Err(Error::new(ErrorKind::Other, "upload", self.publication.name).source(panic)),
                 },
                 piece = pieces.recv(), if !is_finished && !has_part => match piece {
                     Some(Piece::Data(piece)) => gather.push(piece),
@@ -272,14 +190,14 @@ impl Publishing<'_> {
 
     fn start(&self, body: Payload, parts: &mut Parts) -> Result<()> {
         if parts.begun == MAX_PARTS {
-            return Err(Error::new(ErrorKind::Invalid, "upload", self.name)
+            return Err(Error::new(ErrorKind::Invalid, "upload", self.publication.name)
                 .detail(format!("more than {MAX_PARTS} parts, the first of {} bytes", self.limits.part_bytes)));
         }
         let Some(upload) = parts.upload.0.clone() else { return Err(self.unfinished()) };
         parts.begun += 1;
         let (number, offset, bytes) = (parts.begun, parts.offset, length(body.len()));
         parts.offset += bytes;
-        let signals = Arc::clone(&self.signals);
+        let signals = Arc::clone(&self.publication.signals);
         parts.running.spawn(async move {
             upload.part(number, offset, body).await?;
             signals.sent.fetch_add(bytes, Ordering::Relaxed);
@@ -288,38 +206,8 @@ impl Publishing<'_> {
         Ok(())
     }
 
-    async fn complete(&self, upload: &Aborter) -> Result<ETag> {
-        let Some(upload) = &upload.0 else { return Err(self.unfinished()) };
-        let mut attempt = 1;
-        self.signals.may_be_there.store(true, Ordering::Relaxed);
-        loop {
-            let mode = self.mode(self.limits.features.create_only_multipart).await?;
-            let error = match upload.complete(mode).await {
-                Ok(etag) => return Ok(etag),
-                Err(error) => error,
-            };
-            match error.kind() {
-                ErrorKind::Conflict if attempt < CONFLICT_ATTEMPTS => {
-                    attempt += 1;
-                    tokio::time::sleep(backoff(attempt)).await;
-                }
-                // The upload is over: either our first request was done and its answer lost, or the other one in the
-                // conflict won. An object of that name is there in both cases, and the caller finds out whose.
-                ErrorKind::NotFound | ErrorKind::Conflict if self.store.head(self.name).await.is_ok() => {
-                    return Err(Error::new(ErrorKind::AlreadyExists, "publish", self.name).source(error));
-                }
-                _ => return Err(error),
-            }
-        }
-    }
-
-    /// Whether no object has the name. An upload that is over without having left one never will.
-    async fn is_missing(&self) -> bool {
-        self.store.head(self.name).await.is_err_and(|error| error.kind() == ErrorKind::NotFound)
-    }
-
     fn unfinished(&self) -> Error {
-        Error::new(ErrorKind::Other, "upload", self.name).detail("it was given up before it was complete")
+        Error::new(ErrorKind::Other, "upload", self.publication.name).detail("it was given up before it was complete")
     }
 }
 
@@ -364,19 +252,6 @@ impl Drop for Aborter {
             });
         }
     }
-}
-
-/// Whether an error proves that another object was first.
-fn is_lost_race(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed)
-}
-
-fn refuses_tags(error: &Error, tags: &Tags) -> bool {
-    !tags.is_empty() && matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied)
-}
-
-fn length(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -449,21 +324,6 @@ mod tests {
                 let expected = if parts == 1 { 1 } else { parts as usize + 2 };
                 assert_eq!(sent - 2, expected, "{requests:?}");
             }
-        }
-    }
-
-    #[test]
-    fn parts_grow_so_that_the_largest_object_fits() {
-        const MIB: usize = 1 << 20;
-        for (number, mib) in [(1, 8), (4_000, 8), (4_001, 16), (4_667, 16), (4_668, 32), (10_000, 4_096)] {
-            assert_eq!(part_bytes(8 * MIB, number), mib * MIB, "{number}");
-        }
-        let sum = |first: usize| (1..=MAX_PARTS).map(|number| length(part_bytes(first, number))).sum::<u64>();
-        assert!(sum(8 * MIB) >= 5 << 40);
-        // Never more than the API takes, however large the first ones are.
-        for first in [8 * MIB, 117 * MIB, 1 << 30, 5 << 30] {
-            assert!(length(part_bytes(first, MAX_PARTS)) <= MAX_PART_BYTES, "{first}");
-            assert_eq!(part_bytes(first, 1), first);
         }
     }
 
