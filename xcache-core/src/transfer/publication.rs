@@ -55,9 +55,9 @@ impl Publication<'_> {
         let mut tags = self.tags.clone();
         let mut tags_dropped = false;
         let mut attempt = 1;
-        self.signals.may_be_there.store(true, Ordering::Relaxed);
         let etag = loop {
             let mode = self.mode(self.features.create_only_put).await?;
+            self.signals.may_be_there.store(true, Ordering::Relaxed);
             match self.store.put(self.name, body.clone(), mode, &tags).await {
                 Ok(etag) => break etag,
                 Err(error) if refuses_tags(&error, &tags) => {
@@ -92,9 +92,9 @@ impl Publication<'_> {
     /// The request that makes an object of the parts sent.
     pub(super) async fn complete(&self, upload: &dyn Upload) -> Result<ETag> {
         let mut attempt = 1;
-        self.signals.may_be_there.store(true, Ordering::Relaxed);
         loop {
             let mode = self.mode(self.features.create_only_multipart).await?;
+            self.signals.may_be_there.store(true, Ordering::Relaxed);
             let error = match upload.complete(mode).await {
                 Ok(etag) => return Ok(etag),
                 Err(error) => error,

@@ -328,28 +328,30 @@ mod tests {
     }
 
     /// Whether the object may be there after publishing it failed.
-    async fn may_be_there(store: &dyn Store, bytes: usize) -> bool {
+    async fn may_be_there(store: &dyn Store, bytes: usize, limits: &UploadLimits) -> bool {
         let (sender, receiver) = mpsc::channel(2);
         let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
         sender.send(Piece::Data(noise(bytes))).await.unwrap();
         sender.send(Piece::Finish).await.unwrap();
-        publish(store, &name, &tags, PutMode::Create, receiver, &LIMITS, Arc::clone(&signals)).await.unwrap_err();
+        publish(store, &name, &tags, PutMode::Create, receiver, limits, Arc::clone(&signals)).await.unwrap_err();
         signals.may_be_there.load(Ordering::Relaxed)
     }
 
     #[tokio::test]
     async fn an_object_may_be_there_unless_something_proves_that_it_is_not() {
         let faulty = |fault: &str| Faulty::new(MemoryStore::default()).fail(fault, ErrorKind::Unavailable, u32::MAX);
-        assert!(may_be_there(&faulty("put"), 50).await);
+        assert!(may_be_there(&faulty("put"), 50, &LIMITS).await);
         // Nothing that publishes was sent, or the upload is gone and has left nothing.
         for fault in ["upload", "part 1", "part 5", "complete"] {
-            assert!(!may_be_there(&faulty(fault), 500).await, "{fault}");
+            assert!(!may_be_there(&faulty(fault), 500, &LIMITS).await, "{fault}");
         }
-        assert!(may_be_there(&faulty("complete").fail("abort", ErrorKind::Unavailable, 1), 500).await);
+        assert!(may_be_there(&faulty("complete").fail("abort", ErrorKind::Unavailable, 1), 500, &LIMITS).await);
         let taken = MemoryStore::default();
         taken.put(&name(), Bytes::from_static(b"x"), PutMode::Create, &Tags::new()).await.unwrap();
         for bytes in [50, 500] {
-            assert!(!may_be_there(&taken, bytes).await);
+            assert!(!may_be_there(&taken, bytes, &LIMITS).await);
+            // The store is asked what is there before anything that publishes is sent.
+            assert!(!may_be_there(&faulty("head"), bytes, &UNCONDITIONAL).await);
         }
     }
 
