@@ -2,7 +2,7 @@
 //!
 //! keys → lookup → tail of the object (index) → what is missing here → ranges → frames → files.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 use xcache_core::archive::reader::Archive;
@@ -32,12 +32,13 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         cli::unless_interrupted(clear::clear(config, reporter, &opened)).await??;
         return Ok(Outcome::Miss(MissReason::Cleared));
     }
-    let run = Run { config, context, reporter, store: opened.store, before: Mutex::new(begin_to_read_state(config)) };
+    let run = Run { config, context, reporter, store: opened.store };
+    let mut before = begin_to_read_state(config);
     let mut lookup = Lookup::new(run.store.clone(), &config.scopes, &config.keys, TAIL_BYTES, created_nanos);
     let mut worst = MissReason::NothingThere;
     // Each candidate is restored, or passed over for the next best.
     while let Some(found) = cli::unless_interrupted(lookup.next()).await? {
-        match run.candidate(found).await? {
+        match run.candidate(found, &mut before).await? {
             Tried::Hit(hit) => return Ok(Outcome::Hit(*hit)),
             Tried::PassedOver(reason) => worst = worst.max(reason),
         }
@@ -60,12 +61,12 @@ struct Run<'a> {
     context: &'a RunContext,
     reporter: &'a Reporter,
     store: Arc<dyn Store>,
-    /// The state of the restore before, which is read during the lookup. The first candidate that is restored takes it:
-    /// for others it would not be true any more.
-    before: Mutex<Option<JoinHandle<Option<State>>>>,
 }
 
-fn begin_to_read_state(config: &Config) -> Option<JoinHandle<Option<State>>> {
+/// What the last restore onto these paths left, being read while the entry is looked up.
+type Reading = JoinHandle<Option<State>>;
+
+fn begin_to_read_state(config: &Config) -> Option<Reading> {
     let directory = config.state_dir.clone().filter(|_| config.action == Action::Restore)?;
     let (url, paths) = (config.store.config.url.to_string(), config.paths.clone());
     Some(tokio::task::spawn_blocking(move || state::read(&directory, &url, &paths)))
@@ -78,7 +79,9 @@ enum Content {
 }
 
 impl Run<'_> {
-    async fn candidate(&self, found: Found) -> anyhow::Result<Tried> {
+    /// Restores a candidate, if it can be used. The first that is restored takes the state of `before`: for others it
+    /// would not be true any more.
+    async fn candidate(&self, found: Found, before: &mut Option<Reading>) -> anyhow::Result<Tried> {
         let Found { entry, matched, mut tail, .. } = found;
         let content = match cli::unless_interrupted(self.open(&entry, &mut tail)).await? {
             Ok(content) => content,
@@ -90,7 +93,7 @@ impl Run<'_> {
         if self.config.action == Action::Lookup {
             return Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: None })));
         }
-        match self.restore(&entry, tail, content).await {
+        match self.restore(&entry, tail, content, before.take()).await {
             Ok(restored) => Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: Some(restored) }))),
             Err(Failed { error, replaced_files: 0 }) => match error {
                 Error::Interrupted => Err(cli::Interrupted.into()),
@@ -178,11 +181,16 @@ impl Run<'_> {
         Tried::PassedOver(reason)
     }
 
-    async fn restore(&self, entry: &Entry, tail: Tail, content: Content) -> Result<outcome::Restored, Failed> {
+    async fn restore(
+        &self,
+        entry: &Entry,
+        tail: Tail,
+        content: Content,
+        before: Option<Reading>,
+    ) -> Result<outcome::Restored, Failed> {
         let config = self.config;
         let url = config.store.config.url.to_string();
-        let reading = self.before.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let before = match reading {
+        let before = match before {
             Some(reading) => reading.await.ok().flatten(),
             None => None,
         };
