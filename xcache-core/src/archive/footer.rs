@@ -32,7 +32,7 @@ const TRAILER_BYTES: usize = 32 + 4 + 2 + 8;
 pub const MAX_REFS: usize = 256;
 /// The longest body of a footer: 256 refs with names of 1,024 bytes are 300 KiB, the rest is room for long ETags.
 const MAX_BODY_BYTES: u64 = 1 << 20;
-/// The most frames of one archive. At 2 MiB each they hold more than an index has chunks for.
+/// The most frames of one archive. At 4 MiB each they hold more than an index has chunks for.
 pub(super) const MAX_FRAMES: u32 = 1 << 20;
 
 /// What tells an archive from every other, even one of the same name: random.
