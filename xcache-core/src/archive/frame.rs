@@ -155,6 +155,22 @@ mod tests {
     }
 
     #[test]
+    fn noise_is_passed_through_and_all_else_is_compressed() {
+        let mut noise = vec![0; 1 << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let text: Vec<u8> = (0..200_000u32).flat_map(|number| number.to_string().into_bytes()).collect();
+        let half = [&noise[..], &text[..]].concat();
+        for level in [DEFAULT_LEVEL, 1, 9] {
+            let mut encoder = Encoder::new(level).unwrap();
+            for (raw, is_noise) in [(&noise, true), (&text, false), (&half, false)] {
+                assert_eq!(encoder.is_noise(raw).unwrap(), is_noise, "{} bytes at {level}", raw.len());
+            }
+            assert!(encoder.encode(&noise).unwrap().len() < noise.len() + 1000);
+            assert!(encoder.encode(&text).unwrap().len() < text.len() / 2);
+        }
+    }
+
+    #[test]
     fn every_flipped_bit_is_found() {
         let raw = b"some content, some content".repeat(10);
         let frame = Encoder::new(3).unwrap().encode(&raw).unwrap();
