@@ -23,6 +23,7 @@ mod gc_stress;
 mod help;
 mod hostile;
 mod index_scale;
+mod level_scale;
 mod interop;
 mod model;
 mod old_archives;

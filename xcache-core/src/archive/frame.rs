@@ -75,10 +75,10 @@ fn compressor(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
     Ok(compressor)
 }
 
-/// What zstd's own level 3 gives, for a quarter less time: its fast strategy with a window over the whole frame and a
-/// table that still fits the second cache of a core. Measured on 2026-11-27 with frames of 4 MiB, against level 3 in the
-/// same run: `node_modules` 0.76 of the time for 1.03 of the bytes, cargo `target/` 0.71 for 1.04. (Level 1 takes as
-/// long as this, for 1.18 and 1.12 of the bytes.)
+/// About what zstd's own level 3 gives, for a fifth to a quarter less time: its fast strategy with a window over the whole
+/// frame and a table that still fits the second cache of a core. Against level 3 in the same run, `node_modules` takes
+/// 0.80 of the time for 1.04 of the bytes, cargo `target/` 0.75 for 1.05; level 1 takes 0.74 and 0.67 for 1.17 and 1.15
+/// (2026-11-28, `level_scale` in `tests/it`, which tells how to run it).
 fn tune(compressor: &mut zstd::bulk::Compressor<'static>) -> io::Result<()> {
     compressor.set_parameter(CParameter::Strategy(Strategy::ZSTD_fast))?;
     compressor.set_parameter(CParameter::WindowLog(TARGET_BYTES.ilog2()))?;
