@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Arg, Command};
-use xcache_core::cli::command;
+use xcache_cli::command;
 use xcache_tests::runner::checkout;
 use xcache_tests::runner::file::{self, Action};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use xcache_core::cli::Exit;
+use xcache_cli::Exit;
 use xcache_tests::job::Job;
 
 use crate::{RESTORE, SAVE};

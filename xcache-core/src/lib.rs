@@ -1,7 +1,6 @@
 //! Mechanisms of xcache, in the order in which data flows through them.
 //!
-//! `store` and `archive` know nothing of each other; `transfer` joins them. `cli`, `github` and `report` are for the
-//! programs only. See `ARCHITECTURE.md` for the map and `docs/format.md` for the law on names and bytes.
+//! `store` and `archive` know nothing of each other; `transfer` joins them. See `ARCHITECTURE.md` for the map and `docs/format.md` for the law on names and bytes.
 
 pub mod key;
 pub mod scope;
@@ -21,7 +20,3 @@ pub mod store;
 pub mod transfer;
 pub mod state;
 pub mod gc;
-
-pub mod github;
-pub mod cli;
-pub mod report;

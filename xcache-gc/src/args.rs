@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use xcache_core::cli::env_vars as var;
-use xcache_core::cli::other_args::OtherArgs;
-use xcache_core::cli::output_args::OutputArgs;
-use xcache_core::cli::store_args::StoreArgs;
-use xcache_core::cli::values::{parse_duration, parse_switch};
+use xcache_cli::env_vars as var;
+use xcache_cli::other_args::OtherArgs;
+use xcache_cli::output_args::OutputArgs;
+use xcache_cli::store_args::StoreArgs;
+use xcache_cli::values::{parse_duration, parse_switch};
 use xcache_core::entry::Kind;
 use xcache_core::gc::policy::GroupBy;
 
@@ -310,7 +310,7 @@ Exit codes:
 
 #[cfg(test)]
 mod tests {
-    use xcache_core::cli::command;
+    use xcache_cli::command;
 
     use super::*;
 

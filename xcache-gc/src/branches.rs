@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
-use xcache_core::cli::UsageError;
+use xcache_cli::UsageError;
 
 /// Reads a file with one branch to a line.
 pub(crate) fn from_file(path: &Path) -> anyhow::Result<BTreeSet<String>> {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use xcache_core::cli::RunContext;
+use xcache_cli::RunContext;
+use xcache_cli::report::Reporter;
 use xcache_core::gc::Mode;
-use xcache_core::report::Reporter;
 use xcache_core::store::Store;
 use xcache_core::store::open::open;
 use xcache_core::store::probe::{self, Features};

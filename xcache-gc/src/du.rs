@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use xcache_core::cli::{Exit, print_document};
+use xcache_cli::report::Reporter;
+use xcache_cli::report::human::{Bytes, Count};
+use xcache_cli::{Exit, print_document};
 use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::look::{self, Tagging};
-use xcache_core::report::Reporter;
-use xcache_core::report::human::{Bytes, Count};
 
 use crate::args::DuArgs;
 use crate::connection::Connection;

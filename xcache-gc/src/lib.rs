@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
-use xcache_core::cli::{self, Class, Exit, Interrupted, RunContext};
-use xcache_core::report::{Reporter, init_log};
+use xcache_cli::report::{Reporter, init_log};
+use xcache_cli::{self as cli, Class, Exit, Interrupted, RunContext};
 
 pub mod args;
 mod branches;

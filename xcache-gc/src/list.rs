@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 
 use serde::Serialize;
-use xcache_core::cli::{Exit, RunContext, print_document};
+use xcache_cli::report::Reporter;
+use xcache_cli::report::human::{Bytes, Count};
+use xcache_cli::{Exit, RunContext, print_document};
 use xcache_core::gc::inventory::{Branches, EntryId, Inventory};
 use xcache_core::gc::look::{self, Tagging};
-use xcache_core::report::Reporter;
-use xcache_core::report::human::{Bytes, Count};
 
 use crate::args::{ListArgs, Sort};
 use crate::connection::Connection;

@@ -1,16 +1,16 @@
 //! How a prune or a removal is told: lines, the document of `--json`, and the summary of a step, all from one value.
 
 use serde::Serialize;
-use xcache_core::cli::{self, Exit, RunContext};
+use xcache_cli::github::summary::Table;
+use xcache_cli::report::Reporter;
+use xcache_cli::report::chain;
+use xcache_cli::report::human::{Bytes, Count};
+use xcache_cli::{self as cli, Exit, RunContext};
 use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::look::Tagging;
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::run::Outcome;
 use xcache_core::gc::sweep::{Left, Swept};
-use xcache_core::github::summary::Table;
-use xcache_core::report::Reporter;
-use xcache_core::report::chain;
-use xcache_core::report::human::{Bytes, Count};
 
 use crate::filter::key;
 use crate::reason::{age, reason};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use xcache_core::cli::{Exit, RunContext, UsageError};
+use xcache_cli::report::Reporter;
+use xcache_cli::{Exit, RunContext, UsageError};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::{Mode, prune};
-use xcache_core::report::Reporter;
 
 use crate::args::PruneArgs;
 use crate::branches;

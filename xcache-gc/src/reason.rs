@@ -1,10 +1,10 @@
 //! Decisions as people and programs read them.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use xcache_cli::report::human::{Bytes, Count};
 use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::plan::{Decision, Delete, Keep};
 use xcache_core::gc::policy::Policy;
-use xcache_core::report::human::{Bytes, Count};
 
 /// A decision in words.
 pub(crate) struct Reason {

@@ -1,11 +1,11 @@
 //! `rm`: deletes entries by name.
 
-use xcache_core::cli::{Exit, RunContext};
+use xcache_cli::report::Reporter;
+use xcache_cli::{Exit, RunContext};
 use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Decision, Keep, Target};
 use xcache_core::gc::{Mode, look, remove};
-use xcache_core::report::Reporter;
 
 use crate::args::RemoveArgs;
 use crate::connection::{Connection, unique_id};

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use xcache_cli::report::Reporter;
+use xcache_cli::report::human::{Bytes, Count};
+use xcache_cli::{Exit, print_document};
 use xcache_core::archive::reader::Archive;
-use xcache_core::cli::{Exit, print_document};
 use xcache_core::entry::Kind;
 use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::look;
 use xcache_core::gc::plan::Dependents;
 use xcache_core::naming::condemned_name;
-use xcache_core::report::Reporter;
-use xcache_core::report::human::{Bytes, Count};
 use xcache_core::store::Store;
 use xcache_core::tail::{self, Found, TAIL_BYTES};
 

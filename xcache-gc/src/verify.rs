@@ -1,14 +1,14 @@
 //! `verify`: whether entries can be restored.
 
 use serde::Serialize;
-use xcache_core::cli::{self, Exit, RunContext, print_document};
+use xcache_cli::github::summary::Table;
+use xcache_cli::report::Reporter;
+use xcache_cli::report::chain;
+use xcache_cli::report::human::{Bytes, Count};
+use xcache_cli::{self as cli, Exit, RunContext, print_document};
 use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::look;
 use xcache_core::gc::verify::{Depth, Verified, verify};
-use xcache_core::github::summary::Table;
-use xcache_core::report::Reporter;
-use xcache_core::report::chain;
-use xcache_core::report::human::{Bytes, Count};
 use xcache_core::store::ErrorKind;
 
 use crate::args::VerifyArgs;

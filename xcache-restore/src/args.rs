@@ -1,17 +1,17 @@
 //! The command line of `xcache-restore`.
 
 use clap::Parser;
-use xcache_core::cli::UsageError;
-use xcache_core::cli::cache_args::CacheArgs;
-use xcache_core::cli::caches::CacheSpec;
-use xcache_core::cli::compat_args::CompatArgs;
-use xcache_core::cli::env_vars as var;
-use xcache_core::cli::other_args::OtherArgs;
-use xcache_core::cli::output_args::OutputArgs;
-use xcache_core::cli::scope_args::ScopeArgs;
-use xcache_core::cli::store_args::StoreArgs;
-use xcache_core::cli::transfer_args::TransferArgs;
-use xcache_core::cli::values::parse_switch;
+use xcache_cli::UsageError;
+use xcache_cli::cache_args::CacheArgs;
+use xcache_cli::caches::CacheSpec;
+use xcache_cli::compat_args::CompatArgs;
+use xcache_cli::env_vars as var;
+use xcache_cli::other_args::OtherArgs;
+use xcache_cli::output_args::OutputArgs;
+use xcache_cli::scope_args::ScopeArgs;
+use xcache_cli::store_args::StoreArgs;
+use xcache_cli::transfer_args::TransferArgs;
+use xcache_cli::values::parse_switch;
 
 /// Restore the best matching entry of a cache
 ///
@@ -98,7 +98,7 @@ Exit codes:
 
 #[cfg(test)]
 mod tests {
-    use xcache_core::cli::command;
+    use xcache_cli::command;
 
     use super::*;
 

@@ -1,12 +1,12 @@
 //! `[ci-clear-cache]`: the entry of the primary key goes, with those that build on it.
 
 use anyhow::Context as _;
+use xcache_cli::report::Reporter;
 use xcache_core::entry::Kind;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::{self, Mode};
 use xcache_core::naming::object_name;
-use xcache_core::report::Reporter;
 use xcache_core::store::open::Opened;
 use xcache_core::store::probe::{self, Features};
 

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use xcache_core::cli::cache_args::{CacheArgs, OnTrouble};
-use xcache_core::cli::store_args::StoreSelection;
-use xcache_core::cli::transfer_args::Limits;
-use xcache_core::cli::{RunContext, UsageError};
-use xcache_core::github::event::Event;
+use xcache_cli::cache_args::{CacheArgs, OnTrouble};
+use xcache_cli::github::event::Event;
+use xcache_cli::store_args::StoreSelection;
+use xcache_cli::transfer_args::Limits;
+use xcache_cli::{RunContext, UsageError};
 use xcache_core::key::Keys;
 use xcache_core::paths::PathList;
 use xcache_core::scope::Scopes;

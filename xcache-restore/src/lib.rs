@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
-use xcache_core::cli::caches_report::Report;
-use xcache_core::cli::{self, Exit, RunContext, UsageError};
-use xcache_core::report::{Reporter, init_log};
+use xcache_cli::caches_report::Report;
+use xcache_cli::report::{Reporter, init_log};
+use xcache_cli::{self as cli, Exit, RunContext, UsageError};
 
 pub mod args;
 mod clear;

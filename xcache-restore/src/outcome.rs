@@ -1,7 +1,7 @@
 //! How a restore ended. Log lines, outputs, summary, document and exit code are all computed from this one value.
 
-use xcache_core::cli::cache_args::OnTrouble;
-use xcache_core::cli::{Exit, store_error_kind};
+use xcache_cli::cache_args::OnTrouble;
+use xcache_cli::{Exit, store_error_kind};
 use xcache_core::entry::Entry;
 use xcache_core::lookup::{self, Match};
 use xcache_core::store::ErrorKind;

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
+use xcache_cli::report::Reporter;
+use xcache_cli::{self as cli, RunContext, UnsafeToContinue};
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::{self};
-use xcache_core::cli::{self, RunContext, UnsafeToContinue};
 use xcache_core::entry::{Entry, Kind};
 use xcache_core::lookup::{Found, Lookup};
 use xcache_core::naming;
-use xcache_core::report::Reporter;
 use xcache_core::restore::{
     Before, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, Roots, restore, restore_plain,
 };
@@ -169,7 +169,7 @@ impl Run<'_> {
         if reason.is_trouble() {
             self.reporter.warning_for(error.as_ref());
         } else {
-            self.reporter.notice(format_args!("{}", xcache_core::report::chain::text(error.as_ref())));
+            self.reporter.notice(format_args!("{}", xcache_cli::report::chain::text(error.as_ref())));
         }
         if reason == MissReason::Corrupt
             && let Some(directory) = &self.config.state_dir
@@ -276,7 +276,7 @@ struct Job {
     tail: Tail,
     options: Options,
     limits: DownloadLimits,
-    progress: xcache_core::report::Progress,
+    progress: xcache_cli::report::Progress,
     interrupted: Arc<Interrupt>,
     paths: xcache_core::paths::PathList,
 }

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use chrono::DateTime;
-use xcache_core::cli::{RunContext, UsageError, parse};
-use xcache_core::github::event::Event;
+use xcache_cli::github::event::Event;
+use xcache_cli::{RunContext, UsageError, parse};
 
 use crate::args::Args;
 use crate::config::Config;

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xcache_core::cli::cache_args::{CacheArgs, OnTrouble};
-use xcache_core::cli::store_args::StoreSelection;
-use xcache_core::cli::transfer_args::Limits;
-use xcache_core::cli::values::lines;
-use xcache_core::cli::{RunContext, UsageError};
+use xcache_cli::cache_args::{CacheArgs, OnTrouble};
+use xcache_cli::github::event::Event;
+use xcache_cli::store_args::StoreSelection;
+use xcache_cli::transfer_args::Limits;
+use xcache_cli::values::lines;
+use xcache_cli::{RunContext, UsageError};
 use xcache_core::entry::Kind;
-use xcache_core::github::event::Event;
 use xcache_core::key::{Key, Keys};
 use xcache_core::naming::{self, TagInput};
 use xcache_core::paths::PathList;

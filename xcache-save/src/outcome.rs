@@ -1,7 +1,7 @@
 //! How a save ended. Log lines, outputs, summary, document and exit code are all computed from this one value.
 
-use xcache_core::cli::Exit;
-use xcache_core::cli::cache_args::OnTrouble;
+use xcache_cli::Exit;
+use xcache_cli::cache_args::OnTrouble;
 use xcache_core::entry::Kind;
 use xcache_core::key::Key;
 use xcache_core::store::ObjectName;

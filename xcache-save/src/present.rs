@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
-use xcache_core::cli::cache_args::OnTrouble;
-use xcache_core::cli::caches_report;
-use xcache_core::report::Reporter;
-use xcache_core::report::human::{Bytes, Count, Elapsed, Rate, seconds};
+use xcache_cli::cache_args::OnTrouble;
+use xcache_cli::caches_report;
+use xcache_cli::report::Reporter;
+use xcache_cli::report::human::{Bytes, Count, Elapsed, Rate, seconds};
 
 use crate::args::IfExists;
 use crate::config::Config;

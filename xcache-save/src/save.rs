@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use xcache_cli::report::{Reporter, chain};
+use xcache_cli::{self as cli, RunContext};
 use xcache_core::archive::footer::Ref;
 use xcache_core::archive::index::RootKind;
-use xcache_core::cli::{self, RunContext};
 use xcache_core::delta::{Trust, compare};
 use xcache_core::entry::{Entry, Kind};
 use xcache_core::gc::pass::DeleteMode;
@@ -19,7 +20,6 @@ use xcache_core::lookup::exists;
 use xcache_core::naming::object_name;
 use xcache_core::pack::{Job, jobs_of_members};
 use xcache_core::plan::{Plan, Reason};
-use xcache_core::report::{Reporter, chain};
 use xcache_core::scan::{Tree, TreeRoot, scan};
 use xcache_core::state;
 use xcache_core::store::open::open;

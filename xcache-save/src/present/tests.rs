@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use xcache_core::cli::Exit;
-use xcache_core::cli::caches_report::{Presented as _, Report};
-use xcache_core::cli::output_args::ProgressMode;
+use xcache_cli::Exit;
+use xcache_cli::caches_report::{Presented as _, Report};
+use xcache_cli::output_args::ProgressMode;
+use xcache_cli::report::{Settings, Verbosity};
 use xcache_core::entry::Kind;
-use xcache_core::report::{Settings, Verbosity};
 use xcache_core::store::ObjectName;
 
 use super::*;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::env_vars as var;
 use crate::github::env::GithubEnv;
-use crate::store::open::S3Options;
+use xcache_core::store::open::S3Options;
 
 /// The surroundings of a run: environment, clock and machine. Nothing behind `main` asks for these again.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use super::env_vars as var;
 use super::values::{parse_secret, parse_switch};
 use super::{RunContext, UsageError};
-use crate::store::open::{Encryption, Keys, S3Options, Secret, StoreConfig, StoreUrl};
+use xcache_core::store::open::{Encryption, Keys, S3Options, Secret, StoreConfig, StoreUrl};
 
 /// Where entries are kept.
 #[derive(Args, Clone, Debug, Default)]

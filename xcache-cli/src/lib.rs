@@ -8,6 +8,8 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command, CommandFactory, Parser};
 
+pub mod github;
+pub mod report;
 pub mod env_vars;
 pub mod exit;
 pub mod errors;

@@ -21,8 +21,8 @@ mod progress;
 pub use log::init_log;
 pub use progress::Progress;
 
-use crate::cli::output_args::ProgressMode;
 use crate::github::annotation::{Level, annotation};
+use crate::output_args::ProgressMode;
 
 /// How much to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -246,7 +246,7 @@ fn one_line(text: &str, is_actions: bool) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::store::{self, ErrorKind};
+    use xcache_core::store::{self, ErrorKind};
 
     /// A writer whose bytes can be read afterwards.
     #[derive(Clone, Default)]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use crate::store::open::Secret;
+use xcache_core::store::open::Secret;
 
 /// Reads a boolean as actions do: `true` in any case is true, anything else is false.
 pub fn parse_switch(text: &str) -> Result<bool, Infallible> {

@@ -8,11 +8,11 @@ use super::caches::{CacheSpec, parse_caches};
 use super::env_vars as var;
 use super::values::{lines, parse_switch};
 use super::{RunContext, UsageError};
-use crate::entry::Kind;
-use crate::key::Keys;
-use crate::naming::object_name;
-use crate::paths::PathList;
-use crate::scope::Scopes;
+use xcache_core::entry::Kind;
+use xcache_core::key::Keys;
+use xcache_core::naming::object_name;
+use xcache_core::paths::PathList;
+use xcache_core::scope::Scopes;
 
 /// Paths and keys.
 #[derive(Args, Clone, Debug)]

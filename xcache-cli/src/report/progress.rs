@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
 use super::human::{Bytes, Rate};
-use crate::cli::output_args::ProgressMode;
+use crate::output_args::ProgressMode;
 
 /// The progress of one stage. Clones count together; threads and tasks may add at the same time.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use crate::cli::UsageError;
-use crate::{restore, store};
+use crate::UsageError;
+use xcache_core::{restore, store};
 
 /// The error and its causes, from the outermost to the root: `a: b: c`.
 pub fn text(error: &(dyn Error + 'static)) -> String {
@@ -41,7 +41,7 @@ pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ErrorKind;
+    use xcache_core::store::ErrorKind;
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]

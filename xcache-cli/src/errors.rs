@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Exit;
 use crate::report::chain::causes;
-use crate::store::{self, ErrorKind};
+use xcache_core::store::{self, ErrorKind};
 
 /// What an error means for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

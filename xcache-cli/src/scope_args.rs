@@ -5,7 +5,7 @@ use clap::Args;
 use super::env_vars as var;
 use super::{RunContext, UsageError};
 use crate::github::event::Event;
-use crate::scope::{RunRefs, ScopeMode, Scopes};
+use xcache_core::scope::{RunRefs, ScopeMode, Scopes};
 
 /// Keeping the entries of one ref apart from those of others.
 #[derive(Args, Clone, Debug)]

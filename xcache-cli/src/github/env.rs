@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::event::Event;
-use crate::cli::env_vars as var;
+use crate::env_vars as var;
 
 /// What the environment of a step tells. Blank variables count as not set, as runners set them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
