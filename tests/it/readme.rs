@@ -69,3 +69,34 @@ fn the_first_run_works() {
     assert!(run.status.success(), "{text}{}", String::from_utf8_lossy(&run.stderr));
     assert!(text.contains("demo-2-delta.tar.zst"), "{text}");
 }
+
+/// The text of all Rust files below `dir`.
+fn sources(dir: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn every_test_of_the_threat_model_exists() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).skip(2).collect();
+    assert!(rows.len() >= 5, "{rows:?}");
+    let crates = ["tests/it", "xcache-core/src", "xcache-cli/src", "xcache-save/src", "xcache-restore/src"];
+    let sources: String = crates.iter().map(|name| sources(&root().join(name))).collect();
+    for row in rows {
+        let tests = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap();
+        let mut names = tests.split('`').skip(1).step_by(2).peekable();
+        assert!(names.peek().is_some(), "no test stands for this attacker: {row}");
+        for name in names {
+            assert!(sources.contains(&format!("fn {name}()")), "SECURITY.md names `{name}`, which is no test");
+        }
+    }
+}
