@@ -259,6 +259,24 @@ fn a_failed_deletion_is_told_and_the_others_go_on() {
 }
 
 #[test]
+fn marks_that_cannot_be_removed_are_a_failure_of_the_clean_up() {
+    let server = s3::server();
+    for (rules, code) in [(&["DELETE condemned status:403"][..], 1), (&[], 0)] {
+        let (job, place) = (Job::new(), Place::on(server));
+        place.put("a-base.tar.zst", b"made by others");
+        let proxy = Proxy::with_rules(server, rules);
+        let behind = place.behind(proxy.endpoint());
+        let outcome = gc(&job, &behind, "rm").arg("a").run().expect_code(code);
+        assert_eq!(
+            outcome.stderr.contains("warning: left to the next clean-up: cannot delete"),
+            code == 1,
+            "{outcome:?}"
+        );
+        assert_eq!(place.entries(), [""; 0]);
+    }
+}
+
+#[test]
 fn a_job_gets_a_summary() {
     let (job, place) = (Job::github(), Place::local());
     place.put("key-base.tar.zst", b"made by others");

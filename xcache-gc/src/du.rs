@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &DuArgs, connection: &Connection, reporter: &Repor
     let store = &*connection.store;
     let mut inventory = look::list(store).await?;
     let ids: Vec<EntryId> = inventory.ids().collect();
-    if look::tags(store, &mut inventory, ids.clone()).await? == Tagging::Unsupported {
+    if look::tags(store, reporter, &mut inventory, ids.clone()).await? == Tagging::Unsupported {
         reporter.notice("the store has no tags, so branches are not known");
     }
     look::footers(store, &mut inventory, ids.clone()).await?;

@@ -46,6 +46,8 @@ fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Ex
     init_log(settings);
     let reporter = Reporter::new(settings);
     match cli::block_on(run(&command, context, &reporter)) {
+        // A warning is something that was asked for and not done.
+        Ok(exit) if reporter.warnings() > 0 => exit.max(Exit::Failed),
         Ok(exit) => exit,
         Err(error) => {
             reporter.error_for(error.as_ref());

@@ -50,7 +50,7 @@ pub(crate) async fn run(
     let mut inventory = look::list(store).await?;
     let mut ids = select(&inventory, &args.filter, context.now);
     if (args.long || args.filter.branch.is_some())
-        && look::tags(store, &mut inventory, ids.clone()).await? == Tagging::Unsupported
+        && look::tags(store, reporter, &mut inventory, ids.clone()).await? == Tagging::Unsupported
     {
         reporter.notice("the store has no tags, so branches are not known");
     }

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use xcache_cli::report::Reporter;
 use xcache_cli::{Exit, RunContext, UsageError};
 use xcache_core::gc::policy::Policy;
-use xcache_core::gc::{Mode, prune};
+use xcache_core::gc::{Mode, Operation, prune};
 
 use crate::args::PruneArgs;
 use crate::branches;
@@ -68,7 +68,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let store = &*connection.store;
     let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
-    let outcome = prune(store, &connection.features(mode).await?, &unique_id()?, &policy, mode).await?;
+    let operation = Operation { store, sid: &unique_id()?, mode, monitor: reporter };
+    let outcome = prune(&operation, &connection.features(mode).await?, &policy).await?;
     let presented = Presented { command: "prune", store: store.to_string(), policy: Some(&policy), outcome: &outcome };
     Ok(presented.tell(context, reporter))
 }

@@ -5,7 +5,7 @@ use xcache_cli::{Exit, RunContext};
 use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Decision, Keep, Target};
-use xcache_core::gc::{Mode, look, remove};
+use xcache_core::gc::{Mode, Operation, look, remove};
 
 use crate::args::RemoveArgs;
 use crate::connection::{Connection, unique_id};
@@ -38,7 +38,8 @@ pub(crate) async fn run(
     let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
     let cascade = if args.cascade { Cascade::Yes } else { Cascade::No };
     let delete_mode = DeleteMode::of(&connection.features(mode).await?);
-    let outcome = remove(store, delete_mode, &unique_id()?, &targets, cascade, mode).await?;
+    let operation = Operation { store, sid: &unique_id()?, mode, monitor: reporter };
+    let outcome = remove(&operation, delete_mode, &targets, cascade).await?;
     let exit =
         Presented { command: "rm", store: store.to_string(), policy: None, outcome: &outcome }.tell(context, reporter);
     let is_kept = |id| matches!(outcome.plan.decision(id), Decision::Keep(Keep::Needed(_)));

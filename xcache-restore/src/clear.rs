@@ -23,7 +23,8 @@ pub(crate) async fn clear(config: &Config, reporter: &Reporter, opened: &Opened)
     let mut sid = [0; 16];
     getrandom::fill(&mut sid).context("the system gives no random numbers")?;
     let mode = DeleteMode::of(&features);
-    let outcome = gc::remove(store, mode, &sid, &targets, Cascade::Yes, Mode::Real).await;
+    let operation = gc::Operation { store, sid: &sid, mode: Mode::Real, monitor: reporter };
+    let outcome = gc::remove(&operation, mode, &targets, Cascade::Yes).await;
     let outcome = outcome.with_context(|| format!("cannot clear the entry of key `{key}`"))?;
     let totals = outcome.plan.totals(&outcome.inventory);
     reporter.notice(format_args!("cleared {} entries for key `{key}`, as the commit asked", totals.deleted_entries));

@@ -11,6 +11,7 @@ use xcache_core::archive::reader::Archive;
 use xcache_core::archive::{self};
 use xcache_core::entry::{Entry, Kind};
 use xcache_core::lookup::{Found, Lookup};
+use xcache_core::monitor::{Monitor as _, Progress, Unit};
 use xcache_core::naming;
 use xcache_core::restore::{
     Before, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, Roots, restore, restore_plain,
@@ -213,7 +214,7 @@ impl Run<'_> {
             tail,
             options: self.options(),
             limits: DownloadLimits { in_flight: config.limits.concurrency, ..DownloadLimits::default() },
-            progress: self.reporter.progress("restoring", None),
+            progress: self.reporter.progress("restoring", Unit::Bytes, None),
             interrupted,
             paths: config.paths.clone(),
         };
@@ -276,7 +277,7 @@ struct Job {
     tail: Tail,
     options: Options,
     limits: DownloadLimits,
-    progress: xcache_cli::report::Progress,
+    progress: Arc<dyn Progress>,
     interrupted: Arc<Interrupt>,
     paths: xcache_core::paths::PathList,
 }

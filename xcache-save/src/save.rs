@@ -233,7 +233,9 @@ impl Run<'_> {
     async fn delete(&self, name: &ObjectName, etag: &ETag) -> anyhow::Result<()> {
         let target = Target { name: name.clone(), etag: Some(etag.clone()) };
         let mode = DeleteMode::of(&self.features);
-        let outcome = gc::remove(&*self.store, mode, &random()?, &[target], Cascade::No, Mode::Real).await?;
+        let operation =
+            gc::Operation { store: &*self.store, sid: &random()?, mode: Mode::Real, monitor: self.reporter };
+        let outcome = gc::remove(&operation, mode, &[target], Cascade::No).await?;
         let Some(Swept { failed, stopped, .. }) = outcome.swept else { return Ok(()) };
         match failed.into_iter().map(|(_, error)| error).chain(stopped).next() {
             Some(error) => Err(error.into()),

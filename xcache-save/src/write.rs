@@ -17,6 +17,7 @@ use xcache_core::archive::reader::Archive;
 use xcache_core::archive::writer::{Title, finish};
 use xcache_core::delta::{Assembled, Earlier, Facts, Known, assemble, select};
 use xcache_core::entry::Kind;
+use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::object_name;
 use xcache_core::pack::{Job, Packed, Settings, pack};
 use xcache_core::scan::{Signature, Skipped, Tree};
@@ -77,7 +78,7 @@ struct Made {
 
 /// Packs and publishes. After an error nothing is published, nor will be.
 pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutMode) -> anyhow::Result<Written> {
-    let signals = Arc::new(Signals::default());
+    let signals = Arc::new(Signals::new(Arc::new(run.reporter.clone())));
     match try_to_write(run, tree, what, mode, &signals).await {
         Err(error) if signals.may_be_there.load(Ordering::Relaxed) => Ok(Written::InDoubt(error)),
         written => written,
@@ -238,7 +239,7 @@ async fn is_ours(run: &Run<'_>, name: &ObjectName, archive_id: ArchiveId) -> Opt
 
 /// Shows how far the upload is, for ever.
 async fn show(run: &Run<'_>, sent: &AtomicU64) -> Infallible {
-    let progress = run.reporter.progress("saving", None);
+    let progress = run.reporter.progress("saving", Unit::Bytes, None);
     let mut shown = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;

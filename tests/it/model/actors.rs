@@ -9,7 +9,8 @@ use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::protocol::{Intent, Verdict};
-use xcache_core::gc::{Mode, prune, remove};
+use xcache_core::gc::{Mode, Operation, prune, remove};
+use xcache_core::monitor::Quiet;
 use xcache_core::store::probe::Features;
 use xcache_core::store::{ByteRange, ErrorKind, ObjectName, PutMode, Store, Tags, collect};
 
@@ -59,7 +60,7 @@ impl Hands {
                 let policy = Policy { max_age: Some(TimeDelta::days(7)), ..Policy::default() };
                 let features = Features { conditional_delete: self.mode == DeleteMode::Conditional, ..Features::all() };
                 // A pass that has to give way, or to stop, is as good as none.
-                let _ = prune(&self.store, &features, &self.sid(), &policy, Mode::Real).await;
+                let _ = prune(&self.operation(&self.sid()), &features, &policy).await;
             }
             Actor::Rm { key, cascade } => {
                 {
@@ -69,13 +70,17 @@ impl Hands {
                     world.names_may_go.extend(names);
                 }
                 let targets = [Kind::Base, Kind::Delta].map(|kind| Target { name: entry_name(key, kind), etag: None });
-                let _ = remove(&self.store, self.mode, &self.sid(), &targets, cascade, Mode::Real).await;
+                let _ = remove(&self.operation(&self.sid()), self.mode, &targets, cascade).await;
             }
         }
     }
 
     fn sid(&self) -> [u8; 16] {
         [self.number; 16]
+    }
+
+    fn operation<'a>(&'a self, sid: &'a [u8; 16]) -> Operation<'a> {
+        Operation { store: &self.store, sid, mode: Mode::Real, monitor: &Quiet }
     }
 
     fn initial_ref(&self) -> Ref {
@@ -103,7 +108,7 @@ impl Hands {
             Verdict::Withdraw(_) => {
                 self.world.lock().unwrap().may_go.insert(id);
                 let target = Target { name, etag: Some(etag) };
-                let _ = remove(&self.store, self.mode, &self.sid(), &[target], Cascade::No, Mode::Real).await;
+                let _ = remove(&self.operation(&self.sid()), self.mode, &[target], Cascade::No).await;
                 self.save_base(key).await;
             }
         }

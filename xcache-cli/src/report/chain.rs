@@ -5,21 +5,7 @@ use std::error::Error;
 use crate::UsageError;
 use xcache_core::{restore, store};
 
-/// The error and its causes, from the outermost to the root: `a: b: c`.
-pub fn text(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    for cause in causes(error).map(ToString::to_string) {
-        // Some libraries repeat the cause in their own text; saying it once is enough.
-        if text.ends_with(&cause) {
-            continue;
-        }
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause);
-    }
-    text
-}
+pub use xcache_core::monitor::chain as text;
 
 /// The next step for the user, from the first cause that knows one.
 pub fn hint<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
@@ -46,18 +32,6 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Layer(&'static str, #[source] Option<Box<dyn Error + Send + Sync>>);
-
-    #[test]
-    fn causes_are_said_once_each() {
-        let check = |texts: &[&'static str], expected: &str| {
-            let layer = |inner: Option<Layer>, text| Some(Layer(text, inner.map(Into::into)));
-            let error = texts.iter().rev().copied().fold(None, layer).unwrap();
-            assert_eq!(text(&error), expected);
-        };
-        check(&["a"], "a");
-        check(&["a", "b", "c"], "a: b: c");
-        check(&["cannot read: closed", "closed"], "cannot read: closed");
-    }
 
     #[test]
     fn the_first_hint_is_found_at_any_depth() {

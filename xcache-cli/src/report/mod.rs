@@ -8,10 +8,12 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::MultiProgress;
 use serde::Serialize;
+use xcache_core::monitor::{self, Monitor, Unit};
 
 pub mod chain;
 pub mod human;
@@ -19,7 +21,7 @@ mod log;
 mod progress;
 
 pub use log::init_log;
-pub use progress::Progress;
+use progress::{Progress, Stage};
 
 use crate::github::annotation::{Level, annotation};
 use crate::output_args::ProgressMode;
@@ -64,6 +66,7 @@ struct Shared {
     outputs: Mutex<Outputs>,
     /// What [`Reporter::notice_once`] has said.
     noticed: Mutex<BTreeSet<&'static str>>,
+    warnings: AtomicU64,
 }
 
 struct Outputs {
@@ -87,7 +90,15 @@ impl Reporter {
     pub fn to_writers(settings: Settings, stdout: Box<dyn Write + Send>, stderr: Box<dyn Write + Send>) -> Self {
         let outputs = Mutex::new(Outputs { stdout, stderr });
         let noticed = Mutex::default();
-        Self { shared: Arc::new(Shared { settings, bars: MultiProgress::new(), outputs, noticed }) }
+        Self {
+            shared: Arc::new(Shared {
+                settings,
+                bars: MultiProgress::new(),
+                outputs,
+                noticed,
+                warnings: AtomicU64::new(0),
+            }),
+        }
     }
 
     /// The form of the output.
@@ -134,7 +145,13 @@ impl Reporter {
 
     /// Trouble that does not end the run.
     pub fn warning(&self, text: impl fmt::Display, hint: Option<&str>) {
+        self.shared.warnings.fetch_add(1, Ordering::Relaxed);
         self.annotate(Level::Warning, Label::Warning, &text.to_string(), hint);
+    }
+
+    /// How many warnings there were so far.
+    pub fn warnings(&self) -> u64 {
+        self.shared.warnings.load(Ordering::Relaxed)
     }
 
     /// What ends the run.
@@ -162,11 +179,6 @@ impl Reporter {
         let mut outputs = self.outputs();
         outputs.stdout.write_all(&text)?;
         outputs.stdout.flush()
-    }
-
-    /// Begins to show the progress of one stage, such as `downloading`. `total` is in bytes, if known.
-    pub fn progress(&self, stage: &'static str, total: Option<u64>) -> Progress {
-        Progress::new(self.clone(), &self.shared.bars, stage, total)
     }
 
     fn annotate(&self, level: Level, label: Label, text: &str, hint: Option<&str>) {
@@ -200,6 +212,24 @@ impl Reporter {
 
     fn outputs(&self) -> MutexGuard<'_, Outputs> {
         self.shared.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Monitor for Reporter {
+    fn notice(&self, text: &str) {
+        self.notice(text);
+    }
+
+    fn warning(&self, text: &str, hint: Option<&str>) {
+        self.warning(text, hint);
+    }
+
+    fn debug(&self, text: &str) {
+        self.debug(text);
+    }
+
+    fn progress(&self, stage: &'static str, unit: Unit, total: Option<u64>) -> Arc<dyn monitor::Progress> {
+        Arc::new(Progress::new(self.clone(), &self.shared.bars, Stage { name: stage, unit }, total))
     }
 }
 

@@ -1,26 +1,29 @@
 //! Progress of a transfer: a bar on a terminal, plain lines elsewhere, nothing for short work.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use xcache_core::monitor::{self, Counter, Unit};
 
 use super::Reporter;
-use super::human::{Bytes, Rate};
+use super::human::{Bytes, Count, Elapsed, Rate};
 use crate::output_args::ProgressMode;
 
-/// The progress of one stage. Clones count together; threads and tasks may add at the same time.
-#[derive(Clone, Debug)]
-pub struct Progress {
-    inner: Arc<Inner>,
+/// A stage of the work, as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stage {
+    /// `restoring`.
+    pub(super) name: &'static str,
+    /// What it counts.
+    pub(super) unit: Unit,
 }
 
+/// The progress of one stage.
 #[derive(Debug)]
-struct Inner {
-    stage: &'static str,
-    total: Option<u64>,
-    done: AtomicU64,
+pub(super) struct Progress {
+    stage: Stage,
+    counter: Counter,
     started: Instant,
     display: Display,
 }
@@ -38,31 +41,31 @@ impl Progress {
     /// A log is read later: a line in ten seconds tells enough.
     const LINE_EVERY: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(reporter: Reporter, bars: &MultiProgress, stage: &'static str, total: Option<u64>) -> Self {
+    pub(super) fn new(reporter: Reporter, bars: &MultiProgress, stage: Stage, total: Option<u64>) -> Self {
         let display = match reporter.settings().progress {
             ProgressMode::None => Display::Nothing,
             ProgressMode::Plain => Display::Lines { reporter, cadence: Cadence::every(Self::LINE_EVERY) },
             ProgressMode::Bar => Display::Bar {
                 // Hidden until it joins the others, which is when the work turns out not to be short.
                 bar: ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden())
-                    .with_style(style(total.is_some())),
+                    .with_style(style(stage.unit, total.is_some())),
                 bars: bars.clone(),
                 start: Cadence::once(Self::BAR_AFTER),
             },
         };
-        Self { inner: Arc::new(Inner { stage, total, done: AtomicU64::new(0), started: Instant::now(), display }) }
+        Self { stage, counter: Counter::new(total), started: Instant::now(), display }
     }
+}
 
-    /// Counts bytes that are done.
-    pub fn add(&self, bytes: u64) {
-        let inner = &*self.inner;
-        let done = inner.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let elapsed = inner.started.elapsed();
-        match &inner.display {
+impl monitor::Progress for Progress {
+    fn add(&self, count: u64) {
+        self.counter.add(count);
+        let (done, elapsed) = (self.counter.done(), self.started.elapsed());
+        match &self.display {
             Display::Nothing => {}
             Display::Lines { reporter, cadence } => {
                 if cadence.is_due(elapsed) {
-                    reporter.line(line(inner.stage, done, inner.total, elapsed));
+                    reporter.line(line(self.stage, done, self.counter.total(), elapsed));
                 }
             }
             Display::Bar { bar, bars, start } => {
@@ -70,19 +73,26 @@ impl Progress {
                     bar.set_position(done);
                 }
                 if start.is_due(elapsed) {
-                    bars.add(bar.clone()).set_message(inner.stage);
+                    bars.add(bar.clone()).set_message(self.stage.name);
                 }
             }
         }
     }
 
-    /// What was counted so far, in bytes.
-    pub fn done(&self) -> u64 {
-        self.inner.done.load(Ordering::Relaxed)
+    fn expect(&self, total: u64) {
+        self.counter.expect(total);
+        if let Display::Bar { bar, .. } = &self.display {
+            bar.set_length(total);
+            bar.set_style(style(self.stage.unit, true));
+        }
+    }
+
+    fn done(&self) -> u64 {
+        self.counter.done()
     }
 }
 
-impl Drop for Inner {
+impl Drop for Progress {
     fn drop(&mut self) {
         if let Display::Bar { bar, .. } = &self.display {
             bar.finish_and_clear();
@@ -118,28 +128,52 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn line(stage: &str, done: u64, total: Option<u64>, elapsed: Duration) -> String {
-    let rate = Rate { bytes: done, elapsed };
-    match total {
-        Some(total) if total > 0 => {
-            let percent = u128::from(done.min(total)) * 100 / u128::from(total);
-            format!("{stage}: {} of {} ({percent} %), {rate}", Bytes(done), Bytes(total))
-        }
-        _ => format!("{stage}: {}, {rate}", Bytes(done)),
-    }
+fn line(stage: Stage, done: u64, total: Option<u64>, elapsed: Duration) -> String {
+    let Stage { name, unit } = stage;
+    let amount = |number| match unit {
+        Unit::Bytes => Bytes(number).to_string(),
+        Unit::Items(thing) => Count(number, thing).to_string(),
+    };
+    let rate = match unit {
+        Unit::Bytes => format!(", {}", Rate { bytes: done, elapsed }),
+        Unit::Items(_) => String::new(),
+    };
+    let Some(total) = total.filter(|&total| total > 0) else { return format!("{name}: {}{rate}", amount(done)) };
+    let shown = match unit {
+        Unit::Bytes => amount(done),
+        Unit::Items(_) => done.to_string(),
+    };
+    let percent = u128::from(done.min(total)) * 100 / u128::from(total);
+    let left = match time_left(done, total, elapsed) {
+        Some(left) => format!(", {} left", Elapsed(left)),
+        None => String::new(),
+    };
+    format!("{name}: {shown} of {} ({percent} %){rate}{left}", amount(total))
 }
 
-fn style(has_total: bool) -> ProgressStyle {
-    let template = if has_total {
-        "{msg} [{bar:30}] {binary_bytes} of {binary_total_bytes} ({binary_bytes_per_sec}, {eta} left)"
-    } else {
-        "{msg} {spinner} {binary_bytes} ({binary_bytes_per_sec})"
+/// How long the rest takes at the rate so far; nothing can be said before anything is done.
+fn time_left(done: u64, total: u64, elapsed: Duration) -> Option<Duration> {
+    let left = total.checked_sub(done).filter(|&left| left > 0 && done > 0)?;
+    let millis = u128::from(left) * elapsed.as_millis() / u128::from(done);
+    Some(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+}
+
+fn style(unit: Unit, has_total: bool) -> ProgressStyle {
+    let template = match (unit, has_total) {
+        (Unit::Bytes, true) => {
+            "{msg} [{bar:30}] {percent} % {binary_bytes} of {binary_total_bytes} ({binary_bytes_per_sec}, {eta} left)"
+        }
+        (Unit::Bytes, false) => "{msg} {spinner} {binary_bytes} ({binary_bytes_per_sec})",
+        (Unit::Items(_), true) => "{msg} [{bar:30}] {percent} % {pos} of {len} ({eta} left)",
+        (Unit::Items(_), false) => "{msg} {spinner} {pos}",
     };
     ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> ")
 }
 
 #[cfg(test)]
 mod tests {
+    use xcache_core::monitor::Monitor as _;
+
     use super::super::tests::{PLAIN, reporter};
     use super::*;
     use crate::report::Settings;
@@ -165,22 +199,26 @@ mod tests {
     }
 
     #[test]
-    fn lines_tell_how_far_and_how_fast() {
-        let check = |done, total, expected: &str| {
-            assert_eq!(line("downloading", done, total, Duration::from_secs(2)), expected);
+    fn lines_tell_how_far_how_fast_and_how_long() {
+        let check = |unit, done, total, expected: &str| {
+            let stage = Stage { name: "restoring", unit };
+            assert_eq!(line(stage, done, total, Duration::from_secs(2)), expected);
         };
-        check(1 << 20, Some(4 << 20), "downloading: 1.0 MiB of 4.0 MiB (25 %), 512.0 KiB/s");
-        check(5 << 20, Some(4 << 20), "downloading: 5.0 MiB of 4.0 MiB (100 %), 2.5 MiB/s");
-        check(1 << 20, None, "downloading: 1.0 MiB, 512.0 KiB/s");
-        check(0, Some(0), "downloading: 0 B, 0 B/s");
+        check(Unit::Bytes, 1 << 20, Some(4 << 20), "restoring: 1.0 MiB of 4.0 MiB (25 %), 512.0 KiB/s, 6.0 s left");
+        check(Unit::Bytes, 5 << 20, Some(4 << 20), "restoring: 5.0 MiB of 4.0 MiB (100 %), 2.5 MiB/s");
+        check(Unit::Bytes, 1 << 20, None, "restoring: 1.0 MiB, 512.0 KiB/s");
+        check(Unit::Bytes, 0, Some(0), "restoring: 0 B, 0 B/s");
+        check(Unit::Items("entry"), 3, Some(12), "restoring: 3 of 12 entries (25 %), 6.0 s left");
+        check(Unit::Items("entry"), 1, None, "restoring: 1 entry");
     }
 
     #[test]
     fn short_work_is_silent_and_counted() {
         for mode in [ProgressMode::None, ProgressMode::Plain, ProgressMode::Bar] {
             let (reporter, stdout, stderr) = reporter(Settings { progress: mode, ..PLAIN });
-            let progress = reporter.progress("downloading", Some(10));
+            let progress = reporter.progress("restoring", Unit::Bytes, None);
             progress.clone().add(4);
+            progress.expect(10);
             progress.add(3);
             assert_eq!(progress.done(), 7);
             assert_eq!(stdout.text() + &stderr.text(), "");
@@ -189,7 +227,9 @@ mod tests {
 
     #[test]
     fn templates_are_valid() {
-        style(true);
-        style(false);
+        for unit in [Unit::Bytes, Unit::Items("entry")] {
+            style(unit, true);
+            style(unit, false);
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::error::Result;
 use super::inventory::{EntryId, Inventory};
 use super::survey;
 pub use super::survey::Tagging;
+use crate::monitor::Monitor;
 use crate::store::{ErrorKind, Store, Tags};
 
 /// Lists the entries of a store. Tags and footers are not read.
@@ -12,8 +13,13 @@ pub async fn list(store: &dyn Store) -> Result<Inventory> {
 }
 
 /// Reads the tags of `ids`, one request each. Says whether the store knows tags.
-pub async fn tags(store: &dyn Store, inventory: &mut Inventory, ids: Vec<EntryId>) -> Result<Tagging> {
-    survey::read_tags(store, inventory, Tagging::Known, ids).await
+pub async fn tags(
+    store: &dyn Store,
+    monitor: &dyn Monitor,
+    inventory: &mut Inventory,
+    ids: Vec<EntryId>,
+) -> Result<Tagging> {
+    survey::read_tags(store, monitor, inventory, Tagging::Known, ids).await
 }
 
 /// Reads the footers of `ids`, one request each, and finds out which entries dangle.

@@ -22,4 +22,4 @@ pub mod look;
 pub mod verify;
 
 pub use error::{Error, Result};
-pub use run::{Mode, prune, remove};
+pub use run::{Mode, Operation, prune, remove};

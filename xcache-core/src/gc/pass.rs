@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Mutex;
 
 use super::error::{Error, Result};
+use crate::monitor::Monitor;
 use crate::naming::{PASSES_PREFIX, pass_name};
 use crate::store::probe::Features;
 use crate::store::{Deletion, ListedObject, ObjectName, PutMode, Store, Tags};
@@ -40,6 +41,7 @@ const RENEW_AFTER: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Pass<'a> {
     pub(super) store: &'a dyn Store,
+    pub(super) monitor: &'a dyn Monitor,
     pub(super) mode: DeleteMode,
     name: ObjectName,
     now: DateTime<Utc>,
@@ -48,12 +50,17 @@ pub struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     /// Begins a pass under `sid`, which is unique to this run.
-    pub async fn begin(store: &'a dyn Store, mode: DeleteMode, sid: &[u8; 16]) -> Result<Self> {
+    pub async fn begin(
+        store: &'a dyn Store,
+        monitor: &'a dyn Monitor,
+        mode: DeleteMode,
+        sid: &[u8; 16],
+    ) -> Result<Self> {
         let name = pass_name(sid);
         store.put(&name, Bytes::new(), PutMode::Overwrite, &Tags::new()).await?;
         let renewed = Mutex::new(Instant::now());
         let now = store.head(&name).await?.last_modified;
-        let pass = Self { store, mode, name, now, renewed };
+        let pass = Self { store, monitor, mode, name, now, renewed };
         match pass.look_around().await {
             Ok(()) => Ok(pass),
             Err(error) => {

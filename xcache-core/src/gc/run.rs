@@ -9,6 +9,7 @@ use super::plan::{Cascade, Plan, Target, plan, plan_removal};
 use super::policy::Policy;
 use super::survey::{Tagging, read_footers, read_tags, survey};
 use super::sweep::{Swept, sweep};
+use crate::monitor::Monitor;
 use crate::naming;
 use crate::store::probe::Features;
 use crate::store::{ObjectName, Store, Upload};
@@ -50,65 +51,79 @@ pub struct StaleUpload {
     pub failure: Option<crate::store::Error>,
 }
 
-/// Deletes what `policy` wants gone. `sid` is unique to this run.
-pub async fn prune(
-    store: &dyn Store,
-    features: &Features,
-    sid: &[u8; 16],
-    policy: &Policy,
-    mode: Mode,
-) -> Result<Outcome> {
+/// One clean-up or removal: where, and whom it reports to.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation<'a> {
+    /// The store.
+    pub store: &'a dyn Store,
+    /// Unique to this run.
+    pub sid: &'a [u8; 16],
+    /// Whether to do it.
+    pub mode: Mode,
+    /// Hears of what could not be done.
+    pub monitor: &'a dyn Monitor,
+}
+
+/// Deletes what `policy` wants gone.
+pub async fn prune(operation: &Operation<'_>, features: &Features, policy: &Policy) -> Result<Outcome> {
+    let Operation { store, sid, mode, monitor } = *operation;
     let tagging = if features.tags { Tagging::Known } else { Tagging::Unsupported };
     match mode {
-        Mode::Dry(now) => prune_at(store, now, None, tagging, policy).await,
+        Mode::Dry(now) => prune_at(Surroundings { store, monitor, now, pass: None }, tagging, policy).await,
         Mode::Real => {
-            let pass = Pass::begin(store, DeleteMode::of(features), sid).await?;
-            let outcome = prune_at(store, pass.now(), Some(&pass), tagging, policy).await;
+            let pass = Pass::begin(store, monitor, DeleteMode::of(features), sid).await?;
+            let around = Surroundings { store, monitor, now: pass.now(), pass: Some(&pass) };
+            let outcome = prune_at(around, tagging, policy).await;
             pass.end().await;
             outcome
         }
     }
 }
 
-/// Deletes `targets`. `sid` is unique to this run.
+/// Deletes `targets`.
 ///
 /// An entry that others build on stays, unless they go too; one that a running save has noted is condemned and left to
 /// the next prune. `[ci-clear-cache]` and `rm` are this, and so is the withdrawal of a delta that does not stand.
 pub async fn remove(
-    store: &dyn Store,
+    operation: &Operation<'_>,
     delete_mode: DeleteMode,
-    sid: &[u8; 16],
     targets: &[Target],
     cascade: Cascade,
-    mode: Mode,
 ) -> Result<Outcome> {
+    let Operation { store, sid, mode, monitor } = *operation;
     match mode {
-        Mode::Dry(now) => remove_at(store, now, None, targets, cascade).await,
+        Mode::Dry(now) => remove_at(Surroundings { store, monitor, now, pass: None }, targets, cascade).await,
         Mode::Real => {
-            let pass = Pass::begin(store, delete_mode, sid).await?;
-            let outcome = remove_at(store, pass.now(), Some(&pass), targets, cascade).await;
+            let pass = Pass::begin(store, monitor, delete_mode, sid).await?;
+            let around = Surroundings { store, monitor, now: pass.now(), pass: Some(&pass) };
+            let outcome = remove_at(around, targets, cascade).await;
             pass.end().await;
             outcome
         }
     }
 }
 
-/// Plans, and does it if there is a pass to do it in.
-async fn prune_at(
-    store: &dyn Store,
+/// What planning and doing take from their surroundings.
+#[derive(Clone, Copy)]
+struct Surroundings<'a> {
+    store: &'a dyn Store,
+    monitor: &'a dyn Monitor,
     now: DateTime<Utc>,
-    pass: Option<&Pass<'_>>,
-    mut tagging: Tagging,
-    policy: &Policy,
-) -> Result<Outcome> {
-    let mut inventory = survey(store, now, pass).await?;
+    /// Without one nothing is deleted.
+    pass: Option<&'a Pass<'a>>,
+}
+
+/// Plans, and does it if there is a pass to do it in.
+async fn prune_at(around: Surroundings<'_>, mut tagging: Tagging, policy: &Policy) -> Result<Outcome> {
+    let Surroundings { store, monitor, now, pass } = around;
+    let mut inventory = survey(store, monitor, now, pass).await?;
     let plan = loop {
         let plan = plan(&inventory, policy, now);
         let questions = plan.questions(&inventory, policy, now);
         if questions.tags.is_empty() && questions.footers.is_empty() {
             break plan;
         }
-        tagging = read_tags(store, &mut inventory, tagging, questions.tags).await?;
+        tagging = read_tags(store, monitor, &mut inventory, tagging, questions.tags).await?;
         read_footers(store, &mut inventory, questions.footers).await?;
     };
     let uploads = stale_uploads(store, now, pass, policy).await?;
@@ -117,14 +132,9 @@ async fn prune_at(
 }
 
 /// Plans, and does it if there is a pass to do it in.
-async fn remove_at(
-    store: &dyn Store,
-    now: DateTime<Utc>,
-    pass: Option<&Pass<'_>>,
-    targets: &[Target],
-    cascade: Cascade,
-) -> Result<Outcome> {
-    let mut inventory = survey(store, now, pass).await?;
+async fn remove_at(around: Surroundings<'_>, targets: &[Target], cascade: Cascade) -> Result<Outcome> {
+    let Surroundings { store, monitor, now, pass } = around;
+    let mut inventory = survey(store, monitor, now, pass).await?;
     let plan = loop {
         let plan = plan_removal(&inventory, targets, cascade);
         let footers = plan.footers(&inventory);
@@ -170,6 +180,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
+    use crate::monitor::Quiet;
     use crate::store::probe::features;
     use crate::store::{ErrorKind, PutMode, Tags};
     use crate::transfer::doubles::{Faulty, MemoryStore};
@@ -181,7 +192,8 @@ mod tests {
         store.put(&name, Bytes::from_static(b"x"), PutMode::Create, &Tags::new()).await.unwrap();
         let features = features(&store).await.unwrap();
         let policy = Policy { max_age: Some(TimeDelta::zero()), min_age: TimeDelta::zero(), ..Policy::default() };
-        let pruned = prune(&store, &features, &[1; 16], &policy, Mode::Real).await;
+        let operation = Operation { store: &store, sid: &[1; 16], mode: Mode::Real, monitor: &Quiet };
+        let pruned = prune(&operation, &features, &policy).await;
         assert!(matches!(pruned, Err(Error::TagsDenied(_))), "{pruned:?}");
         store.head(&name).await.unwrap();
     }

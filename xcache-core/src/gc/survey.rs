@@ -15,6 +15,7 @@ use super::pass::Pass;
 use crate::archive;
 use crate::archive::footer::{End, Footer, Ref, decode_end};
 use crate::entry::Kind;
+use crate::monitor::{Monitor, chain};
 use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX};
 use crate::store::{self, ByteRange, Deletion, ETag, ErrorKind, ListedObject, ObjectName, Store};
 
@@ -31,15 +32,20 @@ const INTENT_EXPIRES_AFTER: TimeDelta = TimeDelta::hours(24);
 
 /// Lists a store at the time `now`: expired intents go, then come marks, intents and entries. Without a pass nothing
 /// goes, but counts as gone.
-pub(super) async fn survey(store: &dyn Store, now: DateTime<Utc>, pass: Option<&Pass<'_>>) -> Result<Inventory> {
+pub(super) async fn survey(
+    store: &dyn Store,
+    monitor: &dyn Monitor,
+    now: DateTime<Utc>,
+    pass: Option<&Pass<'_>>,
+) -> Result<Inventory> {
     let intents = store::list_all(store, INTENTS_PREFIX).await?;
     let (expired, standing): (Vec<_>, Vec<_>) =
         intents.into_iter().partition(|intent| now - intent.meta.last_modified > INTENT_EXPIRES_AFTER);
     if pass.is_some() {
-        remove_all(store, expired.into_iter().map(|intent| intent.name)).await;
+        remove_all(store, monitor, expired.into_iter().map(|intent| intent.name)).await;
     }
     let noted = read_intents(store, standing).await?;
-    let marks = read_marks(store).await?;
+    let marks = read_marks(store, monitor).await?;
     let mut inventory = entries(store).await?;
     noted.iter().for_each(|name| inventory.note(name));
     // What a mark names and the later listing does not show has been deleted, and never comes back.
@@ -49,7 +55,7 @@ pub(super) async fn survey(store: &dyn Store, now: DateTime<Utc>, pass: Option<&
         .map(|(name, _)| name)
         .collect();
     if pass.is_some() {
-        remove_all(store, stale.into_iter()).await;
+        remove_all(store, monitor, stale.into_iter()).await;
     }
     Ok(inventory)
 }
@@ -137,6 +143,7 @@ pub enum Tagging {
 /// Reads the tags of `ids` into `inventory`. A store that is known to have none is not asked.
 pub(super) async fn read_tags(
     store: &dyn Store,
+    monitor: &dyn Monitor,
     inventory: &mut Inventory,
     mut tagging: Tagging,
     ids: Vec<EntryId>,
@@ -164,7 +171,8 @@ pub(super) async fn read_tags(
                 ErrorKind::Denied => return Err(Error::TagsDenied(error)),
                 ErrorKind::Unauthenticated => return Err(error.into()),
                 _ => {
-                    tracing::warn!(%error, "the entry stays");
+                    let text = format!("an entry whose tags cannot be read is kept: {}", chain(&error));
+                    monitor.warning(&text, error.hint_text());
                     inventory.set_tags(id, None);
                 }
             },
@@ -242,7 +250,7 @@ async fn read_intents(store: &dyn Store, intents: Vec<ListedObject>) -> Result<B
 }
 
 /// The marks of condemned objects. One that cannot be understood is left alone.
-async fn read_marks(store: &dyn Store) -> Result<Vec<(ObjectName, MarkDocument)>> {
+async fn read_marks(store: &dyn Store, monitor: &dyn Monitor) -> Result<Vec<(ObjectName, MarkDocument)>> {
     let marks = store::list_all(store, CONDEMNED_PREFIX).await?;
     let mut bodies = stream::iter(marks)
         .map(|mark| async move { Ok::<_, Error>((read_small(store, &mark.name).await?, mark.name)) })
@@ -251,7 +259,10 @@ async fn read_marks(store: &dyn Store) -> Result<Vec<(ObjectName, MarkDocument)>
     while let Some((body, name)) = bodies.try_next().await? {
         match body.as_deref().map(MarkDocument::parse) {
             Some(Ok(mark)) => all.push((name, mark)),
-            Some(Err(error)) => tracing::warn!(%name, %error, "a mark cannot be understood and is left alone"),
+            Some(Err(error)) => {
+                monitor
+                    .warning(&format!("cannot read the mark `{name}`, which is left alone: {}", chain(&error)), None);
+            }
             None => {}
         }
     }
@@ -284,12 +295,12 @@ async fn each_page(store: &dyn Store, mut take: impl FnMut(Vec<ListedObject>)) -
 }
 
 /// Deletes small objects of ours; what fails stays for the next pass.
-pub(super) async fn remove_all(store: &dyn Store, names: impl Iterator<Item = ObjectName>) {
+pub(super) async fn remove_all(store: &dyn Store, monitor: &dyn Monitor, names: impl Iterator<Item = ObjectName>) {
     let deletions: Vec<Deletion> = names.map(|name| Deletion { name, if_match: None }).collect();
     if deletions.is_empty() {
         return;
     }
     for error in store.delete(&deletions).await.into_iter().filter_map(std::result::Result::err) {
-        tracing::warn!(%error, "left to the next pass");
+        monitor.warning(&format!("left to the next clean-up: {}", chain(&error)), error.hint_text());
     }
 }

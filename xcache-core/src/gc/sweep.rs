@@ -135,7 +135,7 @@ impl Sweep<'_> {
             let batch = std::mem::replace(&mut ready, rest);
             self.pass.hold().await?;
             let done = self.delete_batch(batch).await;
-            remove_all(self.pass.store, done.iter().filter_map(|&id| marks[at(id)].cloned())).await;
+            remove_all(self.pass.store, self.pass.monitor, done.iter().filter_map(|&id| marks[at(id)].cloned())).await;
             for target in done.iter().flat_map(|&id| self.inventory.refs(id)) {
                 dependents[at(*target)] -= 1;
                 if dependents[at(*target)] == 0 && self.fates[at(*target)] == Fate::Victim {

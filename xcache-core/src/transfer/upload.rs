@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::part::{Gather, MAX_PARTS, length, part_bytes};
 use super::publication::Publication;
+use crate::monitor::{Monitor, Quiet, chain};
 use crate::store::probe::Features;
 use crate::store::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Store, Tags, Upload};
 
@@ -49,7 +50,7 @@ pub enum Confirm {
 }
 
 /// What is told while an upload runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Signals {
     /// Bytes that have arrived, for progress.
     pub sent: AtomicU64,
@@ -57,6 +58,21 @@ pub struct Signals {
     pub may_be_there: AtomicBool,
     /// To give up, also when all pieces have been made: [`Notify::notify_one`].
     pub cancel: Notify,
+    /// Hears of what happened that is not an error of the upload.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self::new(Arc::new(Quiet))
+    }
+}
+
+impl Signals {
+    /// The signals of an upload that reports to `monitor`.
+    pub fn new(monitor: Arc<dyn Monitor>) -> Self {
+        Self { sent: AtomicU64::new(0), may_be_there: AtomicBool::new(false), cancel: Notify::new(), monitor }
+    }
 }
 
 /// A published object.
@@ -102,7 +118,10 @@ pub async fn publish(
                     .detail("another writer published at the same time and won"));
             }
             // The store has said that it is published; only that it is ours is not known for sure.
-            Err(error) => tracing::warn!("{error}; the entry is published, but was not confirmed"),
+            Err(error) => {
+                let text = format!("`{name}` is published, but that could not be confirmed: {}", chain(&error));
+                publishing.publication.signals.monitor.warning(&text, error.hint_text());
+            }
         }
     }
     Ok(published)
@@ -145,7 +164,7 @@ impl Publishing<'_> {
             Err(error) => {
                 // No part may arrive after the abort, or it would stay.
                 parts.running.shutdown().await;
-                let is_aborted = parts.upload.abort().await;
+                let is_aborted = parts.upload.abort(&*publication.signals.monitor).await;
                 publication.settle(&error, is_aborted).await;
                 Err(error)
             }
@@ -227,11 +246,14 @@ impl Aborter {
     }
 
     /// Says whether the upload is over.
-    async fn abort(&mut self) -> bool {
+    async fn abort(&mut self, monitor: &dyn Monitor) -> bool {
         let Some(upload) = self.0.clone() else { return false };
         let aborted = upload.abort().await;
         if let Err(error) = &aborted {
-            tracing::warn!("{error}; gc removes what is left");
+            // The upload has failed, which is the trouble; what it leaves costs no more than room.
+            let text =
+                format!("parts of an upload are left behind, for `xcache-gc prune --stale-uploads`: {}", chain(error));
+            monitor.notice(&text);
         }
         // Only now: if this future is dropped while it waits, the task below tries again.
         self.0 = None;
@@ -259,6 +281,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::monitor::Recording;
     use crate::store::ByteRange;
     use crate::transfer::doubles::{Conditions, Faulty, MemoryStore, noise};
 
@@ -539,6 +562,21 @@ mod tests {
             let store = Faulty::new(MemoryStore::default()).fail("head", kind, 1);
             let published = send(&store, &noise(500), 40, &limits).await.unwrap();
             assert_eq!(published.etag, store.head(&name()).await.unwrap().etag);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_confirmed_is_reported() {
+        let limits = UploadLimits { confirm: Confirm::Head, ..LIMITS };
+        for (failures, expected) in [(0, 0), (1, 1)] {
+            let monitor = Arc::new(Recording::default());
+            let store = Faulty::new(MemoryStore::default()).fail("head", ErrorKind::Denied, failures);
+            let (sender, receiver) = mpsc::channel(2);
+            sender.send(Piece::Data(noise(50))).await.unwrap();
+            sender.send(Piece::Finish).await.unwrap();
+            let signals = Arc::new(Signals::new(Arc::clone(&monitor) as Arc<dyn Monitor>));
+            publish(&store, &name(), &tags(), PutMode::Create, receiver, &limits, signals).await.unwrap();
+            assert_eq!(monitor.warnings().len(), expected, "{:?}", monitor.messages());
         }
     }
 
