@@ -4,7 +4,7 @@ use std::fs::{self, File as OsFile};
 use std::os::unix::fs::FileExt as _;
 
 use xcache_core::archive::columns;
-use xcache_core::archive::footer::{ArchiveId, FOOTER_MAGIC, Footer, INDEX_FRAME, Ref, Seek, encode_end};
+use xcache_core::archive::footer::{ArchiveId, FOOTER_MAGIC, FORMAT, Footer, INDEX_FRAME, Ref, Seek, encode_end};
 use xcache_core::archive::frame::{Encoder, skippable};
 use xcache_core::archive::index::{
     Chunk, Content, Extent, File, Frame, Index, IndexRoot, Member, Metadata, RootKind, path_order,
@@ -356,14 +356,33 @@ fn an_index_that_would_not_fit_into_memory_is_refused() {
     });
 }
 
+/// The object as the next version may write it: footers differ in their format, which the checksum covers.
+pub(crate) fn as_newer(mut object: Vec<u8>) -> Vec<u8> {
+    let magic = object.windows(8).rposition(|window| window == FOOTER_MAGIC).unwrap();
+    object[magic - 2..magic].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+    let length = u32::from_le_bytes(object[magic - 6..magic - 2].try_into().unwrap()) as usize;
+    let hash = magic - 38;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&object[hash - length..hash]).update(&object[magic - 6..magic]);
+    object[hash..magic - 6].copy_from_slice(hasher.finalize().as_bytes());
+    object
+}
+
 #[test]
-fn a_newer_format_is_a_miss_with_a_notice() {
+fn a_damaged_format_is_damage_and_not_a_newer_version() {
     let mut object = Lie::base().object();
     let magic = object.windows(8).rposition(|window| window == FOOTER_MAGIC).unwrap();
-    object[magic - 2..magic].copy_from_slice(&2u16.to_le_bytes());
+    object[magic - 2..magic].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+    attack(&object, |outcome, target| assert_refused(outcome, target, "damaged footer: its checksum is wrong"));
+}
+
+#[test]
+fn a_newer_format_is_a_miss_with_a_notice() {
+    let object = as_newer(Lie::base().object());
     attack(&object, |outcome, target| {
         assert_eq!((&outcome.json()["outcome"], &outcome.json()["reason"]), (&"miss".into(), &"newer-format".into()));
-        assert!(outcome.stderr.contains("written in format 2, and this version reads formats up to 1"));
+        let expected = format!("written in format {}, and this version reads formats up to {FORMAT}", FORMAT + 1);
+        assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
         assert_eq!(fs::read_dir(target).unwrap().count(), 0);
     });
 }

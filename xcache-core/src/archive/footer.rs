@@ -12,7 +12,10 @@ use super::{Error, Result, at_most};
 use crate::entry::Kind;
 
 /// The archive format that this version writes, and the newest that it reads.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
+/// In this format the checksum of the footer covers its body only. In later ones it covers length and format too, so
+/// that no damage makes an archive look like one of another version.
+const BODY_ONLY_FORMAT: u16 = 1;
 /// The skippable frame of the index.
 pub const INDEX_FRAME: u8 = 0xD;
 /// The skippable frame of the footer.
@@ -125,7 +128,7 @@ pub fn encode_end(footer: &Footer, frames: &[Seek]) -> std::io::Result<Vec<u8>> 
     let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
     let mut payload = FOOTER_MAGIC.to_vec();
     payload.extend_from_slice(&body);
-    payload.extend_from_slice(blake3::hash(&body).as_bytes());
+    payload.extend_from_slice(&checksum(FORMAT, &body, length));
     payload.extend_from_slice(&length.to_le_bytes());
     payload.extend_from_slice(&FORMAT.to_le_bytes());
     payload.extend_from_slice(&FOOTER_MAGIC);
@@ -162,14 +165,72 @@ pub enum End {
     Plain,
 }
 
+/// What stands first in the footer of every format, so that a clean-up of any version knows what an entry of a later
+/// one is and needs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Head {
+    /// Which archive it is.
+    pub archive_id: ArchiveId,
+    /// Complete or not.
+    pub kind: Kind,
+    /// The key it was saved under.
+    pub key: String,
+    /// When it was written, in nanoseconds since 1970 by the writer's clock.
+    pub created_nanos: i64,
+    /// The objects that it builds on.
+    pub refs: Vec<Ref>,
+}
+
 /// Reads the end of an object of `object_bytes` from its last bytes.
 pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
+    let Frame { format, body, end_bytes } = match find(tail, object_bytes)? {
+        Found::Frame(frame) => frame,
+        Found::NeedsMore(bytes) => return Ok(End::NeedsMore(bytes)),
+        Found::Plain => return Ok(End::Plain),
+    };
+    if format > FORMAT {
+        return Err(Error::NewerFormat { found: format });
+    }
+    let footer: Footer = postcard::from_bytes(body).map_err(|e| Error::damaged("footer", e.to_string()))?;
+    if footer.index_range().end.checked_add(end_bytes) != Some(object_bytes) {
+        return Err(Error::damaged("footer", "the index does not lie where it should"));
+    }
+    at_most("the length of the index", footer.index_bytes, columns::MAX_STORED_BYTES)?;
+    at_most("the number of refs", footer.refs.len() as u64, MAX_REFS as u64)?;
+    Ok(End::Ours { footer: Box::new(footer), end_bytes })
+}
+
+/// What an archive of a newer format is and needs, where [`decode_end`] gives [`Error::NewerFormat`]. `None` if its
+/// footer does not begin as all of them do.
+pub fn decode_newer(tail: &[u8], object_bytes: u64) -> Option<Head> {
+    let Ok(Found::Frame(frame)) = find(tail, object_bytes) else { return None };
+    let (head, _) = postcard::take_from_bytes::<Head>(frame.body).ok()?;
+    (head.refs.len() <= MAX_REFS).then_some(head)
+}
+
+/// The footer frame, as it is in every format.
+struct Frame<'a> {
+    format: u16,
+    /// Has the right checksum.
+    body: &'a [u8],
+    /// Length of footer frame and seek table together.
+    end_bytes: u64,
+}
+
+enum Found<'a> {
+    Frame(Frame<'a>),
+    NeedsMore(u64),
+    Plain,
+}
+
+/// Finds the footer frame before the seek table.
+fn find(tail: &[u8], object_bytes: u64) -> Result<Found<'_>> {
     let plain = || {
         // An archive of ours that lost its end must not pass for one that never had an index.
         if tail.windows(FOOTER_MAGIC.len()).any(|window| window == FOOTER_MAGIC) {
             return Err(Error::damaged("seek table", "the archive does not end where it should"));
         }
-        Ok(End::Plain)
+        Ok(Found::Plain)
     };
     let Some((_, last)) = tail.split_last_chunk::<SEEK_TABLE_FOOTER_BYTES>() else { return plain() };
     let [n0, n1, n2, n3, descriptor, m0, m1, m2, m3] = *last;
@@ -187,25 +248,23 @@ pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
     // Room for the footer as well, so that one more request is enough: 32 refs of the longest names are 36 KiB.
     let wanted = (table_bytes + (64 << 10)).min(object_bytes);
     let Some(before_table) = tail.len().checked_sub(usize::try_from(table_bytes).unwrap_or(usize::MAX)) else {
-        return Ok(End::NeedsMore(wanted));
+        return Ok(Found::NeedsMore(wanted));
     };
     let (rest, table) = tail.split_at(before_table);
     if !table.starts_with(&skippable_magic(SEEK_TABLE_FRAME).to_le_bytes()) {
         return plain();
     }
     let Some((before, trailer)) = rest.split_last_chunk::<TRAILER_BYTES>() else {
-        return if (tail.len() as u64) < object_bytes { Ok(End::NeedsMore(wanted)) } else { plain() };
+        return if (tail.len() as u64) < object_bytes { Ok(Found::NeedsMore(wanted)) } else { plain() };
     };
     let (hash, numbers) = trailer.split_at(32);
     let (numbers, magic) = numbers.split_at(6);
     if magic != FOOTER_MAGIC {
         return plain();
     }
-    let found = u16::from_le_bytes([numbers[4], numbers[5]]);
-    if found > FORMAT {
-        return Err(Error::NewerFormat { found });
-    }
-    let body_bytes = u32::from_le_bytes([numbers[0], numbers[1], numbers[2], numbers[3]]) as usize;
+    let format = u16::from_le_bytes([numbers[4], numbers[5]]);
+    let length = u32::from_le_bytes([numbers[0], numbers[1], numbers[2], numbers[3]]);
+    let body_bytes = length as usize;
     let head_bytes = 8 + FOOTER_MAGIC.len();
     let frame_bytes = (head_bytes + body_bytes + TRAILER_BYTES) as u64;
     let end_bytes = table_bytes + frame_bytes;
@@ -214,18 +273,100 @@ pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
     }
     at_most("the length of the footer", body_bytes as u64, MAX_BODY_BYTES)?;
     let Some(start) = before.len().checked_sub(body_bytes + head_bytes) else {
-        return Ok(End::NeedsMore(end_bytes));
+        return Ok(Found::NeedsMore(end_bytes));
     };
     let payload = skippable_payload(FOOTER_FRAME, &rest[start..], "footer")?;
     let body = &payload[FOOTER_MAGIC.len()..FOOTER_MAGIC.len() + body_bytes];
-    if blake3::hash(body).as_bytes() != hash {
+    if checksum(format, body, length) != *hash {
         return Err(Error::damaged("footer", "its checksum is wrong"));
     }
-    let footer: Footer = postcard::from_bytes(body).map_err(|e| Error::damaged("footer", e.to_string()))?;
-    if footer.index_range().end.checked_add(end_bytes) != Some(object_bytes) {
-        return Err(Error::damaged("footer", "the index does not lie where it should"));
+    Ok(Found::Frame(Frame { format, body, end_bytes }))
+}
+
+fn checksum(format: u16, body: &[u8], length: u32) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(body);
+    if format != BODY_ONLY_FORMAT {
+        hasher.update(&length.to_le_bytes()).update(&format.to_le_bytes());
     }
-    at_most("the length of the index", footer.index_bytes, columns::MAX_STORED_BYTES)?;
-    at_most("the number of refs", footer.refs.len() as u64, MAX_REFS as u64)?;
-    Ok(End::Ours { footer: Box::new(footer), end_bytes })
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn footer() -> Footer {
+        let r = Ref {
+            name: "old-base.tar.zst".into(),
+            etag: "e".into(),
+            size: 9,
+            data_bytes: 3,
+            archive_id: ArchiveId([1; 16]),
+            created_nanos: 0,
+        };
+        Footer {
+            archive_id: ArchiveId([2; 16]),
+            kind: Kind::Delta,
+            key: "key".into(),
+            created_nanos: 5,
+            refs: vec![r],
+            members: 0,
+            content_bytes: 0,
+            index_offset: 0,
+            index_bytes: 0,
+            index_raw_bytes: 0,
+            index_hash: [0; 32],
+        }
+    }
+
+    fn object(footer: &Footer) -> Vec<u8> {
+        let index = skippable(INDEX_FRAME, &[]);
+        let seek = Seek { stored_bytes: u32::try_from(index.len()).unwrap(), raw_bytes: 0 };
+        [index, encode_end(footer, &[seek]).unwrap()].concat()
+    }
+
+    /// The object as a version with another format would have written it.
+    fn of_format(mut object: Vec<u8>, format: u16) -> Vec<u8> {
+        let magic = object.windows(8).rposition(|window| window == FOOTER_MAGIC).unwrap();
+        let length = u32::from_le_bytes(object[magic - 6..magic - 2].try_into().unwrap());
+        let hash = magic - 38;
+        let checksum = checksum(format, &object[hash - length as usize..hash], length);
+        object[hash..magic - 6].copy_from_slice(&checksum);
+        object[magic - 2..magic].copy_from_slice(&format.to_le_bytes());
+        object
+    }
+
+    #[test]
+    fn every_byte_of_the_trailer_is_covered() {
+        let object = object(&footer());
+        let bytes = object.len() as u64;
+        assert!(matches!(decode_end(&object, bytes), Ok(End::Ours { .. })));
+        let magic = object.windows(8).rposition(|window| window == FOOTER_MAGIC).unwrap();
+        for at in magic - 38..magic {
+            for bit in 0..8 {
+                let mut flipped = object.clone();
+                flipped[at] ^= 1 << bit;
+                let end = decode_end(&flipped, bytes);
+                assert!(!matches!(end, Ok(End::Ours { .. }) | Err(Error::NewerFormat { .. })), "{at} {bit}: {end:?}");
+                assert_eq!(decode_newer(&flipped, bytes), None, "{at} {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_format_is_still_read() {
+        let object = of_format(object(&footer()), 1);
+        let Ok(End::Ours { footer: read, .. }) = decode_end(&object, object.len() as u64) else { panic!("not read") };
+        assert_eq!(*read, footer());
+    }
+
+    #[test]
+    fn what_a_newer_archive_builds_on_is_known() {
+        let object = of_format(object(&footer()), FORMAT + 1);
+        let bytes = object.len() as u64;
+        assert!(matches!(decode_end(&object, bytes), Err(Error::NewerFormat { found }) if found == FORMAT + 1));
+        let head = decode_newer(&object, bytes).unwrap();
+        assert_eq!((head.key.as_str(), head.refs), ("key", footer().refs));
+    }
 }
