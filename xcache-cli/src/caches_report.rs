@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{RunContext, print_document, write_outputs, write_summary};
-use crate::github::summary::Table;
+use crate::ci::summary::Table;
 use crate::report::Reporter;
 use crate::report::human::seconds;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 
 use super::env_vars as var;
-use crate::github::env::GithubEnv;
+use crate::ci::job::CiJob;
 use xcache_core::store::open::S3Options;
 
 /// The surroundings of a run: environment, clock and machine. Nothing behind `main` asks for these again.
@@ -14,17 +14,17 @@ use xcache_core::store::open::S3Options;
 pub struct RunContext {
     /// When the run began.
     pub now: DateTime<Utc>,
-    /// What GitHub Actions says of the job.
-    pub github: GithubEnv,
+    /// The CI job that this is, if it is one.
+    pub ci: CiJob,
     /// What the AWS tools take from the environment.
     pub aws: S3Options,
     /// The user's home, for `~`.
     pub home: Option<PathBuf>,
-    /// Where relative paths start: the workspace in GitHub Actions, else the working directory.
+    /// Where relative paths start: the workspace of a step of GitHub Actions, otherwise the working directory.
     pub base_dir: PathBuf,
     /// The directory for the local default store.
     pub cache_dir: Option<PathBuf>,
-    /// The directory for what restore leaves for save.
+    /// The directory for what restore leaves for save: one for each job.
     pub state_dir: Option<PathBuf>,
     /// How many threads can run at once here.
     pub cpus: usize,
@@ -49,7 +49,7 @@ impl RunContext {
         working_dir: PathBuf,
         cpus: usize,
     ) -> Self {
-        let github = GithubEnv::read(&lookup);
+        let ci = CiJob::read(&lookup);
         let dir = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         // The XDG rules: a relative path in these variables is to be ignored.
         let absolute_dir = |name: &str| dir(name).filter(|path| path.is_absolute());
@@ -60,21 +60,30 @@ impl RunContext {
         let cache_home = absolute_dir(var::XDG_CACHE_HOME).or_else(local_app_data).or_else(|| below_home(".cache"));
         let state_home =
             absolute_dir(var::XDG_STATE_HOME).or_else(local_app_data).or_else(|| below_home(".local/state"));
-        let state_home = if github.is_actions { github.runner_temp.clone() } else { None }.or(state_home);
-        let workspace = if github.is_actions { github.workspace.clone() } else { None };
+        let state_home = ci.temp_dir.clone().or(state_home);
+        // Jobs that follow each other on one machine never read each other's state.
+        let state_dir = state_home.map(|dir| dir.join("xcache")).map(|dir| match &ci.id {
+            Some(id) => dir.join("jobs").join(directory_name(id)),
+            None => dir,
+        });
         Self {
             now,
             aws: S3Options::from_environment(|name| lookup(name)?.into_string().ok()),
-            base_dir: workspace.unwrap_or(working_dir),
+            base_dir: ci.workspace.clone().unwrap_or(working_dir),
             cache_dir: cache_home.map(|dir| dir.join("xcache")),
-            state_dir: state_home.map(|dir| dir.join("xcache")),
+            state_dir,
             home,
             cpus,
             is_no_color: lookup(var::NO_COLOR).is_some_and(|value| !value.is_empty()),
             is_dumb_terminal: lookup(var::TERM).is_some_and(|term| term == "dumb"),
-            github,
+            ci,
         }
     }
+}
+
+/// The id of a job as the name of a directory. Ids are texts of any length, in which slashes are common.
+fn directory_name(id: &str) -> String {
+    blake3::hash(id.as_bytes()).to_hex()[..32].to_owned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The names of all environment variables that the programs read.
+//! The names of the environment variables that the programs read, but for those of CI systems: see `ci::table`.
 
 /// `--store`.
 pub const STORE: &str = "XCACHE_STORE";
@@ -156,28 +156,3 @@ pub const LOCALAPPDATA: &str = "LOCALAPPDATA";
 pub const NO_COLOR: &str = "NO_COLOR";
 /// `dumb`: a terminal without colours and cursor movement.
 pub const TERM: &str = "TERM";
-
-/// `true` in a job of GitHub Actions.
-pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
-/// The file that takes the outputs of a step.
-pub const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
-/// The file that takes the Markdown summary of a step.
-pub const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
-/// The file with the webhook's JSON.
-pub const GITHUB_EVENT_PATH: &str = "GITHUB_EVENT_PATH";
-/// The directory of the checkout; relative paths start here.
-pub const GITHUB_WORKSPACE: &str = "GITHUB_WORKSPACE";
-/// The ref of the run, for example `refs/heads/main` or `refs/pull/7/merge`.
-pub const GITHUB_REF: &str = "GITHUB_REF";
-/// The head branch of a pull request.
-pub const GITHUB_HEAD_REF: &str = "GITHUB_HEAD_REF";
-/// The base branch of a pull request.
-pub const GITHUB_BASE_REF: &str = "GITHUB_BASE_REF";
-/// The commit of the run.
-pub const GITHUB_SHA: &str = "GITHUB_SHA";
-/// `owner/name`.
-pub const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
-/// A directory that lives as long as the job.
-pub const RUNNER_TEMP: &str = "RUNNER_TEMP";
-/// `1` when the user asked for debug logs.
-pub const RUNNER_DEBUG: &str = "RUNNER_DEBUG";

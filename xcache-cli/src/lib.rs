@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command, CommandFactory, Parser};
 
-pub mod github;
+pub mod ci;
 pub mod report;
 pub mod env_vars;
 pub mod exit;

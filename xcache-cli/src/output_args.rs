@@ -71,7 +71,7 @@ impl OutputArgs {
     /// Decides on the form of the output. `is_terminal` tells of stderr.
     pub fn resolve(&self, context: &RunContext, is_terminal: bool) -> Settings {
         let Self { json, verbose, quiet, color, progress } = self;
-        let verbose = if context.github.is_debug { (*verbose).max(1) } else { *verbose };
+        let verbose = if context.ci.is_debug { (*verbose).max(1) } else { *verbose };
         let verbosity = match (verbose, quiet) {
             (0, true) => Verbosity::Quiet,
             (0, false) => Verbosity::Normal,
@@ -95,7 +95,7 @@ impl OutputArgs {
                 ColorChoice::Never => false,
             },
             progress,
-            is_actions: context.github.is_actions,
+            is_actions: context.ci.is_actions(),
         }
     }
 }

@@ -13,8 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{Class, Exit, Interrupted, RunContext, classify};
-use crate::github::event::Event;
-use crate::github::{output, summary};
+use crate::ci::event::Event;
+use crate::ci::{output, summary};
 use crate::report::Reporter;
 
 /// Why a run gave no result of its own.
@@ -132,8 +132,8 @@ fn listen() {
 
 /// The event of the run; an empty one, with a warning, if its file cannot be read.
 pub fn read_event(context: &RunContext, reporter: &Reporter) -> Event {
-    match &context.github.event_path {
-        Some(path) if context.github.is_actions => Event::read(path).unwrap_or_else(|error| {
+    match &context.ci.event_path {
+        Some(path) if context.ci.is_actions() => Event::read(path).unwrap_or_else(|error| {
             reporter.warning_for(&error);
             Event::default()
         }),
@@ -143,8 +143,8 @@ pub fn read_event(context: &RunContext, reporter: &Reporter) -> Event {
 
 /// Writes outputs of the step, if there is a step.
 pub fn write_outputs(context: &RunContext, reporter: &Reporter, outputs: &[(&str, String)]) {
-    if let Some(path) = &context.github.output
-        && context.github.is_actions
+    if let Some(path) = &context.ci.output
+        && context.ci.is_actions()
         && let Err(error) = output::append(path, outputs)
     {
         reporter.warning(format_args!("cannot write outputs to `{}`: {error}", path.display()), None);
@@ -153,8 +153,8 @@ pub fn write_outputs(context: &RunContext, reporter: &Reporter, outputs: &[(&str
 
 /// Adds to the summary of the step, if there is one.
 pub fn write_summary(context: &RunContext, reporter: &Reporter, markdown: &str) {
-    if let Some(path) = &context.github.step_summary
-        && context.github.is_actions
+    if let Some(path) = &context.ci.step_summary
+        && context.ci.is_actions()
         && let Err(error) = summary::append(path, markdown)
     {
         reporter.warning(format_args!("cannot write the summary to `{}`: {error}", path.display()), None);

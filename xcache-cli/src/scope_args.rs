@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::env_vars as var;
 use super::{RunContext, UsageError};
-use crate::github::event::Event;
+use crate::ci::event::Event;
 use xcache_core::scope::{RunRefs, ScopeMode, Scopes};
 
 /// Keeping the entries of one ref apart from those of others.
@@ -22,10 +22,11 @@ pub struct ScopeArgs {
 impl ScopeArgs {
     /// Works out where this run writes and reads.
     pub fn resolve(&self, context: &RunContext, event: &Event) -> Result<Scopes, UsageError> {
+        let job = context.ci.with(event);
         let refs = RunRefs {
-            own: context.github.ref_name.as_deref(),
-            base_branch: context.github.base_ref.as_deref(),
-            default_branch: event.default_branch.as_deref(),
+            own: job.own_ref.as_deref(),
+            base_branch: job.base_branch.as_deref(),
+            default_branch: job.default_branch.as_deref(),
         };
         Scopes::new(&self.scope, &refs).map_err(UsageError::options)
     }

@@ -193,7 +193,7 @@ fn parse_url(url: &str) -> Result<StoreUrl, UsageError> {
 }
 
 fn default_url(context: &RunContext) -> Result<StoreUrl, UsageError> {
-    if context.github.is_actions {
+    if context.ci.is_ci() {
         // A silent local cache on a throw-away runner would be a trap.
         return Err(UsageError::with_hint(
             "no store given",

@@ -1,7 +1,7 @@
 //! How a prune or a removal is told: lines, the document of `--json`, and the summary of a step, all from one value.
 
 use serde::Serialize;
-use xcache_cli::github::summary::Table;
+use xcache_cli::ci::summary::Table;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};

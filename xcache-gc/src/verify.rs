@@ -1,7 +1,7 @@
 //! `verify`: whether entries can be restored.
 
 use serde::Serialize;
-use xcache_cli::github::summary::Table;
+use xcache_cli::ci::summary::Table;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use xcache_cli::cache_args::{CacheArgs, OnTrouble};
-use xcache_cli::github::event::Event;
+use xcache_cli::ci::event::Event;
 use xcache_cli::store_args::StoreSelection;
 use xcache_cli::transfer_args::Limits;
 use xcache_cli::{RunContext, UsageError};

@@ -59,7 +59,7 @@ fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Ex
 fn refuse(error: &UsageError, context: &RunContext, reporter: &Reporter) -> Exit {
     reporter.error_for(error);
     match error {
-        UsageError::Input { .. } if context.github.is_actions => Exit::Failed,
+        UsageError::Input { .. } if context.ci.is_actions() => Exit::Failed,
         UsageError::Input { .. } | UsageError::Options { .. } => Exit::Usage,
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xcache_cli::cache_args::{CacheArgs, OnTrouble};
-use xcache_cli::github::event::Event;
+use xcache_cli::ci::event::Event;
 use xcache_cli::store_args::StoreSelection;
 use xcache_cli::transfer_args::Limits;
 use xcache_cli::values::lines;
@@ -98,14 +98,14 @@ impl Config {
             compat: _,
             other: _,
         } = args;
-        let github = &context.github;
+        let job = context.ci.with(event);
         let (keys, scopes) = (cache.keys(restore_keys)?, scope.resolve(context, event)?);
         CacheArgs::check_names(&keys, &scopes)?;
         let base_key = base_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
         let given = |value: &Option<String>, default: Option<&str>| value.as_deref().or(default).map(str::to_owned);
-        let branch = given(branch, github.branch(event));
-        let commit = given(commit, github.sha.as_deref());
-        let repo = given(repo, github.repository.as_deref());
+        let branch = given(branch, job.branch());
+        let commit = given(commit, job.commit.as_deref());
+        let repo = given(repo, job.repository.as_deref());
         let tags = TagInput {
             kind: Kind::Base,
             branch: branch.as_deref(),

@@ -54,11 +54,11 @@ fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Ex
 /// Says what is wrong with the input. In GitHub Actions a wrong key or path is a warning, as in `actions/cache`.
 fn refuse(error: &UsageError, args: &Args, context: &RunContext, reporter: &Reporter) -> Exit {
     match error {
-        UsageError::Input { .. } if context.github.is_actions && !args.cache.fail_on_error => {
+        UsageError::Input { .. } if context.ci.is_actions() && !args.cache.fail_on_error => {
             reporter.warning_for(error);
             Exit::Done
         }
-        UsageError::Input { .. } if context.github.is_actions => {
+        UsageError::Input { .. } if context.ci.is_actions() => {
             reporter.error_for(error);
             Exit::Failed
         }

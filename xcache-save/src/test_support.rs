@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use chrono::DateTime;
-use xcache_cli::github::event::Event;
+use xcache_cli::ci::event::Event;
 use xcache_cli::{RunContext, UsageError, parse};
 
 use crate::args::Args;

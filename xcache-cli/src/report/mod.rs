@@ -23,7 +23,7 @@ mod progress;
 pub use log::init_log;
 use progress::{Progress, Stage};
 
-use crate::github::annotation::{Level, annotation};
+use crate::ci::annotation::{Level, annotation};
 use crate::output_args::ProgressMode;
 
 /// How much to print.

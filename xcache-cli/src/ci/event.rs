@@ -18,6 +18,8 @@ pub struct Event {
     pub head_commit_message: Option<String>,
     /// Whether a pull request comes from another repository; `None` if there is none or it is not said.
     pub is_from_fork: Option<bool>,
+    /// The number of the pull request.
+    pub pull_request_number: Option<u64>,
 }
 
 /// Why there is no event to be read.
@@ -67,6 +69,7 @@ impl Event {
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let RawEvent { repository, head_commit, pull_request } = serde_json::from_slice(json)?;
         let repository = repository.unwrap_or_default();
+        let pull_request_number = pull_request.as_ref().and_then(|pull| pull.number);
         let head_repository = pull_request.and_then(|pull| pull.head).map(|head| {
             // The repository of a fork may be gone; a pull request from nowhere is not from here.
             head.repo.and_then(|repo| repo.full_name)
@@ -79,6 +82,7 @@ impl Event {
             default_branch: repository.default_branch.filter(|name| !name.is_empty()),
             head_commit_message: head_commit.and_then(|commit| commit.message),
             is_from_fork,
+            pull_request_number,
         })
     }
 
@@ -108,6 +112,7 @@ struct RawCommit {
 
 #[derive(Deserialize)]
 struct RawPullRequest {
+    number: Option<u64>,
     head: Option<RawHead>,
 }
 
@@ -127,6 +132,7 @@ mod tests {
                 default_branch: default.map(str::to_owned),
                 head_commit_message: message.map(str::to_owned),
                 is_from_fork,
+                pull_request_number: None,
             };
             assert_eq!(Event::parse(json.as_bytes()).unwrap(), expected, "{json}");
         };
@@ -147,6 +153,8 @@ mod tests {
         check(&pull(r#"{"repo": {"full_name": "o/r"}}"#), Some("main"), None, Some(false));
         check(&pull(r#"{"repo": {"full_name": "x/r"}}"#), Some("main"), None, Some(true));
         check(&pull(r#"{"repo": null}"#), Some("main"), None, Some(true));
+        let event = Event::parse(br#"{"pull_request": {"number": 7}}"#).unwrap();
+        assert_eq!(event, Event { pull_request_number: Some(7), ..Event::default() });
         for json in ["", "[]", "{", r#"{"repository": 1}"#] {
             assert!(Event::parse(json.as_bytes()).is_err(), "{json}");
         }
