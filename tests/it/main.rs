@@ -17,6 +17,7 @@ mod conformance;
 mod costs;
 mod delta;
 mod fidelity;
+mod fuzz;
 mod gc_cases;
 mod gc_scale;
 mod gc_stress;

@@ -3,6 +3,7 @@
 //! Nothing here knows how the programs work inside: they are run as a runner would run them, and judged by what they
 //! print, write and ask of the store.
 
+pub mod fuzz;
 pub mod job;
 pub mod place;
 pub mod proxy;
