@@ -56,6 +56,9 @@ pub enum PathError {
     /// `~` without a home directory.
     #[error("path `{0}` needs a home directory, but none is known")]
     NoHome(String),
+    /// Nothing after `!`: an empty pattern would stand for the working directory with all that is in it.
+    #[error("path `{0}` has nothing after `!`")]
+    NothingExcluded(String),
     /// `..` that would have to take back a wildcard.
     #[error("path `{0}` has `..` after a wildcard")]
     ParentOfWildcard(String),
@@ -89,6 +92,9 @@ impl PathList {
             while let Some(rest) = text.strip_prefix('!') {
                 is_exclude = !is_exclude;
                 text = rest.trim_start();
+            }
+            if text.is_empty() {
+                return Err(PathError::NothingExcluded(line.to_owned()));
             }
             let everywhere = is_exclude && text.split(is_separator).next() == Some("**");
             let place = Place { cwd: if everywhere { root_of(cwd) } else { cwd }, home };

@@ -65,6 +65,16 @@ mod unix {
         assert!(PathList::parse(&["a", "b"], Path::new(CWD), None).is_ok());
     }
 
+    #[test]
+    fn nothing_after_an_exclamation_mark_is_not_the_working_directory() {
+        for line in ["!", "!!", "! !", "!!!", " ! "] {
+            let expected = || Err(PathError::NothingExcluded(line.trim().into()));
+            check_roots(line, expected());
+            check_roots(&format!("a\n{line}\nb"), expected());
+        }
+        check_roots("!!a", Ok(&[("!!a", "/work/repo/a")]));
+    }
+
     /// Paths stand relative to the base of the first root; a trailing slash makes one a directory.
     #[track_caller]
     fn check(lines: &str, included: &[&str], descended: &[&str], excluded: &[&str]) {
