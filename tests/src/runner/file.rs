@@ -47,8 +47,8 @@ pub struct Action {
     pub inputs: BTreeMap<String, Input>,
     /// What it gives.
     pub outputs: BTreeMap<String, Output>,
-    /// What it does.
-    pub runs: Composite,
+    /// How it does it.
+    pub runs: Runs,
 }
 
 /// An input of an action.
@@ -70,18 +70,26 @@ pub struct Input {
 pub struct Output {
     /// What it says.
     pub description: String,
-    /// An expression.
-    pub value: String,
+    /// An expression, in a composite action.
+    pub value: Option<String>,
 }
 
-/// The steps of an action.
+/// What an action runs.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Composite {
-    /// `composite`.
-    pub using: String,
-    /// The steps, in order.
-    pub steps: Vec<Step>,
+#[serde(deny_unknown_fields, rename_all = "lowercase", tag = "using")]
+pub enum Runs {
+    /// Steps.
+    Composite {
+        /// In order.
+        steps: Vec<Step>,
+    },
+    /// JavaScript.
+    Node24 {
+        /// What runs as the step, relative to the action.
+        main: String,
+        /// What runs at the end of the job.
+        post: String,
+    },
 }
 
 /// A step of an action or a job.

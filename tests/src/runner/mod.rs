@@ -1,5 +1,5 @@
-//! An emulated runner: runs the steps of workflows and composite actions as the runner of GitHub does, with bash and
-//! the files through which steps talk to the runner.
+//! An emulated runner: runs the steps of workflows, composite and JavaScript actions as the runner of GitHub does, with
+//! a shell or node and the files through which steps talk to the runner.
 //!
 //! Jobs of a workflow run from the files in the checkout, so what is tested is what users run. Actions of this
 //! repository are taken from the checkout, under any owner and ref; `actions/checkout` puts the checkout into the
@@ -12,13 +12,13 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::job::{Job, Outcome};
+use crate::job::{Invocation, Job, Outcome};
 
 mod expression;
 pub mod file;
 
 use expression::{Context, condition, interpolate};
-use file::{Action, Step, Texts, Workflow};
+use file::{Action, Runs, Step, Texts, Workflow};
 
 /// A runner with one job.
 #[derive(Debug)]
@@ -28,7 +28,18 @@ pub struct Runner {
     env: BTreeMap<String, String>,
     github: BTreeMap<String, String>,
     settings: BTreeMap<String, String>,
+    job_status: &'static str,
+    posts: Vec<Post>,
     log: String,
+}
+
+/// What is to be run at the end of the job.
+#[derive(Debug)]
+struct Post {
+    action: String,
+    file: String,
+    with: BTreeMap<String, String>,
+    state: BTreeMap<String, String>,
 }
 
 /// What is known inside a list of steps.
@@ -62,6 +73,7 @@ impl Context for Scope<'_> {
             ["steps", id, "outcome"] => {
                 self.steps.get(*id).map(|step| if step.is_failure { "failure" } else { "success" }.to_owned())
             }
+            ["job", "status"] => Some(self.runner.job_status.to_owned()),
             ["runner", "os"] => Some("Linux".to_owned()),
             ["runner", "temp"] => Some(self.runner.temp().display().to_string()),
             ["github", "workspace"] => Some(self.runner.job.work().display().to_string()),
@@ -104,7 +116,8 @@ impl Runner {
             ("run_attempt", "1"),
         ];
         let github = github.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { job, bin_dir, env: BTreeMap::new(), github, settings: BTreeMap::new(), log: String::new() }
+        let (env, settings) = (BTreeMap::new(), BTreeMap::new());
+        Self { job, bin_dir, env, github, settings, job_status: "success", posts: Vec::new(), log: String::new() }
     }
 
     /// Sets a variable for all steps.
@@ -155,10 +168,28 @@ impl Runner {
         steps
     }
 
-    /// Uses an action of the checkout, such as `restore`, as a step of the job.
+    /// Uses an action of the checkout as a step of the job: `restore`, or the one at the root, whose name is blank.
     pub fn uses(&mut self, action: &str, with: &[(&str, &str)]) -> StepResult {
         let with = with.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.run_action(action, with)
+    }
+
+    /// Ends the job with this status: runs what actions have left for the end, the last one first.
+    pub fn finish(&mut self, job_status: &'static str) -> Vec<StepResult> {
+        self.job_status = job_status;
+        let mut results = Vec::new();
+        while let Some(Post { action, file, with, state }) = self.posts.pop() {
+            let inputs = self.inputs(&read_action(&action), with);
+            let state = state.into_iter().map(|(name, value)| (format!("STATE_{name}"), value)).collect();
+            results.push(self.run_node(&action, &file, &inputs, state).0);
+        }
+        results
+    }
+
+    /// Changes an input of the last action before the end of the job, as an expression may that is evaluated again.
+    pub fn change_input(&mut self, name: &str, value: &str) {
+        let post = self.posts.last_mut().expect("an action has something to run at the end");
+        post.with.insert(name.to_owned(), value.to_owned());
     }
 
     /// The values of `texts` in the environment of the job.
@@ -232,36 +263,80 @@ impl Runner {
             link_tree(&checkout(), &self.job.work());
             return StepResult::default();
         }
-        let action = name.strip_prefix("$/").or(name.strip_prefix("OWNER/xcache/"));
+        let action = name.strip_prefix("$/").or(name.strip_prefix("./")).or(name.strip_prefix("OWNER/xcache"));
+        let action = action.map(|name| name.trim_start_matches('/'));
         self.run_action(action.unwrap_or_else(|| panic!("`{uses}` is not in this repository")), with)
     }
 
     fn run_action(&mut self, name: &str, with: BTreeMap<String, String>) -> StepResult {
-        let dir = checkout().join(name);
-        let action: Action = file::read(&dir.join("action.yml"));
-        assert_eq!(action.runs.using, "composite");
+        let action = read_action(name);
         for input in with.keys() {
             assert!(action.inputs.contains_key(input), "`{name}` has no input `{input}`");
         }
-        let mut inputs: BTreeMap<_, _> = action
-            .inputs
-            .iter()
-            .map(|(name, input)| (name.clone(), input.default.as_ref().map(ToString::to_string).unwrap_or_default()))
-            .collect();
+        let inputs = self.inputs(&action, with.clone());
+        match &action.runs {
+            Runs::Composite { steps } => self.run_composite(name, &action, steps, &inputs),
+            Runs::Node24 { main, post } => {
+                let (result, state) = self.run_node(name, main, &inputs, BTreeMap::new());
+                self.posts.push(Post { action: name.to_owned(), file: post.clone(), with, state });
+                result
+            }
+        }
+    }
+
+    /// The inputs of an action: those given, and the defaults of the others.
+    fn inputs(&self, action: &Action, with: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let default = |input: &file::Input| input.default.clone().unwrap_or(file::Text::Text(String::new()));
+        let defaults = action.inputs.iter().map(|(name, input)| (name.clone(), default(input))).collect();
+        let mut inputs = self.texts(&defaults);
         inputs.extend(with);
-        let github = BTreeMap::from([("action_path", dir.display().to_string())]);
-        let (steps, is_success) = self.run_steps(&action.runs.steps, Some(&inputs), &github);
+        inputs
+    }
+
+    fn run_composite(
+        &mut self,
+        name: &str,
+        action: &Action,
+        steps: &[Step],
+        inputs: &BTreeMap<String, String>,
+    ) -> StepResult {
+        let github = BTreeMap::from([("action_path", checkout().join(name).display().to_string())]);
+        let (steps, is_success) = self.run_steps(steps, Some(inputs), &github);
         let scope = Scope {
             runner: self,
             env: BTreeMap::new(),
-            inputs: Some(&inputs),
+            inputs: Some(inputs),
             steps: &steps,
             github: BTreeMap::new(),
             is_success,
         };
-        let outputs = action.outputs.iter().map(|(name, output)| (name.clone(), interpolate(&output.value, &scope)));
-        let outputs = outputs.collect();
+        let value = |output: &file::Output| interpolate(output.value.as_deref().expect("it has a value"), &scope);
+        let outputs = action.outputs.iter().map(|(name, output)| (name.clone(), value(output))).collect();
         StepResult { is_failure: !is_success, outputs, log: steps.values().map(|step| step.log.as_str()).collect() }
+    }
+
+    /// Runs a file of a JavaScript action, and says what it left in the state.
+    fn run_node(
+        &mut self,
+        action: &str,
+        file: &str,
+        inputs: &BTreeMap<String, String>,
+        mut env: BTreeMap<String, String>,
+    ) -> (StepResult, BTreeMap<String, String>) {
+        // Spaces become underscores, hyphens stay.
+        env.extend(
+            inputs
+                .iter()
+                .map(|(name, value)| (format!("INPUT_{}", name.to_uppercase().replace(' ', "_")), value.clone())),
+        );
+        env.insert("GITHUB_ACTION_REPOSITORY".into(), "OWNER/xcache".into());
+        let command = self.job.command("node").arg(checkout().join(action).join(file));
+        let mut result = self.run_command(command, &env);
+        // An output that was not set is blank to expressions.
+        for name in read_action(action).outputs.into_keys() {
+            result.outputs.entry(name).or_default();
+        }
+        (result, crate::job::parse_file(&self.job.github_file("GITHUB_STATE")))
     }
 
     fn run_script(
@@ -273,15 +348,23 @@ impl Runner {
     ) -> StepResult {
         let path = self.temp().join("step.sh");
         fs::write(&path, script).expect("the script can be written");
-        for name in ["GITHUB_OUTPUT", "GITHUB_ENV"] {
-            fs::write(self.job.github_file(name), "").expect("the file can be written");
-        }
-        let options: &[&str] = match shell {
-            Some("bash") => &["--noprofile", "--norc", "-eo", "pipefail"],
-            None => &["-e"],
+        let (shell, options): (_, &[&str]) = match shell {
+            Some("bash") => ("bash", &["--noprofile", "--norc", "-eo", "pipefail"]),
+            Some("sh") => ("sh", &["-e"]),
+            None => ("bash", &["-e"]),
             Some(shell) => panic!("shell `{shell}` is not supported"),
         };
-        let mut command = self.job.command("bash").args(options).arg(&path);
+        let mut command = self.job.command(shell).args(options).arg(&path);
+        if let Some(dir) = dir {
+            command = command.current_dir(self.job.path(dir));
+        }
+        self.run_command(command, env)
+    }
+
+    fn run_command(&mut self, mut command: Invocation, env: &BTreeMap<String, String>) -> StepResult {
+        for name in ["GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STATE"] {
+            fs::write(self.job.github_file(name), "").expect("the file can be written");
+        }
         // What steps start must be found by other tests and by whoever stops it: the servers.
         command = command.env("TMPDIR", std::env::temp_dir());
         if let Some(home) = std::env::var_os("XCACHE_TEST_HOME") {
@@ -291,9 +374,6 @@ impl Runner {
         for (name, value) in self.env.iter().chain(env) {
             command = command.env(name, value);
         }
-        if let Some(dir) = dir {
-            command = command.current_dir(self.job.path(dir));
-        }
         let Outcome { code, stdout, stderr } = command.run();
         let log = stderr + &stdout;
         self.log.push_str(&log);
@@ -302,6 +382,11 @@ impl Runner {
         self.env.extend(set);
         StepResult { is_failure: code != Some(0), outputs, log }
     }
+}
+
+/// The action of this name in the checkout.
+fn read_action(name: &str) -> Action {
+    file::read(&checkout().join(name).join("action.yml"))
 }
 
 /// Makes the files of `from` visible below `to`, in directories of their own, so that steps can write beside them and
