@@ -1,4 +1,4 @@
-//! The three `action.yml` files against the command lines of the programs: no input without a flag, no flag worth an
+//! The four `action.yml` files against the command lines of the programs: no input without a flag, no flag worth an
 //! input without one, same defaults, same text.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::{Arg, Command};
 use xcache_cli::command;
 use xcache_tests::runner::checkout;
-use xcache_tests::runner::file::{self, Action, Runs};
+use xcache_tests::runner::file::{self, Action, Runs, Text};
 
 /// Flags that make no sense as inputs: what a runner decides (where state lies, what the log looks like), and what
 /// prints something else than the result.
 const NO_INPUTS: [&str; 10] =
     ["state-dir", "json", "verbose", "quiet", "color", "progress", "completions", "man", "help", "version"];
+
+/// The inputs of the one-step action that are not for the programs.
+const OWN_INPUTS: [&str; 3] = ["save-if", "save-on-failure", "job-status"];
 
 /// Each composite action with what it runs.
 fn actions() -> Vec<(&'static str, &'static str, Command)> {
@@ -88,6 +91,38 @@ fn every_input_is_a_flag_with_the_same_text_and_default() {
 }
 
 #[test]
+fn the_one_step_has_the_inputs_of_restore_and_save_and_three_of_its_own() {
+    let whole = action("");
+    let (restore, save) = (action("restore"), action("save"));
+    let mut expected: BTreeSet<_> = restore.inputs.keys().chain(save.inputs.keys()).map(String::as_str).collect();
+    expected.extend(OWN_INPUTS);
+    assert_eq!(whole.inputs.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected);
+    for (name, input) in &whole.inputs {
+        assert!(!input.required, "{name}");
+        if let Some(same) = restore.inputs.get(name).or(save.inputs.get(name)) {
+            assert_eq!((&input.description, &input.default), (&same.description, &same.default), "{name}");
+        }
+    }
+    assert_eq!(whole.inputs["job-status"].default, Some(Text::Text("${{ job.status }}".into())));
+    let outputs = |action: &Action| -> BTreeMap<String, String> {
+        action.outputs.iter().map(|(name, output)| (name.clone(), output.description.clone())).collect()
+    };
+    assert_eq!(outputs(&whole), outputs(&restore));
+}
+
+#[test]
+fn the_one_step_has_no_list_of_inputs_but_its_own() {
+    let script = std::fs::read_to_string(checkout().join("action/main.js")).unwrap();
+    for input in action("").inputs.keys().filter(|input| !OWN_INPUTS.contains(&input.as_str())) {
+        // As a text of the script; words of comments and messages are no list.
+        assert!(!script.contains(&format!("'{input}'")), "{input}");
+    }
+    for input in OWN_INPUTS {
+        assert!(script.contains(&format!("'{input}'")), "{input}");
+    }
+}
+
+#[test]
 fn inputs_reach_the_program_through_variables_only() {
     for (name, runs, command) in actions() {
         let action = action(name);
@@ -124,7 +159,7 @@ fn inputs_of_the_actions_that_are_replaced_are_all_there() {
     let restore = "restore-keys fail-on-cache-miss lookup-only save-always";
     let bash = "s3-bucket s3-region aws-access-key-id aws-secret-access-key use-deltas";
     let whole = [both, restore, bash].join(" ");
-    for (name, expected) in [("restore", &whole), ("save", &[both, bash].join(" "))] {
+    for (name, expected) in [("", &whole), ("restore", &whole), ("save", &[both, bash].join(" "))] {
         let action = action(name);
         for input in expected.split(' ') {
             assert!(action.inputs.contains_key(input), "{name} has no input `{input}`");

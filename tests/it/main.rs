@@ -28,6 +28,7 @@ mod level_scale;
 mod interop;
 mod model;
 mod old_archives;
+mod one_step;
 mod readme;
 mod restore_back;
 mod restore_cases;
