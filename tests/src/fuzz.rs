@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use xcache_cli::github::event::Event;
+use xcache_cli::ci::event::Event;
 use xcache_core::archive::footer::{ArchiveId, Footer};
 use xcache_core::archive::frame::Decoder;
 use xcache_core::archive::reader::{read_index, read_tail};
