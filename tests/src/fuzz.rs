@@ -98,7 +98,7 @@ pub fn paths(data: &[u8]) {
     let Ok(lines) = std::str::from_utf8(lines) else { return };
     let Ok(list) = PathList::parse(&[lines], Path::new("/work"), Some(Path::new("/home/user"))) else { return };
     for root in 0..list.roots().len() {
-        list.decide(root, path.strip_prefix(b"\0").unwrap_or(path), data.len() % 2 == 0);
+        list.decide(root, path.strip_prefix(b"\0").unwrap_or(path), data.len().is_multiple_of(2));
     }
     list.overlaps();
 }
