@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict};
 use xcache_core::paths::PathList;
 use xcache_core::restore::{Error, Failed, Frames, Interrupt, Options, Restored};
 use xcache_core::store::local::LocalStore;
 use xcache_core::store::{ObjectName, Store};
-use xcache_core::tail::{self, Found, TAIL_BYTES};
 use xcache_core::transfer::download::DownloadLimits;
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
@@ -266,10 +266,9 @@ fn restore_here(
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store: Arc<dyn Store> = Arc::new(runtime.block_on(LocalStore::open(place.dir().to_owned())).unwrap());
     let name = ObjectName::new("key-base.tar.zst".to_owned()).unwrap();
-    let mut tail = runtime.block_on(tail::fetch(&*store, &name, TAIL_BYTES, None)).unwrap();
-    let Found::Archive(archive) = runtime.block_on(tail::open(&*store, &name, &mut tail)).unwrap() else {
-        panic!("an archive without an index")
-    };
+    let mut tail = runtime.block_on(object_end::fetch(&*store, &name, TAIL_BYTES, Expected::Present)).unwrap();
+    let opened = runtime.block_on(object_end::open(&*store, &name, &mut tail)).unwrap();
+    let Verdict::Readable(Content::Archive(archive)) = opened else { panic!("{opened:?}") };
     let frames = Frames {
         store,
         own: (name, tail.meta.etag),

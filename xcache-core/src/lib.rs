@@ -8,7 +8,7 @@ pub mod scope;
 pub mod entry;
 pub mod naming;
 pub mod lookup;
-pub mod tail;
+pub mod object_end;
 pub mod paths;
 pub mod scan;
 pub mod chunk;

@@ -12,8 +12,8 @@ use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::look;
 use xcache_core::gc::plan::Dependents;
 use xcache_core::naming::condemned_name;
+use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict};
 use xcache_core::store::Store;
-use xcache_core::tail::{self, Found, TAIL_BYTES};
 
 use crate::args::ShowArgs;
 use crate::connection::Connection;
@@ -86,10 +86,14 @@ pub(crate) async fn run(args: &ShowArgs, connection: &Connection, reporter: &Rep
 
 async fn show(store: &dyn Store, inventory: &Inventory, dependents: &Dependents, id: EntryId) -> anyhow::Result<Shown> {
     let (name, etag) = (inventory.object_name(id), inventory.etag(id));
-    let mut end = tail::fetch(store, &name, TAIL_BYTES, Some(&etag)).await?;
-    let archive = match tail::open(store, &name, &mut end).await? {
-        Found::Archive(archive) => Some(show_archive(store, inventory, id, &archive).await?),
-        Found::Plain => None,
+    let mut end = object_end::fetch(store, &name, TAIL_BYTES, Expected::This(&etag)).await?;
+    let archive = match object_end::open(store, &name, &mut end).await? {
+        Verdict::Readable(Content::Archive(archive)) => Some(show_archive(store, inventory, id, &archive).await?),
+        Verdict::Readable(Content::Plain) => None,
+        Verdict::Damaged(error) | Verdict::Newer(error) => {
+            return Err(anyhow::Error::new(error).context(format!("`{name}` cannot be read")));
+        }
+        Verdict::Gone(gone) => anyhow::bail!("`{name}` {gone}"),
     };
     Ok(Shown {
         name: name.to_string(),

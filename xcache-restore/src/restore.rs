@@ -13,13 +13,13 @@ use xcache_core::entry::{Entry, Kind};
 use xcache_core::lookup::{Found, Lookup};
 use xcache_core::monitor::{Monitor as _, Progress, Unit};
 use xcache_core::naming;
+use xcache_core::object_end::{self, Content, Fault, TAIL_BYTES, Tail, Unusable, Verdict, created_nanos, own_ref};
 use xcache_core::restore::{
     Before, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, Roots, restore, restore_plain,
 };
 use xcache_core::state::{self, State};
 use xcache_core::store::open::open;
 use xcache_core::store::{ErrorKind, ObjectName, Store};
-use xcache_core::tail::{self, TAIL_BYTES, Tail, created_nanos, own_ref};
 use xcache_core::transfer::download::DownloadLimits;
 
 use crate::clear;
@@ -73,12 +73,6 @@ fn begin_to_read_state(config: &Config) -> Option<Reading> {
     Some(tokio::task::spawn_blocking(move || state::read(&directory, &url, &paths)))
 }
 
-/// What is behind a candidate.
-enum Content {
-    Archive(Box<Archive>),
-    Plain,
-}
-
 impl Run<'_> {
     /// Restores a candidate, if it can be used. The first that is restored takes the state of `before`: for others it
     /// would not be true any more.
@@ -110,21 +104,17 @@ impl Run<'_> {
         }
     }
 
-    /// Reads the index. What looks damaged is fetched once more before it is called so.
+    /// Reads the index.
     async fn open(&self, entry: &Entry, tail: &mut Tail) -> Result<Content, Error> {
-        let first = tail::open(&*self.store, &entry.name, tail).await;
-        let opened = match first {
-            Err(tail::Error::Archive(archive::Error::NewerFormat { .. })) | Ok(_) => first,
-            Err(_) => {
-                *tail = tail::fetch(&*self.store, &entry.name, TAIL_BYTES, Some(&entry.meta.etag)).await?;
-                tail::open(&*self.store, &entry.name, tail).await
-            }
+        let unusable = |fault| {
+            let (name, etag) = (entry.name.clone(), entry.meta.etag.clone());
+            Err(Box::new(Unusable { name, etag, archive_id: None, fault }).into())
         };
-        match opened {
-            Ok(tail::Found::Archive(archive)) => Ok(Content::Archive(archive)),
-            Ok(tail::Found::Plain) => Ok(Content::Plain),
-            Err(tail::Error::Store(error)) => Err(error.into()),
-            Err(tail::Error::Archive(error)) => Err(error.into()),
+        match object_end::open(&*self.store, &entry.name, tail).await? {
+            Verdict::Readable(content) => Ok(content),
+            Verdict::Damaged(error) => unusable(Fault::Damaged(error)),
+            Verdict::Newer(error) => Err(error.into()),
+            Verdict::Gone(gone) => unusable(Fault::Gone(gone)),
         }
     }
 
@@ -156,11 +146,15 @@ impl Run<'_> {
             Error::OtherPaths(_) => MissReason::OtherPaths,
             Error::Archive(archive::Error::NewerFormat { .. }) => MissReason::NewerFormat,
             Error::Archive(_) => MissReason::Corrupt,
+            Error::Unusable(unusable) => match unusable.fault {
+                // Deleted since it was found.
+                Fault::Gone(_) if unusable.archive_id.is_none() => MissReason::NothingThere,
+                Fault::Damaged(_) | Fault::Gone(_) => MissReason::Corrupt,
+            },
             Error::Store(error) => match error.kind() {
                 ErrorKind::Denied | ErrorKind::Unauthenticated => MissReason::Denied,
-                // It was listed, or one of its refs was there when it was written.
-                ErrorKind::NotFound | ErrorKind::Changed | ErrorKind::Corrupt => MissReason::Corrupt,
-                ErrorKind::Unavailable => MissReason::Unreachable,
+                // A store that contradicts itself says nothing about the entry.
+                ErrorKind::Unavailable | ErrorKind::Corrupt => MissReason::Unreachable,
                 _ => MissReason::Failed,
             },
             // Whoever wrote it may be able to read it, so no save replaces it.

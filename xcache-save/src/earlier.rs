@@ -6,14 +6,15 @@ use std::time::Duration;
 use xcache_core::archive::footer::Ref;
 use xcache_core::archive::reader::Archive;
 use xcache_core::delta::{Facts, Known, Usage, usage};
+use xcache_core::entry::Entry;
 use xcache_core::key::Keys;
 use xcache_core::lookup::{Found, Lookup};
 use xcache_core::naming;
+use xcache_core::object_end::{self, Content, TAIL_BYTES, Tail, Verdict, created_nanos, own_ref};
 use xcache_core::plan::{Candidate, Needed, Plan, Reason, plan as decide};
 use xcache_core::scan::Signature;
 use xcache_core::state::{self, State};
 use xcache_core::store::ObjectName;
-use xcache_core::tail::{self, TAIL_BYTES, created_nanos, own_ref};
 
 use crate::save::Run;
 
@@ -63,17 +64,19 @@ pub(crate) async fn find(run: &Run<'_>) -> Option<Earlier> {
 /// The entry found, if it has an index and may be referred to.
 async fn open(run: &Run<'_>, found: Found) -> Option<Earlier> {
     let Found { entry, mut tail, .. } = found;
-    let archive = match tail::open(&*run.store, &entry.name, &mut tail).await {
-        Ok(tail::Found::Archive(archive)) => *archive,
-        Ok(tail::Found::Plain) => {
-            run.reporter.debug(format_args!("`{}` has no index to build on", entry.name));
-            return None;
-        }
-        Err(error) => {
-            run.reporter.debug(format_args!("`{}` is not built on: {error}", entry.name));
-            return None;
-        }
+    let why: String = match object_end::open(&*run.store, &entry.name, &mut tail).await {
+        Ok(Verdict::Readable(Content::Archive(archive))) => return usable(run, entry, &tail, *archive),
+        Ok(Verdict::Readable(Content::Plain)) => "it has no index".to_owned(),
+        Ok(Verdict::Damaged(error) | Verdict::Newer(error)) => error.to_string(),
+        Ok(Verdict::Gone(gone)) => format!("it {gone}"),
+        Err(error) => error.to_string(),
     };
+    run.reporter.debug(format_args!("`{}` is not built on: {why}", entry.name));
+    None
+}
+
+/// What was read, if it may be referred to.
+fn usable(run: &Run<'_>, entry: Entry, tail: &Tail, archive: Archive) -> Option<Earlier> {
     let own = own_ref(&entry.name, &tail.meta.etag, tail.meta.size, &archive);
     let fits = archive.index.roots.len() == run.config.paths.roots().len() && may_refer(run, &own, &archive);
     let key = entry.key.as_str().to_owned();

@@ -19,11 +19,11 @@ use xcache_core::delta::{Assembled, Earlier, Facts, Known, assemble, select};
 use xcache_core::entry::Kind;
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::object_name;
+use xcache_core::object_end::{find_archive, own_ref};
 use xcache_core::pack::{Job, Packed, Settings, pack};
 use xcache_core::scan::{Signature, Skipped, Tree};
 use xcache_core::state;
 use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
-use xcache_core::tail::{self, TAIL_BYTES, own_ref};
 use xcache_core::transfer::upload::{Confirm, Piece, Published, Signals, UploadLimits, publish};
 
 use crate::save::{Run, random};
@@ -227,14 +227,8 @@ fn make(
 
 /// Whether the object that is there is the one we have just sent: the answer to our first try may have been lost.
 async fn is_ours(run: &Run<'_>, name: &ObjectName, archive_id: ArchiveId) -> Option<Published> {
-    let tail = tail::fetch(&*run.store, name, TAIL_BYTES, None).await.ok()?;
-    let meta = &tail.meta;
-    (tail::archive_id(&tail)? == archive_id).then(|| Published {
-        etag: meta.etag.clone(),
-        bytes: meta.size,
-        parts: 1,
-        tags_dropped: false,
-    })
+    let meta = find_archive(&*run.store, name, archive_id).await.ok()??;
+    Some(Published { etag: meta.etag, bytes: meta.size, parts: 1, tags_dropped: false })
 }
 
 /// Shows how far the upload is, for ever.

@@ -468,9 +468,13 @@ fn refs_to_what_an_entry_may_not_build_on_are_refused() {
 #[test]
 fn refs_that_are_not_there_or_another_object_are_refused() {
     refused_delta("`none-base.tar.zst`", |lie| lie.footer.refs[0].name = "none-base.tar.zst".to_owned());
-    refused_delta("`other-base.tar.zst`", |lie| lie.footer.refs[0].etag = "another".to_owned());
+    refused_delta("`other-base.tar.zst`", |lie| {
+        // Another ETag alone is what a copied store has; the archive is told by its id.
+        lie.footer.refs[0].etag = "another".to_owned();
+        lie.footer.refs[0].archive_id.0[0] ^= 1;
+    });
     // To itself: no object can name its own ETag.
-    refused_delta("cannot download `key-delta.tar.zst`", |lie| {
+    refused_delta("`key-delta.tar.zst` has been replaced", |lie| {
         lie.footer.refs[0].name = "key-delta.tar.zst".to_owned();
     });
     refused_delta("damaged footer: a base that refers to other objects", |lie| lie.footer.kind = Kind::Base);

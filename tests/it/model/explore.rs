@@ -9,9 +9,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Wake, Waker};
 
+use tokio::runtime::{Builder, Runtime};
 use xcache_core::archive::footer::ArchiveId;
 use xcache_core::entry::Kind;
 use xcache_core::gc::pass::DeleteMode;
@@ -275,6 +276,10 @@ impl<'a> Run<'a> {
         let Some(actor) = &mut self.actors[n] else { return };
         let flag = Arc::new(Flag(AtomicBool::new(true)));
         let waker = Waker::from(Arc::clone(&flag));
+        // Requests are timed. Nobody drives this clock, so that no bound is ever reached.
+        static CLOCK: LazyLock<Runtime> =
+            LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime can be built"));
+        let _clock = CLOCK.enter();
         while flag.0.swap(false, Ordering::Relaxed) {
             if actor.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
                 self.actors[n] = None;

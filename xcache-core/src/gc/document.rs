@@ -13,7 +13,7 @@ use crate::store::{ETag, ObjectName};
 const FORMAT: u32 = 1;
 
 /// The most bytes of a document: 256 refs with names of 1,024 bytes each take a third of it.
-pub const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: u64 = 1 << 20;
 
 /// A saver's note of the refs that it is about to use: `.xcache/intents/<sid>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

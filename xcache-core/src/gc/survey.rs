@@ -12,21 +12,19 @@ use super::document::{self, IntentDocument, MarkDocument};
 use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State};
 use super::pass::Pass;
-use crate::archive;
-use crate::archive::footer::{End, Footer, Ref, decode_end};
+use crate::archive::footer::{Footer, Ref};
 use crate::entry::Kind;
 use crate::monitor::{Monitor, chain};
 use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX};
+use crate::object_end::{self, Expected, Verdict};
 use crate::store::{self, ByteRange, Deletion, ETag, ErrorKind, ListedObject, ObjectName, Store};
+use crate::transfer::download::DownloadLimits;
+use crate::transfer::request::fetch;
 
 /// Requests under way at a time.
 pub(super) const PARALLEL: usize = 32;
 /// Footers whose names and refs are in memory at a time: all deltas of a large store may have to be read.
 const BATCH: usize = 4096;
-/// Holds the footer and the seek table of all but large archives, which take a second request.
-const TAIL_BYTES: u64 = 8 << 10;
-/// The most bytes of an archive's end that are read.
-const MAX_TAIL_BYTES: u64 = 64 << 20;
 /// An intent this old belongs to a run that is dead or stalled; a stalled one finds out before it is done.
 const INTENT_EXPIRES_AFTER: TimeDelta = TimeDelta::hours(24);
 
@@ -192,28 +190,12 @@ pub(super) enum EntryEnd {
 
 /// Reads the end of the object `name` that has this `etag`.
 pub(super) async fn read_end(store: &dyn Store, name: &ObjectName, etag: &ETag) -> Result<EntryEnd> {
-    let mut bytes = TAIL_BYTES;
-    let mut damaged_before = false;
-    loop {
-        let download = match store.get(name, ByteRange::Last(bytes), Some(etag)).await {
-            Ok(download) => download,
-            Err(error) if is_gone(&error) => return Ok(EntryEnd::Gone),
-            Err(error) => return Err(error.into()),
-        };
-        let object_bytes = download.meta.size;
-        let limit = usize::try_from(bytes).expect("a tail fits into memory");
-        let tail = store::collect(download, limit).await?;
-        match decode_end(&tail, object_bytes) {
-            Ok(End::Ours { footer, end_bytes: _ }) => return Ok(EntryEnd::Footer(footer)),
-            Ok(End::Plain) => return Ok(EntryEnd::Plain),
-            Ok(End::NeedsMore(more)) if more > bytes && more <= MAX_TAIL_BYTES => bytes = more,
-            Err(source @ archive::Error::NewerFormat { .. }) => {
-                return Err(Error::NewerEntry { name: name.to_string(), source });
-            }
-            // Bytes can break on the way: only what is broken twice is broken in the store.
-            Ok(End::NeedsMore(_)) | Err(_) if !damaged_before => damaged_before = true,
-            Ok(End::NeedsMore(_)) | Err(_) => return Ok(EntryEnd::Damaged),
-        }
+    match object_end::read_footer(store, name, etag).await? {
+        Verdict::Readable(Some(footer)) => Ok(EntryEnd::Footer(footer)),
+        Verdict::Readable(None) => Ok(EntryEnd::Plain),
+        Verdict::Damaged(_) => Ok(EntryEnd::Damaged),
+        Verdict::Newer(source) => Err(Error::NewerEntry { name: name.to_string(), source }),
+        Verdict::Gone(_) => Ok(EntryEnd::Gone),
     }
 }
 
@@ -223,12 +205,7 @@ pub(super) fn is_gone(error: &store::Error) -> bool {
 }
 
 async fn is_there(store: &dyn Store, r: &Ref) -> Result<bool> {
-    let Ok(name) = ObjectName::new(r.name.clone()) else { return Ok(false) };
-    match store.head(&name).await {
-        Ok(meta) => Ok(meta.etag.0 == r.etag),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    Ok(matches!(object_end::find_ref(store, r).await?, Verdict::Readable(_)))
 }
 
 fn is_delta(object: &ListedObject) -> bool {
@@ -270,8 +247,9 @@ async fn read_marks(store: &dyn Store, monitor: &dyn Monitor) -> Result<Vec<(Obj
 }
 
 async fn read_small(store: &dyn Store, name: &ObjectName) -> Result<Option<bytes::Bytes>> {
-    match store.get(name, ByteRange::Full, None).await {
-        Ok(download) => Ok(Some(store::collect(download, document::MAX_BYTES).await?)),
+    let limits = DownloadLimits::default();
+    match fetch(store, (name, Expected::Present), ByteRange::Full, document::MAX_BYTES, &limits).await {
+        Ok(fetched) => Ok(Some(fetched.bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -10,8 +10,9 @@ use crate::archive::frame::Decoder;
 use crate::archive::index::{Chunk, Frame};
 use crate::archive::reader::Archive;
 use crate::chunk::ChunkHash;
+use crate::object_end::{self, Content, Expected, Gone, Verdict};
 use crate::store::{self, ByteRange, ETag, ErrorKind, ObjectName, Store, collect};
-use crate::{naming, tail};
+use crate::{archive, naming};
 
 /// How much of an object's end is asked for first.
 const TAIL_BYTES: u64 = 256 << 10;
@@ -47,7 +48,7 @@ pub struct Verified {
 pub enum Fault {
     /// The end of the object is not that of an archive.
     #[error("its end cannot be read")]
-    End(#[source] tail::Error),
+    End(#[source] archive::Error),
     /// The archive was written for another key or kind than the object's name says.
     #[error("it was written as the {kind} of key `{key}`")]
     OtherEntry {
@@ -62,6 +63,14 @@ pub enum Fault {
     /// Another object has the name of one that it builds on.
     #[error("`{0}`, which it builds on, has been replaced")]
     RefReplaced(String),
+    /// An object that it builds on has no readable end, and another ETag than it had.
+    #[error("`{name}`, which it builds on, cannot be read")]
+    RefDamaged {
+        /// The object.
+        name: String,
+        /// What is wrong with it.
+        source: archive::Error,
+    },
     /// A frame cannot be decompressed.
     #[error("the frame at {offset} of `{object}` is damaged: {reason}")]
     Frame {
@@ -87,17 +96,19 @@ pub enum Fault {
 /// Verifies the object `name` that has this `etag`. Trouble with the store is an error, not a fault.
 pub async fn verify(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Depth) -> store::Result<Verified> {
     let mut verified = Verified::default();
-    let mut end = tail::fetch(&**store, name, TAIL_BYTES, Some(etag)).await?;
-    let archive = match read_archive(&**store, name, &mut end).await? {
-        Ok(Some(archive)) => archive,
-        Ok(None) => {
+    let mut end = object_end::fetch(&**store, name, TAIL_BYTES, Expected::This(etag)).await?;
+    let archive = match object_end::open(&**store, name, &mut end).await? {
+        Verdict::Readable(Content::Archive(archive)) => archive,
+        Verdict::Readable(Content::Plain) => {
             verified.is_plain = true;
             return Ok(verified);
         }
-        Err(fault) => {
-            verified.faults.push(fault);
+        Verdict::Damaged(error) | Verdict::Newer(error) => {
+            verified.faults.push(Fault::End(error));
             return Ok(verified);
         }
+        // Deleted since it was listed: no fault.
+        Verdict::Gone(_) => return Err(store::Error::not_found("verify", name)),
     };
     let footer = &archive.footer;
     if let Some((_, key, kind)) = naming::parse(name)
@@ -141,28 +152,15 @@ pub async fn verify(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, dept
     Ok(verified)
 }
 
-/// The archive, none if there is no index, or what is wrong with it.
-async fn read_archive(
-    store: &dyn Store,
-    name: &ObjectName,
-    end: &mut tail::Tail,
-) -> store::Result<Result<Option<Box<Archive>>, Fault>> {
-    match tail::open(store, name, end).await {
-        Ok(tail::Found::Archive(archive)) => Ok(Ok(Some(archive))),
-        Ok(tail::Found::Plain) => Ok(Ok(None)),
-        Err(tail::Error::Store(error)) => Err(error),
-        Err(error) => Ok(Err(Fault::End(error))),
-    }
-}
-
 async fn find(store: &dyn Store, r: &Ref) -> store::Result<Result<(ObjectName, ETag), Fault>> {
-    let Ok(name) = ObjectName::new(r.name.clone()) else { return Ok(Err(Fault::RefMissing(r.name.clone()))) };
-    match store.head(&name).await {
-        Ok(meta) if meta.etag.0 == r.etag => Ok(Ok((name, meta.etag))),
-        Ok(_) => Ok(Err(Fault::RefReplaced(r.name.clone()))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Err(Fault::RefMissing(r.name.clone()))),
-        Err(error) => Err(error),
-    }
+    Ok(match object_end::find_ref(store, r).await? {
+        Verdict::Readable(found) => Ok(found),
+        Verdict::Damaged(error) | Verdict::Newer(error) => {
+            Err(Fault::RefDamaged { name: r.name.clone(), source: error })
+        }
+        Verdict::Gone(Gone::Missing) => Err(Fault::RefMissing(r.name.clone())),
+        Verdict::Gone(Gone::Replaced) => Err(Fault::RefReplaced(r.name.clone())),
+    })
 }
 
 /// Frames of one object that lie together, each with its chunks.

@@ -23,9 +23,9 @@ use futures_util::future::{Either, join_all, select};
 use crate::entry::{Entry, Kind};
 use crate::key::{Key, Keys, RestoreKey};
 use crate::naming;
+use crate::object_end::{self, Expected, Tail};
 use crate::scope::{Scope, Scopes};
 use crate::store::{self, Error, ErrorKind, ObjectName, Store};
-use crate::tail::{self, Tail};
 
 use newest::Newest;
 
@@ -177,7 +177,7 @@ impl Lookup {
             Ok(names) => names,
             Err(error) => return self.note(error),
         };
-        let tail = |name| tail::fetch(self.store.as_ref(), name, self.tail_bytes, None);
+        let tail = |name| object_end::fetch(self.store.as_ref(), name, self.tail_bytes, Expected::Unknown);
         match prefer_base(tail(&names[0]), tail(&names[1])).await {
             Ok(Some((kind, tail))) => {
                 let [base, delta] = names;
@@ -218,7 +218,9 @@ impl Lookup {
             }
         }
         self.tried.extend(entries.iter().map(|entry| entry.name.clone()));
-        let tails = entries.iter().map(|entry| tail::fetch(self.store.as_ref(), &entry.name, self.tail_bytes, None));
+        let store = self.store.as_ref();
+        let tails =
+            entries.iter().map(|entry| object_end::fetch(store, &entry.name, self.tail_bytes, Expected::Present));
         let tails = join_all(tails).await;
         let mut found = Vec::with_capacity(entries.len());
         for (entry, tail) in entries.into_iter().zip(tails) {
@@ -228,7 +230,7 @@ impl Lookup {
                     let entry = Entry { meta: tail.meta.clone(), ..entry };
                     found.push(Found { entry, matched, tail });
                 }
-                // Deleted since it was listed.
+                // Deleted since it was listed, which a HEAD confirms.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => self.note(error),
             }
@@ -281,8 +283,8 @@ impl fmt::Display for MissReason {
 fn reason(kind: ErrorKind) -> MissReason {
     match kind {
         ErrorKind::Denied | ErrorKind::Unauthenticated => MissReason::Denied,
-        ErrorKind::Corrupt => MissReason::Corrupt,
-        // A missing object is no error here, so "not found" is a missing bucket.
+        // A missing object is no error here, so "not found" is a missing bucket. A store that contradicts itself says
+        // nothing of its entries.
         _ => MissReason::Unreachable,
     }
 }

@@ -1,5 +1,6 @@
 //! Which bytes are fetched for the frames that are needed, and in which requests.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -7,9 +8,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::Error;
+use crate::archive;
 use crate::archive::footer::Ref;
 use crate::archive::index::{Frame, Index};
-use crate::store::{ETag, ObjectName, Store};
+use crate::object_end::{self, Fault, Gone, Unusable, Verdict};
+use crate::store::{self, ETag, ErrorKind, ObjectName, Store};
 use crate::transfer::download::{DownloadLimits, PartRequest, download_parts};
 
 /// Parts are filled up to this. Smaller ones cost requests and round trips, larger ones memory for each request
@@ -106,15 +109,9 @@ pub(super) async fn fetch(
         frame.source == 0 && frame.offset >= *tail_start
     };
     let (near, far): (Vec<u32>, Vec<u32>) = needed.iter().partition(|&&frame| in_tail(frame));
-    let parts = parts(index, &far, *tail_start);
-    let mut requests = Vec::with_capacity(parts.len());
-    for part in &parts {
-        let (name, etag) = source(frames, part.source)?;
-        let cuts = part.pieces.iter().map(|(end, _)| *end).collect();
-        requests.push(PartRequest { name, etag, range: part.start..part.end(), cuts });
-    }
-    let mut fetched = Fetched { bytes: 0, parts: requests.len() as u64 };
-    fetched.bytes = parts.iter().map(|part| part.end() - part.start).sum();
+    let first = parts(index, &far, *tail_start);
+    let mut fetched = Fetched { bytes: 0, parts: first.len() as u64 };
+    fetched.bytes = first.iter().map(|part| part.end() - part.start).sum();
 
     let send_near = async {
         for number in near {
@@ -126,27 +123,59 @@ pub(super) async fn fetch(
                 break; // the workers have stopped and say why
             }
         }
-        Ok(())
+        Ok::<(), Error>(())
     };
     let send_far = async {
-        let sink = |part: usize, piece: usize, bytes: Bytes| {
-            (frames.progress)(bytes.len() as u64);
-            let bytes = match parts[part].pieces[piece].1 {
-                Some(frame) => whole(&index.frames[frame as usize], bytes, tail, *tail_start),
-                None => bytes,
-            };
-            let (frame, sender) = (parts[part].pieces[piece].1, sender.clone());
-            async move {
-                if let Some(frame) = frame {
-                    let _ = sender.send((frame, bytes)).await; // as above
-                }
+        let mut sources = Sources { frames, found: HashMap::new() };
+        let mut left = far;
+        // Each round but the last finds one ref under another ETag, so there are not more of them than refs.
+        loop {
+            let mut delivered = HashSet::new();
+            match send_parts(index, &sources, &left, *tail_start, &sender, &mut delivered).await {
+                Ok(()) => return Ok(()),
+                Err(error) => sources.explain(error).await?,
             }
-        };
-        let done = download_parts(frames.store.clone(), requests, frames.limits, sink).await;
-        done.map(drop).map_err(Error::from)
+            left.retain(|frame| !delivered.contains(frame));
+        }
     };
     tokio::try_join!(send_near, send_far)?;
     Ok(fetched)
+}
+
+/// Fetches frames in parts and sends each as soon as it is complete; notes which were.
+async fn send_parts(
+    index: &Index,
+    sources: &Sources<'_>,
+    needed: &[u32],
+    tail_start: u64,
+    sender: &mpsc::Sender<(u32, Bytes)>,
+    delivered: &mut HashSet<u32>,
+) -> Result<(), Error> {
+    let frames = sources.frames;
+    let parts = parts(index, needed, tail_start);
+    let mut requests = Vec::with_capacity(parts.len());
+    for part in &parts {
+        let (name, etag) = sources.get(part.source)?;
+        let cuts = part.pieces.iter().map(|(end, _)| *end).collect();
+        requests.push(PartRequest { name, etag, range: part.start..part.end(), cuts });
+    }
+    let sink = |part: usize, piece: usize, bytes: Bytes| {
+        (frames.progress)(bytes.len() as u64);
+        let wanted = parts[part].pieces[piece].1;
+        let bytes = match wanted {
+            Some(frame) => whole(&index.frames[frame as usize], bytes, &frames.tail.0, tail_start),
+            None => bytes,
+        };
+        delivered.extend(wanted);
+        let sender = sender.clone();
+        async move {
+            if let Some(frame) = wanted {
+                let _ = sender.send((frame, bytes)).await; // the workers have stopped and say why
+            }
+        }
+    };
+    download_parts(frames.store.clone(), requests, frames.limits, sink).await?;
+    Ok(())
 }
 
 /// A frame of which the end, if it reaches into the tail, was not fetched again.
@@ -160,15 +189,82 @@ fn whole(frame: &Frame, fetched: Bytes, tail: &Bytes, tail_start: u64) -> Bytes 
     }
 }
 
-/// The object that frames of `source` lie in.
-fn source(frames: &Frames<'_>, source: u16) -> Result<(ObjectName, ETag), Error> {
-    let Some(number) = usize::from(source).checked_sub(1) else { return Ok(frames.own.clone()) };
-    let bad = || crate::archive::Error::damaged("index", "a frame of an object that is not named");
-    let r = frames.refs.get(number).ok_or_else(bad)?;
-    let name = ObjectName::new(r.name.clone());
-    let name =
-        name.map_err(|e| crate::archive::Error::damaged("footer", format!("a ref without a usable name: {e}")))?;
-    Ok((name, ETag(r.etag.clone())))
+/// The objects that frames lie in.
+struct Sources<'a> {
+    frames: &'a Frames<'a>,
+    /// Refs that have another ETag now than the index says, as a copied store has.
+    found: HashMap<u16, (ObjectName, ETag)>,
+}
+
+impl Sources<'_> {
+    /// The object that frames of `source` lie in.
+    fn get(&self, source: u16) -> Result<(ObjectName, ETag), Error> {
+        if let Some(found) = self.found.get(&source) {
+            return Ok(found.clone());
+        }
+        let Some(r) = self.frames.r#ref(source)? else { return Ok(self.frames.own.clone()) };
+        let name = ObjectName::new(r.name.clone());
+        let name = name.map_err(|e| archive::Error::damaged("footer", format!("a ref without a usable name: {e}")))?;
+        Ok((name, ETag(r.etag.clone())))
+    }
+
+    /// Why parts could not be fetched. Ok if it was a ref that is there under another ETag: to be tried again with that.
+    async fn explain(&mut self, error: Error) -> Result<(), Error> {
+        let Error::Store(error) = error else { return Err(error) };
+        let Some(gone) = Gone::of(&error) else { return Err(error.into()) };
+        let named = |(r, _): &(&Ref, u16)| r.name == error.object();
+        let Some((r, source)) = self.frames.refs.iter().zip(1..).find(named) else {
+            return Err(self.frames.unusable(0, Fault::Gone(gone)));
+        };
+        match object_end::find_ref(&*self.frames.store, r).await? {
+            Verdict::Readable(found) if self.get(source)?.1 != found.1 => {
+                self.found.insert(source, found);
+                Ok(())
+            }
+            // It was denied, and is there all the same.
+            Verdict::Readable(_) => {
+                let error = store::Error::new(ErrorKind::Corrupt, "download", &r.name);
+                Err(error.detail("the store contradicts itself on whether it is there").into())
+            }
+            Verdict::Damaged(error) | Verdict::Newer(error) => Err(self.frames.unusable(source, Fault::Damaged(error))),
+            Verdict::Gone(gone) => Err(self.frames.unusable(source, Fault::Gone(gone))),
+        }
+    }
+}
+
+impl Frames<'_> {
+    /// The ref that frames of `source` lie in; none for the entry's own object.
+    fn r#ref(&self, source: u16) -> Result<Option<&Ref>, Error> {
+        let Some(number) = usize::from(source).checked_sub(1) else { return Ok(None) };
+        let bad = || archive::Error::damaged("index", "a frame of an object that is not named");
+        Ok(Some(self.refs.get(number).ok_or_else(bad)?))
+    }
+
+    fn unusable(&self, source: u16, fault: Fault) -> Error {
+        let (name, etag) = match (Sources { frames: self, found: HashMap::new() }).get(source) {
+            Ok(object) => object,
+            Err(error) => return error,
+        };
+        let archive_id = self.r#ref(source).ok().flatten().map(|r| r.archive_id);
+        Box::new(Unusable { name, etag, archive_id, fault }).into()
+    }
+}
+
+/// What two fetches of a frame of `source` say of its object, if a HEAD agrees.
+pub(super) async fn damaged(frames: &Frames<'_>, source: u16, error: archive::Error) -> Error {
+    let looked = match frames.r#ref(source) {
+        Ok(Some(r)) => object_end::find_ref(&*frames.store, r).await.map(|verdict| match verdict {
+            Verdict::Gone(gone) => Some(gone),
+            Verdict::Readable(_) | Verdict::Damaged(_) | Verdict::Newer(_) => None,
+        }),
+        Ok(None) => object_end::look_again(&*frames.store, &frames.own.0, &frames.own.1).await,
+        Err(error) => return error,
+    };
+    match looked {
+        Ok(None) => frames.unusable(source, Fault::Damaged(error)),
+        Ok(Some(gone)) => frames.unusable(source, Fault::Gone(gone)),
+        Err(error) => error.into(),
+    }
 }
 
 #[cfg(test)]

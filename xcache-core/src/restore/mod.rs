@@ -32,6 +32,7 @@ pub use roots::{OtherPaths, Roots};
 pub use run::{Plan, restore};
 
 use crate::archive::index::Index;
+use crate::object_end::Unusable;
 use crate::scan::Signature;
 
 /// How to restore.
@@ -88,9 +89,12 @@ pub enum Error {
     /// An object could not be fetched.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
-    /// The archive holds something that it must not, and a second request agreed.
+    /// The archive holds something that it must not.
     #[error("the entry is damaged")]
     Archive(#[from] crate::archive::Error),
+    /// An object that the entry is made of is damaged or gone: two fetches and a HEAD agree.
+    #[error(transparent)]
+    Unusable(#[from] Box<Unusable>),
     /// An archive without an index is not damaged, but holds something that is not to be restored.
     #[error("the archive is refused")]
     Refused(#[source] crate::archive::Error),
@@ -114,7 +118,9 @@ impl Error {
         let source = match self {
             Self::Store(error) => return error.hint_text(),
             Self::Write { source, .. } => source,
-            Self::OtherPaths(_) | Self::Archive(_) | Self::Refused(_) | Self::Interrupted => return None,
+            Self::OtherPaths(_) | Self::Archive(_) | Self::Unusable(_) | Self::Refused(_) | Self::Interrupted => {
+                return None;
+            }
         };
         match source.kind() {
             io::ErrorKind::DirectoryNotEmpty => Some("remove it, or restore with `--clean`"),

@@ -17,9 +17,10 @@ use super::journal::Journal;
 use super::roots::make_directory;
 use super::tar_stream::TarStream;
 use super::{Error, Failed, Interrupt, Options, Restored, Roots};
-use crate::archive::{self};
+use crate::archive;
+use crate::object_end::{self, Fault, Gone, Unusable};
 use crate::paths::PathList;
-use crate::store::{ETag, ObjectName, Store};
+use crate::store::{self, ETag, ObjectName, Store};
 use crate::transfer::download::{DownloadLimits, PartRequest, download_part};
 use extract::Extractor;
 
@@ -65,8 +66,32 @@ pub fn restore_plain(
             fetched_parts: 2 * restored.fetched_parts,
             ..restored
         }),
-        Err(again) => Err(Failed { replaced_files: replaced_files.max(again.replaced_files), ..again }),
+        Err(again) => {
+            let error = match again.error {
+                Error::Archive(damage) => runtime.block_on(damaged(source, damage)),
+                other => other,
+            };
+            Err(Failed { error, replaced_files: replaced_files.max(again.replaced_files) })
+        }
     }
+}
+
+/// What two fetches say of the object, if a HEAD agrees.
+async fn damaged(source: &PlainSource<'_>, damage: archive::Error) -> Error {
+    let fault = match object_end::look_again(&*source.store, &source.name, &source.etag).await {
+        Ok(None) => Fault::Damaged(damage),
+        Ok(Some(gone)) => Fault::Gone(gone),
+        Err(error) => return error.into(),
+    };
+    let (name, etag) = (source.name.clone(), source.etag.clone());
+    Box::new(Unusable { name, etag, archive_id: None, fault }).into()
+}
+
+/// An object that is gone is told as such, not as trouble with the store.
+fn gone(source: &PlainSource<'_>, error: store::Error) -> Error {
+    let Some(gone) = Gone::of(&error) else { return error.into() };
+    let (name, etag, fault) = (source.name.clone(), source.etag.clone(), Fault::Gone(gone));
+    Box::new(Unusable { name, etag, archive_id: None, fault }).into()
 }
 
 fn restore_once(
@@ -157,7 +182,8 @@ async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Er
                 part = bytes;
                 std::future::ready(())
             };
-            download_part(&*source.store, &request, source.limits, sink).await?;
+            let fetched = download_part(&*source.store, &request, source.limits, sink).await;
+            fetched.map_err(|error| gone(source, error))?;
             (source.progress)(part.len() as u64);
             Ok::<_, Error>(part)
         }

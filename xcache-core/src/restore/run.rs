@@ -167,8 +167,9 @@ fn run(
         // Bytes can be spoilt on the way: what comes twice the same is spoilt in the store.
         let numbers: Vec<u32> = damaged.iter().map(|(frame, _)| *frame).collect();
         let again = round(runtime, &shared, frames, &numbers, true, interrupted, &mut done)?;
-        if let Some((_, error)) = again.into_iter().next() {
-            return Err(error.into());
+        if let Some((frame, error)) = again.into_iter().next() {
+            let source = index.frames[frame as usize].source;
+            return Err(runtime.block_on(fetch::damaged(frames, source, error)));
         }
     }
     interrupted.check()?;

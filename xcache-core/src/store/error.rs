@@ -22,7 +22,7 @@ pub enum ErrorKind {
     Unauthenticated,
     /// Throttled, unreachable, timed out, or a failure on the store's side: worth another try later.
     Unavailable,
-    /// The store answered with something that it must not answer, or with damaged bytes.
+    /// The store contradicts itself, or answers with something that it must not answer. Says nothing about the object.
     Corrupt,
     /// The store does not implement what was asked for.
     Unsupported,
@@ -109,6 +109,11 @@ impl Error {
             hint: self.hint.clone(),
             source: None,
         }
+    }
+
+    /// What it is about: the name of an object, or the store itself.
+    pub fn object(&self) -> &str {
+        &self.object
     }
 
     /// Why it failed, without what was being done: "connection closed".

@@ -234,6 +234,8 @@ pub(crate) enum Break {
     Short,
     /// Nothing more comes.
     Stall,
+    /// A byte comes every second, for ever.
+    Trickle,
 }
 
 /// What a store does with a condition that it does not honour.
@@ -264,6 +266,8 @@ struct Faults {
     /// For requests that begin at or after an offset: how many bytes come, then what, and how many times more.
     breaks: Mutex<Vec<(u64, usize, Break, u32)>>,
     wrong_offset: Mutex<bool>,
+    /// The next body that holds this byte of the object comes with a bit of it flipped.
+    flip: Mutex<Option<u64>>,
 }
 
 impl Faulty {
@@ -332,6 +336,11 @@ impl Faulty {
         self
     }
 
+    pub(crate) fn flip_once(self, at: u64) -> Self {
+        *self.faults.flip.lock().unwrap() = Some(at);
+        self
+    }
+
     fn check(&self, request: &str, name: &ObjectName) -> Result<()> {
         let mut failures = self.faults.failures.lock().unwrap();
         match failures.iter_mut().find(|(which, _, _, times)| which == request && *times > 0) {
@@ -363,6 +372,19 @@ impl Store for Faulty {
         if *self.faults.wrong_offset.lock().unwrap() {
             download.offset += 1;
         }
+        if let Some(at) = self.faults.flip.lock().unwrap().take_if(|at| *at >= download.offset) {
+            let body = std::mem::replace(&mut download.body, stream::empty().boxed());
+            let mut position = download.offset;
+            let flipped = body.map(move |piece| {
+                let mut piece = piece?.to_vec();
+                if let Some(byte) = at.checked_sub(position).and_then(|at| piece.get_mut(at as usize)) {
+                    *byte ^= 1;
+                }
+                position += piece.len() as u64;
+                Ok(piece.into())
+            });
+            download.body = flipped.boxed();
+        }
         let mut breaks = self.faults.breaks.lock().unwrap();
         let due = breaks.iter_mut().find(|(from, _, _, times)| download.offset >= *from && *times > 0);
         if let Some((_, bytes, how, times)) = due {
@@ -376,6 +398,18 @@ impl Store for Faulty {
                 }
                 Break::Short => stream::empty().boxed(),
                 Break::Stall => stream::pending().boxed(),
+                Break::Trickle => {
+                    let pieces = std::mem::replace(&mut download.body, stream::empty().boxed());
+                    let bytes = pieces.flat_map(|piece| {
+                        let piece = piece.unwrap_or_default();
+                        stream::iter((0..piece.len()).map(move |at| Ok(piece.slice(at..=at))).collect::<Vec<_>>())
+                    });
+                    let slowly = bytes.then(|byte| async move {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        byte
+                    });
+                    slowly.boxed()
+                }
             };
             download.body = download.body.take(pieces).chain(end).boxed();
         }

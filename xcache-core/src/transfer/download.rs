@@ -11,12 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::time::Instant;
 
 use super::fleet::Fleet;
-use super::retry::backoff;
+use super::request::{Expected, Request};
 use crate::store::{ByteRange, ETag, Error, ErrorKind, ObjectName, Result, Store};
 
 /// One ranged GET, and where to cut what it brings.
@@ -44,11 +42,23 @@ pub struct DownloadLimits {
     pub attempts: u32,
     /// No part is called a straggler before it has run for so long.
     pub straggler_after: Duration,
+    /// A body that brings fewer than [`Self::floor_bytes`] in this time is given up and resumed: one byte a second
+    /// never stalls.
+    pub floor_time: Duration,
+    /// See [`Self::floor_time`].
+    pub floor_bytes: u64,
 }
 
 impl Default for DownloadLimits {
     fn default() -> Self {
-        Self { in_flight: 8, stall: Duration::from_secs(20), attempts: 5, straggler_after: Duration::from_secs(2) }
+        Self {
+            in_flight: 8,
+            stall: Duration::from_secs(20),
+            attempts: 5,
+            straggler_after: Duration::from_secs(2),
+            floor_time: Duration::from_secs(30),
+            floor_bytes: 16 << 10,
+        }
     }
 }
 
@@ -155,13 +165,11 @@ impl Handover {
     }
 }
 
-/// One request for a part, with those that resume it.
+/// One request for a part, cut into pieces.
 pub(super) struct Run<'a> {
-    store: &'a dyn Store,
     part: &'a PartRequest,
-    limits: &'a DownloadLimits,
     handover: &'a Handover,
-    began: Instant,
+    request: Request<'a>,
     /// The piece being gathered.
     piece: usize,
     /// The next byte to come, as an offset in the object.
@@ -183,65 +191,28 @@ impl<'a> Run<'a> {
             0 => part.range.start,
             _ => part.cuts[piece - 1],
         };
-        Self { store, part, limits, handover, began: Instant::now(), piece, position, partial: BytesMut::new() }
+        let range = ByteRange::Span(position..part.range.end);
+        let request = Request::new(store, (&part.name, Expected::This(&part.etag)), range, limits);
+        Self { part, handover, request, piece, position, partial: BytesMut::new() }
     }
 
     pub(super) async fn fetch(mut self) -> Result<()> {
-        let mut attempt = 1;
-        loop {
-            let error = match self.attempt().await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            if error.kind() != ErrorKind::Unavailable || attempt >= self.limits.attempts {
-                return Err(self.describe(error, attempt));
-            }
-            attempt += 1;
-            tracing::debug!(%error, position = self.position, attempt, "resuming a download");
-            tokio::time::sleep(backoff(attempt)).await;
-        }
-    }
-
-    /// One GET from where we stand to the end.
-    async fn attempt(&mut self) -> Result<()> {
-        let end = self.part.range.end;
-        if self.position == end {
+        // A second request may come when the first has handed over everything.
+        if self.position == self.part.range.end {
             return Ok(());
         }
-        let (name, span) = (&self.part.name, ByteRange::Span(self.position..end));
-        let opening = self.store.get(name, span, Some(&self.part.etag));
-        let download = self.in_time(opening).await??;
-        if download.offset != self.position || download.meta.etag != self.part.etag || download.meta.size < end {
-            let (asked, got) = (self.position, download.offset);
-            return Err(self.error(
-                ErrorKind::Corrupt,
-                format!("asked for the bytes from {asked}, the store sent those from {got} of {}", download.meta.size),
-            ));
+        while let Some(bytes) = self.request.next().await? {
+            self.take(bytes).await?;
         }
-        let mut body = download.body;
-        while self.position < end {
-            match self.in_time(body.next()).await? {
-                Some(bytes) => self.take(bytes?).await?,
-                None => return Err(self.error(ErrorKind::Unavailable, "connection closed".to_owned())),
-            }
-        }
-        // The end of the body, if it is there already, lets its connection be used again.
-        let _ = body.next().now_or_never();
         Ok(())
-    }
-
-    async fn in_time<T>(&self, step: impl Future<Output = T>) -> Result<T> {
-        let stall = self.limits.stall;
-        tokio::time::timeout(stall, step)
-            .await
-            .map_err(|_| self.error(ErrorKind::Unavailable, format!("no data for {} s", stall.as_secs_f32())))
     }
 
     /// Cuts bytes at the ends of pieces, and hands over what is complete.
     async fn take(&mut self, mut bytes: Bytes) -> Result<()> {
         while !bytes.is_empty() {
             let Some(&cut) = self.part.cuts.get(self.piece) else {
-                return Err(self.error(ErrorKind::Corrupt, "the store sent more than was asked for".to_owned()));
+                return Err(Error::new(ErrorKind::Corrupt, "download", &self.part.name)
+                    .detail("the store sent more than was asked for"));
             };
             let missing = usize::try_from(cut - self.position).unwrap_or(usize::MAX);
             let run = bytes.split_to(missing.min(bytes.len()));
@@ -262,30 +233,6 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-
-    fn error(&self, kind: ErrorKind, detail: String) -> Error {
-        Error::new(kind, "download", &self.part.name).detail(detail)
-    }
-
-    /// The error with how far we came: "connection closed after 12 of 64 MiB (3 attempts in 9 s)".
-    fn describe(&self, error: Error, attempts: u32) -> Error {
-        let range = &self.part.range;
-        let came = came(self.position - range.start, range.end - range.start);
-        let times = if attempts == 1 { "attempt" } else { "attempts" };
-        let seconds = self.began.elapsed().as_secs();
-        let detail = format!("{} after {came} ({attempts} {times} in {seconds} s)", error.reason());
-        error.detail(detail)
-    }
-}
-
-/// "12 of 64 MiB", in the unit that suits the total.
-fn came(done: u64, total: u64) -> String {
-    let (unit, name) = match total {
-        0..10_240 => (1, "bytes"),
-        10_240..10_485_760 => (1 << 10, "KiB"),
-        _ => (1 << 20, "MiB"),
-    };
-    format!("{} of {} {name}", done / unit, total.div_ceil(unit))
 }
 
 #[cfg(test)]
@@ -304,6 +251,7 @@ mod tests {
             stall: Duration::from_millis(60),
             attempts: 3,
             straggler_after: Duration::from_millis(20),
+            ..DownloadLimits::default()
         }
     }
 
@@ -392,19 +340,18 @@ mod tests {
         let expected = "cannot download `a`: connection closed after 210 of 1000 bytes (3 attempts in 0 s)";
         assert_eq!((error.to_string().as_str(), error.kind()), (expected, ErrorKind::Unavailable));
         assert_eq!(received, 200, "whole pieces were handed over");
-        assert_eq!(came(12 << 20, (64 << 20) - 5), "12 of 64 MiB");
-        assert_eq!(came(1 << 10, 1 << 20), "1 of 1024 KiB");
     }
 
     #[tokio::test]
-    async fn what_will_not_change_is_not_tried_again() {
+    async fn what_is_gone_or_another_one_is_proven_before_it_is_told() {
         let (store, whole) = object().await;
         let changed = PartRequest { etag: ETag("other".to_owned()), ..whole.clone() };
         let missing = PartRequest { name: ObjectName::new("b").unwrap(), ..whole.clone() };
         for (part, kind) in [(changed, ErrorKind::Changed), (missing, ErrorKind::NotFound)] {
             store.take_log();
             let (done, received) = fetch(store.clone(), vec![part], &limits()).await;
-            assert_eq!((done.unwrap_err().kind(), received, store.take_log().len()), (kind, 0, 1));
+            assert_eq!((done.unwrap_err().kind(), received), (kind, 0));
+            assert_eq!(store.take_log(), ["get Span(0..1000)", "head", "get Span(0..1000)"]);
         }
         let faulty = Faulty::new(store).answer_from_wrong_offset();
         let (done, received) = fetch(faulty, vec![whole], &limits()).await;
