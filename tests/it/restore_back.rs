@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
 use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict};
 use xcache_core::paths::PathList;
-use xcache_core::restore::{Error, Failed, Frames, Interrupt, Options, Restored};
+use xcache_core::restore::{Entry, Error, Failed, Frames, Interrupt, Options, Restored};
 use xcache_core::store::local::LocalStore;
 use xcache_core::store::{ObjectName, Store};
 use xcache_core::transfer::download::DownloadLimits;
@@ -279,8 +279,8 @@ fn restore_here(
     };
     let paths = PathList::parse(&[target.to_str().unwrap()], Path::new("/"), None).unwrap();
     let options = Options { workers: 2, same_owner: false, clean: false, run: 7 };
-    let handle = runtime.handle();
-    xcache_core::restore::restore(handle, &archive.index, &frames, &paths, None, &options, interrupt)
+    let entry = Entry { runtime: runtime.handle(), index: &archive.index, frames: &frames, before: None };
+    xcache_core::restore::restore(&entry, &paths, &options, interrupt)
 }
 
 /// A place with an entry, and a target that holds some of it and something else.
@@ -320,8 +320,7 @@ fn a_panic_leaves_everything_as_it_was() {
     let before = Snapshot::of(&target);
     // A panic with a payload that is no message leaves stderr quiet.
     let panic = |_| resume_unwind(Box::new(()));
-    let interrupt = Interrupt::default();
-    let restored = catch_unwind(AssertUnwindSafe(|| restore_here(&place, &target, &interrupt, &panic)));
-    assert!(restored.is_err());
+    let failed = restore_here(&place, &target, &Interrupt::default(), &panic).unwrap_err();
+    assert!(matches!(failed, Failed { error: Error::Panic { .. }, replaced_files: 0 }), "{failed:?}");
     assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
 }

@@ -15,7 +15,7 @@ use xcache_core::monitor::{Monitor as _, Progress, Unit};
 use xcache_core::naming;
 use xcache_core::object_end::{self, Content, Fault, TAIL_BYTES, Tail, Unusable, Verdict, created_nanos, own_ref};
 use xcache_core::restore::{
-    Before, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, Roots, restore, restore_plain,
+    self, Before, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, Roots, restore_plain,
 };
 use xcache_core::state::{self, State};
 use xcache_core::store::open::open;
@@ -92,12 +92,12 @@ impl Run<'_> {
             Ok(restored) => Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: Some(restored) }))),
             Err(Failed { error, replaced_files: 0 }) => match error {
                 Error::Interrupted => Err(cli::Interrupted.into()),
-                // The disk will not be better for another entry.
-                Error::Write { .. } => Err(error.into()),
-                error => Ok(self.pass_over(&entry, error)),
+                error if error.is_about_the_entry() => Ok(self.pass_over(&entry, error)),
+                // Neither the disk nor the program will be better for another entry.
+                error => Err(error.into()),
             },
-            Err(Failed { error, replaced_files }) => Err(UnsafeToContinue {
-                what: format!("{replaced_files} files are those of entry `{}` now, and the others are not", entry.key),
+            Err(Failed { error, replaced_files: _ }) => Err(UnsafeToContinue {
+                what: format!("the tree is neither what it was nor that of entry `{}`", entry.key),
                 source: error.into(),
             }
             .into()),
@@ -123,7 +123,7 @@ impl Run<'_> {
         let damaged = |reason: String| Error::Archive(archive::Error::Damaged { part: "footer", reason });
         match content {
             Content::Plain if entry.kind == Kind::Delta => Err(damaged("a delta without an index".to_owned())),
-            Content::Plain => Roots::check_plain(&self.config.paths),
+            Content::Plain => Ok(Roots::check_plain(&self.config.paths)?),
             Content::Archive(archive) => {
                 // An entry of a trusted scope must not be made of what a less trusted one can write.
                 for r in &archive.footer.refs {
@@ -135,7 +135,7 @@ impl Run<'_> {
                         return Err(damaged(format!("it refers to `{}`, which it may not", r.name)));
                     }
                 }
-                Roots::check(&archive.index, &self.config.paths)
+                Ok(Roots::check(&archive.index, &self.config.paths)?)
             }
         }
     }
@@ -158,7 +158,11 @@ impl Run<'_> {
                 _ => MissReason::Failed,
             },
             // Whoever wrote it may be able to read it, so no save replaces it.
-            Error::Refused(_) | Error::Write { .. } | Error::Interrupted => MissReason::Failed,
+            Error::Refused(_)
+            | Error::Write { .. }
+            | Error::NoSpace { .. }
+            | Error::Interrupted
+            | Error::Panic { .. } => MissReason::Failed,
         };
         let error = anyhow::Error::new(error).context(format!("entry `{}` cannot be used", entry.key));
         if reason.is_trouble() {
@@ -216,7 +220,8 @@ impl Run<'_> {
         let result = tokio::task::spawn_blocking(move || job.run(content, before)).await;
         watch.abort();
         let (restored, left, received_tail) = result.unwrap_or_else(|panic| {
-            let error = Error::Write { path: "the target".into(), source: std::io::Error::other(panic) };
+            // A restore catches its own panics and takes back what it has done. This one came before or after it.
+            let error = Error::Panic { message: panic.to_string() };
             Err(Failed { error, replaced_files: 0 })
         })?;
         if let (Some(archive), Some(directory)) = (left, &config.state_dir)
@@ -236,14 +241,14 @@ impl Run<'_> {
                 self.reporter.debug(format_args!("no state left for the save: {error}"));
             }
         }
-        for imperfection in &restored.imperfections {
-            self.reporter.notice(imperfection);
+        for notice in &restored.notices {
+            self.reporter.notice(notice);
         }
         Ok(outcome::Restored {
             files: restored.files,
             tree_bytes: restored.bytes,
             kept_files: restored.kept_files,
-            removed_files: restored.removed,
+            removed_files: restored.removed_files,
             received_bytes: restored.fetched_bytes + received_tail,
         })
     }
@@ -306,7 +311,8 @@ impl Job {
             limits: &limits,
             progress: &progress,
         };
-        let restored = restore(&runtime, &archive.index, &frames, &paths, before.as_ref(), &options, &interrupted)?;
+        let entry = restore::Entry { runtime: &runtime, index: &archive.index, frames: &frames, before };
+        let restored = restore::restore(&entry, &paths, &options, &interrupted)?;
         Ok((restored, Some(archive), received_tail))
     }
 }

@@ -43,6 +43,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A frame needs more memory to be decompressed than it may have.
+    #[error("a frame has a window of more than {limit_mib} MiB, and takes as much memory")]
+    Window {
+        /// The largest window.
+        limit_mib: u32,
+    },
     /// A limit on sizes was exceeded.
     #[error("{what} is {found}; the limit is {limit}")]
     Limit {

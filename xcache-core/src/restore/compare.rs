@@ -1,65 +1,81 @@
-//! What of an entry is on disk already, so that it need not be fetched.
+//! What of an entry is on disk already, so that it need not be fetched; and whether anything is in its way.
 //!
 //! A file whose attributes are those that the last restore left is known unread; others are read and hashed. Of a
 //! large file that has changed, the chunks that are still in it are taken over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{SeekFrom, Stat};
+use rustix::io::Errno;
 
-use super::journal::Journal;
-use super::walker::Walker;
-use super::{Before, Error, Interrupt, Roots};
-use crate::archive::index::{Content, File, Index, Xattrs, file_name, parent, path_order};
+use super::destination::{Destination, attributes};
+use super::error::{Error, catch, check};
+use super::interrupt::Interrupt;
+use super::options::Before;
+use super::target::{Cursor, Place, Temporary, is_file, read_full, write_at};
+use crate::archive::index::{Content, File, Index, Member, Xattrs, path_order};
 use crate::chunk::{ChunkHash, Cutter, Ends};
-use crate::scan::{Signature, metadata, read_xattrs};
+use crate::scan::{Signature, read_xattrs};
 
-/// What is at the place of a file member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is at the place of a member.
+#[derive(Debug)]
 pub(super) enum Have {
-    /// Nothing.
+    /// Nothing, or nothing of use.
     Missing,
-    /// The same content.
-    Same {
-        /// Whether mode and time are right, too.
-        is_exact: bool,
-        /// What it is now.
-        signature: Signature,
-    },
-    /// Another file, which will be replaced. These chunks of the new one are already in its temporary file.
-    Other {
-        /// For each chunk of the new file whether it is there; empty if none is.
-        taken: Vec<bool>,
-    },
+    /// A file with the same content.
+    Same(Kept),
+    /// Another file, which will be replaced.
+    Other(Option<Taken>),
+    /// Where a hard link will be: some file.
+    Name(Identity),
 }
 
-/// Members are handed to threads so many at a time: neighbours share directories.
+/// A file that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Whether its attributes are right, too.
+    pub(super) is_exact: bool,
+    /// What it is now.
+    pub(super) signature: Signature,
+    /// How many names it has, here and elsewhere.
+    names: u64,
+    /// Whether we may change its attributes.
+    is_ours: bool,
+}
+
+/// The beginning of a new file, made of the one that is there.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Where it is.
+    pub(super) temporary: Temporary,
+    /// For each of its chunks whether it is there.
+    pub(super) chunks: Vec<bool>,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// How many members a thread takes on together: neighbours share directories.
 const BATCH: usize = 64;
 
-/// Compares the files of all roots that held something before. The answers are by number of member; files of fresh
-/// roots and what is no file are [`Have::Missing`].
-pub(super) fn compare(
-    index: &Index,
-    roots: &Roots,
-    before: Option<&Before<'_>>,
-    journal: &Journal,
-    threads: usize,
-    interrupted: &Interrupt,
-) -> Result<Vec<Have>, Error> {
-    let mut have = vec![Have::Missing; index.members.len()];
-    let mut batches: Vec<(usize, usize, &mut [Have])> = Vec::new();
+/// Compares the members of all roots that held something before. The answers are by number of member; those of fresh
+/// roots are [`Have::Missing`].
+pub(super) fn compare(index: &Index, before: Option<&Before<'_>>, here: &Destination<'_>) -> Result<Vec<Have>, Error> {
+    let mut have: Vec<Have> = Vec::new();
+    have.resize_with(index.members.len(), || Have::Missing);
+    let mut batches: Vec<(usize, &mut [Have])> = Vec::new();
     let mut rest = &mut have[..];
     let mut start = 0;
-    for (root, range) in roots.members() {
+    for (line, _, range) in here.roots.members() {
         let (_, after) = rest.split_at_mut(range.start - start);
         let (own, after) = after.split_at_mut(range.len());
         rest = after;
         start = range.end;
-        if !roots.is_fresh(root) {
-            batches.extend(own.chunks_mut(BATCH).enumerate().map(|(n, slice)| (root, range.start + n * BATCH, slice)));
+        if !here.target.is_fresh(line) {
+            batches.extend(own.chunks_mut(BATCH).enumerate().map(|(n, slice)| (range.start + n * BATCH, slice)));
         }
     }
     if batches.is_empty() {
@@ -69,48 +85,99 @@ pub(super) fn compare(
     let batches = Mutex::new(batches.into_iter());
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
+        for _ in 0..here.options.workers.max(1) {
             scope.spawn(|| {
-                let mut comparer = Comparer {
-                    index,
-                    roots,
-                    known: known.as_ref(),
-                    journal,
-                    interrupted,
-                    walker: None,
-                    buffer: Vec::new(),
-                };
-                while !interrupted.is_raised() {
-                    let next = batches.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some((root, first, slots)) = next else { break };
-                    if let Err(error) = comparer.batch(root, first, slots) {
-                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                        break;
+                let next = || batches.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let compared = catch(|| {
+                    let mut comparer = Comparer {
+                        index,
+                        here,
+                        known: known.as_ref(),
+                        cursor: here.target.cursor(),
+                        buffer: Vec::new(),
+                    };
+                    while let Some((first, slots)) = next().filter(|_| !here.interrupt.is_raised()) {
+                        comparer.batch(first, slots)?;
                     }
+                    Ok(())
+                });
+                if let Err(error) = compared {
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             });
         }
     });
-    interrupted.check()?;
-    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => {
-            part(&mut have);
-            Ok(have)
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    check(here.interrupt)?;
+    split_shared_inodes(&mut have);
+    write_anew(index, &mut have, here)?;
+    Ok(have)
+}
+
+/// Files that are one on disk and several in the entry: the first keeps it, the others are made anew.
+fn split_shared_inodes(have: &mut [Have]) {
+    let mut seen = std::collections::HashSet::new();
+    for slot in have {
+        if let Have::Same(Kept { signature, .. }) = slot
+            && !seen.insert(identity(signature))
+        {
+            *slot = Have::Other(None);
         }
     }
 }
 
-/// Files that are one on disk and several in the entry: the first keeps it, the others are made anew.
-fn part(have: &mut [Have]) {
-    let mut seen = HashSet::new();
-    for slot in have {
-        if let Have::Same { signature: Signature { device, inode, .. }, .. } = slot
-            && !seen.insert((*device, *inode))
-        {
-            *slot = Have::Other { taken: Vec::new() };
+/// Makes copies of those kept files that cannot be set right where they are.
+fn write_anew(index: &Index, have: &mut [Have], here: &Destination<'_>) -> Result<(), Error> {
+    let mut cursor = here.target.cursor();
+    for number in not_to_be_changed(index, have) {
+        let Content::File(file) = &index.members[number as usize].content else { continue };
+        let place = here.roots.place(index, number);
+        let copied = cursor.open(place).and_then(|old| {
+            let temporary = cursor.begin(place);
+            cursor.copy(&old, place, &temporary)?;
+            Ok(temporary)
+        });
+        match copied {
+            Ok(temporary) => {
+                let chunks = vec![true; file.chunks.len()];
+                have[number as usize] = Have::Other(Some(Taken { temporary, chunks }));
+            }
+            // Where no file can be made beside it, what cannot be set is a notice.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(source) => return Err(Error::Write { path: here.target.full_path(place), source }),
         }
     }
+    Ok(())
+}
+
+/// The kept files that something is to be done to, and that also are files elsewhere, or those of another user. A change
+/// of attributes, or one more name, would show outside the asked-for paths.
+fn not_to_be_changed(index: &Index, have: &[Have]) -> Vec<u32> {
+    // Of each file with several names: how many of these are there, and whether any is to be made.
+    let mut names: HashMap<u32, (u64, bool)> = HashMap::new();
+    for (member, have_of_name) in index.members.iter().zip(have) {
+        let Content::HardLink(first) = member.content else { continue };
+        let Have::Same(kept) = &have[first as usize] else { continue };
+        let is_there = matches!(have_of_name, Have::Name(found) if *found == identity(&kept.signature));
+        let (count, is_any_missing) = names.entry(first).or_default();
+        *count += u64::from(is_there);
+        *is_any_missing |= !is_there;
+    }
+    let is_meant = |(number, have): (u32, &Have)| {
+        let Have::Same(kept) = have else { return None };
+        let (others, is_any_missing) = names.get(&number).copied().unwrap_or_default();
+        let is_changed = !kept.is_exact || is_any_missing;
+        let is_shared = kept.names > 1 + others;
+        let is_foreign = !kept.is_exact && !kept.is_ours;
+        ((is_changed && is_shared) || is_foreign).then_some(number)
+    };
+    (0..).zip(have).filter_map(is_meant).collect()
+}
+
+fn identity(signature: &Signature) -> Identity {
+    (signature.device, signature.inode)
 }
 
 /// The entry before, by path.
@@ -144,61 +211,59 @@ impl<'a> Known<'a> {
 
 struct Comparer<'a> {
     index: &'a Index,
-    roots: &'a Roots,
+    here: &'a Destination<'a>,
     known: Option<&'a Known<'a>>,
-    journal: &'a Journal,
-    interrupted: &'a Interrupt,
-    walker: Option<(usize, Walker)>,
+    cursor: Cursor<'a>,
     buffer: Vec<u8>,
 }
 
 impl Comparer<'_> {
-    fn batch(&mut self, root: usize, first: usize, slots: &mut [Have]) -> Result<(), Error> {
-        let Some(directory) = self.roots.directory(root) else { return Ok(()) };
-        if self.walker.as_ref().is_none_or(|(of, _)| *of != root) {
-            self.walker = Some((root, Walker::new(directory)));
-        }
+    fn batch(&mut self, first: usize, slots: &mut [Have]) -> Result<(), Error> {
         for (number, slot) in (first..).zip(slots) {
-            if self.interrupted.is_raised() {
+            if self.here.interrupt.is_raised() {
                 break;
             }
-            let Content::File(file) = &self.index.members[number].content else { continue };
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            *slot = self
-                .file(root, number, file)
-                .map_err(|source| Error::Write { path: self.roots.full_path(self.index, number), source })?;
+            let place = self.here.roots.place(self.index, number);
+            let found = self.member(number, place);
+            *slot = found.map_err(|source| Error::Write { path: self.here.target.full_path(place), source })?;
         }
         Ok(())
     }
 
-    fn file(&mut self, root: usize, number: u32, file: &File) -> io::Result<Have> {
-        let Some((path, _)) = self.roots.place(self.index, number) else { return Ok(Have::Missing) };
-        let Some((_, walker)) = &mut self.walker else { return Ok(Have::Missing) };
-        let at = match walker.enter(parent(&path)) {
-            Ok(at) => at,
-            // Something else stands where the directory will be.
-            Err(_) => return Ok(Have::Missing),
-        };
-        let name = file_name(&path);
-        let stat = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            // Not there; or its directory cannot be entered before it is opened up.
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::ACCESS) => return Ok(Have::Missing),
-            Err(error) => return Err(error.into()),
-        };
-        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+    fn member(&mut self, number: u32, place: Place<'_>) -> io::Result<Have> {
+        let member = &self.index.members[number as usize];
+        if member.content == Content::Directory {
             return Ok(Have::Missing);
         }
-        let signature = Signature::of(&stat);
-        let wanted = &self.index.members[number as usize].meta;
-        let found = metadata(&stat);
-        let has_meta = (found.mode, found.mtime_seconds, found.mtime_nanos)
-            == (wanted.mode, wanted.mtime_seconds, wanted.mtime_nanos);
-        let wanted_xattrs = &self.index.members[number as usize].xattrs;
-        let same = |xattrs: &Xattrs| Have::Same { is_exact: has_meta && xattrs == wanted_xattrs, signature };
+        let Some(stat) = self.cursor.look(place)? else { return Ok(Have::Missing) };
+        if !is_file(&stat) {
+            // Before anything is written: a restore that must fail should not begin.
+            self.cursor.check_room(place, &stat)?;
+            return Ok(Have::Missing);
+        }
+        match &member.content {
+            Content::File(file) => self.file(place, member, file, &stat),
+            Content::HardLink(_) => Ok(Have::Name(identity(&Signature::of(&stat)))),
+            Content::Directory | Content::Symlink(_) => Ok(Have::Missing),
+        }
+    }
+
+    fn file(&mut self, place: Place<'_>, member: &Member, file: &File, stat: &Stat) -> io::Result<Have> {
+        let signature = Signature::of(stat);
+        let wanted = attributes(member);
+        let owners = self.here.target.policy().owners;
+        let same = |xattrs: &Xattrs| {
+            let euid = rustix::process::geteuid();
+            Have::Same(Kept {
+                is_exact: wanted.are_those_of(stat, xattrs, owners),
+                signature,
+                names: stat.st_nlink,
+                is_ours: euid.is_root() || euid.as_raw() == stat.st_uid,
+            })
+        };
         let before = self.known.and_then(|known| {
-            let path = &self.index.members[number as usize].path;
-            known.unchanged(root, path, &signature).map(|(file, xattrs)| (known, file, xattrs))
+            known.unchanged(place.root, &member.path, &signature).map(|(file, xattrs)| (known, file, xattrs))
         });
         if let Some((known, before, xattrs)) = before
             && (file.size, &file.extents) == (before.size, &before.extents)
@@ -209,74 +274,132 @@ impl Comparer<'_> {
                 return Ok(same(xattrs));
             }
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(open) = rustix::fs::openat(at, name, flags, Mode::empty()) else {
-            return Ok(Have::Other { taken: Vec::new() });
-        };
+        let Ok(open) = self.cursor.open(place) else { return Ok(Have::Other(None)) };
         let is_candidate = before.is_none() && signature.size == file.size;
-        if is_candidate && has_content(self.index, file, &open, &mut self.buffer, self.interrupted)? {
+        if is_candidate && has_content(self.index, file, &open, &mut self.buffer, self.here.interrupt)? {
             return Ok(same(&read_xattrs(&open)?));
         }
         let is_large = |size: u64| size > u64::from(Cutter::FORMAT_1.whole_bytes);
         if !is_large(file.size) || !is_large(signature.size) || file.extents.is_some() {
-            return Ok(Have::Other { taken: Vec::new() });
+            return Ok(Have::Other(None));
         }
-        match take_chunks(self.index, self.journal, at, number, file, &open, self.interrupted) {
+        match self.take_chunks(place, file, &open, signature.size) {
             // The directory takes no temporary file before it is opened up.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Have::Other { taken: Vec::new() }),
-            taken => Ok(Have::Other { taken: taken? }),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Have::Other(None)),
+            taken => Ok(Have::Other(taken?)),
         }
+    }
+
+    /// Copies what the old file has of the new one into a temporary file.
+    fn take_chunks(
+        &mut self,
+        place: Place<'_>,
+        file: &File,
+        old: &OwnedFd,
+        old_bytes: u64,
+    ) -> io::Result<Option<Taken>> {
+        let chunks = self.index.chunks_of(file);
+        let mut places: HashMap<ChunkHash, Vec<(usize, u64)>> = HashMap::with_capacity(chunks.len());
+        let mut start = 0;
+        for (i, chunk) in chunks.iter().enumerate() {
+            places.entry(chunk.hash).or_default().push((i, start));
+            start += u64::from(chunk.length);
+        }
+        let mut new: Option<(Taken, OwnedFd)> = None;
+        let mut pieces = Pieces::new(old, old_bytes, file.size.saturating_mul(MOST_READ));
+        while let Some((data, ends)) = pieces.next()? {
+            let mut used = 0;
+            for length in Cutter::FORMAT_1.cut_large(data, ends) {
+                let chunk = &data[used..used + length];
+                used += length;
+                let Some(wanted) = places.get(&ChunkHash::of(chunk)) else { continue };
+                for &(i, offset) in wanted.iter().filter(|&&(i, _)| chunks[i].length as usize == length) {
+                    if new.is_none() {
+                        let temporary = self.cursor.begin(place);
+                        let open = self.cursor.open_temporary(place, &temporary)?;
+                        new = Some((Taken { temporary, chunks: vec![false; chunks.len()] }, open));
+                    }
+                    let Some((taken, open)) = &mut new else { continue };
+                    write_at(open, chunk, offset)?;
+                    taken.chunks[i] = true;
+                }
+            }
+            pieces.used(used);
+            if self.here.interrupt.is_raised() {
+                break;
+            }
+        }
+        Ok(new.map(|(taken, _)| taken))
     }
 }
 
-/// Copies what the old file has of the new one into the temporary file of the new one.
-fn take_chunks(
-    index: &Index,
-    journal: &Journal,
-    at: BorrowedFd<'_>,
-    number: u32,
-    file: &File,
-    old: &OwnedFd,
-    interrupted: &Interrupt,
-) -> io::Result<Vec<bool>> {
-    let chunks = index.chunks_of(file);
-    let mut places: HashMap<ChunkHash, Vec<(usize, u64)>> = HashMap::with_capacity(chunks.len());
-    let mut start = 0;
-    for (i, chunk) in chunks.iter().enumerate() {
-        places.entry(chunk.hash).or_default().push((i, start));
-        start += u64::from(chunk.length);
+/// How many times as much of an old file is read as the new one is long. What it has grown by may stand at its beginning.
+const MOST_READ: u64 = 2;
+/// How much is read and cut at a time.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// The data of a file, one piece after the other; holes are passed over.
+struct Pieces<'f> {
+    file: &'f OwnedFd,
+    size: u64,
+    /// How much may still be read.
+    budget: u64,
+    /// What was read and not yet used.
+    buffer: Vec<u8>,
+    /// Where reading goes on, and where the run of data ends that this is in.
+    offset: u64,
+    run_end: u64,
+}
+
+impl<'f> Pieces<'f> {
+    fn new(file: &'f OwnedFd, size: u64, budget: u64) -> Self {
+        Self { file, size, budget, buffer: Vec::new(), offset: 0, run_end: 0 }
     }
-    let mut taken = vec![false; chunks.len()];
-    let mut new: Option<OwnedFd> = None;
-    let mut offset = 0;
-    let mut rest: Vec<u8> = Vec::new();
-    loop {
-        let have = rest.len();
-        rest.resize(have + (4 << 20), 0);
-        let got = read_full(old, &mut rest[have..], offset)?;
-        rest.truncate(have + got);
-        offset += got as u64;
-        let ends = if got < 4 << 20 { Ends::File } else { Ends::Buffer };
-        let mut used = 0;
-        for length in Cutter::FORMAT_1.cut_large(&rest, ends) {
-            let chunk = &rest[used..used + length];
-            used += length;
-            let Some(wanted) = places.get(&ChunkHash::of(chunk)) else { continue };
-            for &(i, place) in wanted.iter().filter(|&&(i, _)| chunks[i].length as usize == length) {
-                let new = match &mut new {
-                    Some(new) => new,
-                    none => none.insert(journal.open_temporary(at, number)?),
-                };
-                write_at(new, chunk, place)?;
-                taken[i] = true;
+
+    /// The next piece, with what was not used of the one before; and whether a run of data ends with it.
+    fn next(&mut self) -> io::Result<Option<(&[u8], Ends)>> {
+        if self.offset >= self.run_end {
+            self.buffer.clear();
+            if !self.find_run()? {
+                return Ok(None);
             }
         }
-        rest.drain(..used);
-        if ends == Ends::File || interrupted.is_raised() {
-            break;
+        if self.budget == 0 {
+            return Ok(None);
         }
+        let wanted = usize::try_from(self.run_end - self.offset).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        let have = self.buffer.len();
+        self.buffer.resize(have + wanted, 0);
+        let got = read_full(self.file, &mut self.buffer[have..], self.offset)?;
+        self.buffer.truncate(have + got);
+        self.offset += got as u64;
+        self.budget = self.budget.saturating_sub(got as u64);
+        if got < wanted {
+            self.run_end = self.offset; // it became shorter
+        }
+        let ends = if self.offset >= self.run_end { Ends::File } else { Ends::Buffer };
+        Ok(Some((&self.buffer, ends)))
     }
-    Ok(if new.is_some() { taken } else { Vec::new() })
+
+    /// Notes how much of the piece was used.
+    fn used(&mut self, bytes: usize) {
+        self.buffer.drain(..bytes);
+    }
+
+    fn find_run(&mut self) -> io::Result<bool> {
+        if self.offset >= self.size {
+            return Ok(false);
+        }
+        let start = match rustix::fs::seek(self.file, SeekFrom::Data(self.offset)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(false),
+            Err(Errno::INVAL | Errno::NOTSUP) => self.offset,
+            Err(error) => return Err(error.into()),
+        };
+        let end = rustix::fs::seek(self.file, SeekFrom::Hole(start)).unwrap_or(self.size);
+        (self.offset, self.run_end) = (start, end.min(self.size));
+        Ok(start < self.run_end)
+    }
 }
 
 /// Whether a file holds exactly this content. Interrupted, it does not say so.
@@ -320,9 +443,9 @@ fn holes_are_empty(file: &File, open: &OwnedFd, buffer: &mut Vec<u8>) -> io::Res
     let starts = extents.iter().map(|e| e.offset).chain([file.size]);
     for (mut position, end) in [0].into_iter().chain(ends).zip(starts) {
         while position < end {
-            position = match rustix::fs::seek(open, rustix::fs::SeekFrom::Data(position)) {
+            position = match rustix::fs::seek(open, SeekFrom::Data(position)) {
                 Ok(data) => data,
-                Err(rustix::io::Errno::NXIO) => end,
+                Err(Errno::NXIO) => end,
                 Err(error) => return Err(error.into()),
             };
             if position < end {
@@ -339,40 +462,10 @@ fn holes_are_empty(file: &File, open: &OwnedFd, buffer: &mut Vec<u8>) -> io::Res
     Ok(true)
 }
 
-fn read_full(file: &OwnedFd, buffer: &mut [u8], mut offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match rustix::io::pread(file, &mut buffer[filled..], offset) {
-            Ok(0) => break,
-            Ok(got) => {
-                filled += got;
-                offset += got as u64;
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(filled)
-}
-
-/// Writes all of `data` at `offset`.
-pub(super) fn write_at(file: &OwnedFd, mut data: &[u8], mut offset: u64) -> io::Result<()> {
-    while !data.is_empty() {
-        match rustix::io::pwrite(file, data, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                data = &data[written..];
-                offset += written as u64;
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Mode, OFlags};
+
     use super::*;
     use crate::archive::index::Chunk;
 

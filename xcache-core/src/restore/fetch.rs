@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::Error;
+use super::error::Error;
 use crate::archive;
 use crate::archive::footer::Ref;
 use crate::archive::index::{Frame, Index};
@@ -35,13 +35,6 @@ pub struct Frames<'a> {
     pub limits: &'a DownloadLimits,
     /// Is told of bytes as they come.
     pub progress: &'a (dyn Fn(u64) + Sync),
-}
-
-/// What was fetched.
-#[derive(Debug, Default)]
-pub(super) struct Fetched {
-    pub(super) bytes: u64,
-    pub(super) parts: u64,
 }
 
 /// One request.
@@ -94,14 +87,14 @@ fn parts(index: &Index, needed: &[u32], tail_start: u64) -> Vec<Part> {
 }
 
 /// Fetches the frames `needed` and sends each as soon as it is complete, in any order. With `is_second` nothing is
-/// taken from the tail that was fetched before.
+/// taken from the tail that was fetched before. Gives how many bytes were fetched.
 pub(super) async fn fetch(
     index: &Index,
     frames: &Frames<'_>,
     needed: &[u32],
     is_second: bool,
     sender: mpsc::Sender<(u32, Bytes)>,
-) -> Result<Fetched, Error> {
+) -> Result<u64, Error> {
     let (tail, tail_start) = &frames.tail;
     let tail_start = if is_second { &u64::MAX } else { tail_start };
     let in_tail = |frame: u32| {
@@ -110,8 +103,7 @@ pub(super) async fn fetch(
     };
     let (near, far): (Vec<u32>, Vec<u32>) = needed.iter().partition(|&&frame| in_tail(frame));
     let first = parts(index, &far, *tail_start);
-    let mut fetched = Fetched { bytes: 0, parts: first.len() as u64 };
-    fetched.bytes = first.iter().map(|part| part.end() - part.start).sum();
+    let fetched_bytes = first.iter().map(|part| part.end() - part.start).sum();
 
     let send_near = async {
         for number in near {
@@ -139,7 +131,7 @@ pub(super) async fn fetch(
         }
     };
     tokio::try_join!(send_near, send_far)?;
-    Ok(fetched)
+    Ok(fetched_bytes)
 }
 
 /// Fetches frames in parts and sends each as soon as it is complete; notes which were.

@@ -4,8 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-use super::Error;
-
 /// Tells one restore to stop: what waits is woken, and what works looks at it from time to time.
 #[derive(Debug, Default)]
 pub struct Interrupt {
@@ -23,11 +21,6 @@ impl Interrupt {
 
     pub(super) fn is_raised(&self) -> bool {
         self.is_raised.load(Ordering::Relaxed)
-    }
-
-    /// An error once it was raised.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        if self.is_raised() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     /// Waits until it is raised. For one waiter.

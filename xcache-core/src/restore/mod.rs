@@ -1,146 +1,110 @@
-//! From an index to files: compare with what is there, fetch what is missing, verify, write, or take everything back.
+//! From an entry to files: compare with what is there, fetch what is missing, verify, write, or take everything back.
 //!
 //! ```text
-//!   index ─▶ compare ─▶ plan ─▶ fetch (parts, any order) ─▶ workers (decode, verify, write) ─▶ finish (links, times)
+//!   index ─▶ compare ─▶ plan ─▶ fetch (parts, any order) ─▶ frames (decode, verify, write) ─▶ links, attributes
+//!   archive without an index ─▶ decode ─▶ extract                     both onto: target
 //! ```
 //!
-//! Nothing is written outside the asked-for paths (`walker`), no byte becomes visible under its final name before
-//! it is verified (`write`), and a restore that cannot finish leaves nothing new behind (`journal`).
+//! The two flows are [`indexed`] and [`plain`]. What keeps a restore safe is in `target`, once for both: nothing is written
+//! outside the asked-for paths, nothing is visible before it is verified, and one that cannot finish takes everything back.
 
-mod clean;
 mod compare;
+mod destination;
+mod error;
 mod fetch;
-mod finish;
-mod imperfections;
+mod frames;
+mod indexed;
 mod interrupt;
-mod journal;
+mod links;
+mod options;
 mod plain;
+mod plan;
 mod roots;
-mod run;
 mod tar_stream;
-mod umask;
-mod walker;
-mod write;
+mod target;
 
-use std::io;
-use std::path::PathBuf;
-
+pub use error::{Error, Failed};
 pub use fetch::Frames;
+pub use indexed::Entry;
 pub use interrupt::Interrupt;
-pub use plain::{PlainSource, restore_plain};
+pub use options::{Before, Options, Restored};
+pub use plain::PlainSource;
 pub use roots::{OtherPaths, Roots};
-pub use run::{Plan, restore};
 
-use crate::archive::index::Index;
-use crate::object_end::Unusable;
-use crate::scan::Signature;
+use crate::paths::PathList;
+use destination::Destination;
+use error::catch;
+use target::{Extent, Notices, Owners, Policy, Target, Wanted};
 
-/// How to restore.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Threads that decode and write.
-    pub workers: usize,
-    /// Give files the owner they had, where that is permitted.
-    pub same_owner: bool,
-    /// Remove what lies in the roots but not in the entry.
-    pub clean: bool,
-    /// A random number that no other run has; temporary names are made of it.
-    pub run: u64,
+/// Restores the tree of an index onto `paths`. Blocks; to be called from a thread that may. `interrupt` stops it.
+///
+/// On failure, also by a panic, everything is taken back; [`Failed::replaced_files`] reports whether anything is left.
+pub fn restore(
+    entry: &Entry<'_>,
+    paths: &PathList,
+    options: &Options,
+    interrupt: &Interrupt,
+) -> Result<Restored, Failed> {
+    let roots = Roots::assign(entry.index, paths).map_err(|error| untouched(error.into()))?;
+    onto(&roots.wanted(), paths, options, interrupt, |target, notices| {
+        indexed::restore(entry, &Destination { roots: &roots, target, options, interrupt }, notices)
+    })
 }
 
-/// What a restore did.
-#[derive(Clone, Debug, Default)]
-pub struct Restored {
-    /// Regular files of the entry.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Files that were there already.
-    pub kept_files: u64,
-    /// Bytes fetched, the tail with the index not counted.
-    pub fetched_bytes: u64,
-    /// Requests for them.
-    pub fetched_parts: u64,
-    /// What was removed by [`Options::clean`].
-    pub removed: u64,
-    /// What could not be done or set, one line for each reason, for notices.
-    pub imperfections: Vec<String>,
-    /// What each member is now, for the state; `None` for what is no regular file.
-    pub signatures: Vec<Option<Signature>>,
-}
-
-/// What was known of the directory before: the entry that was restored here last, and what its files were then.
-#[derive(Debug)]
-pub struct Before<'a> {
-    /// Its tree.
-    pub index: &'a Index,
-    /// Of each member, if it is a file that can be told to be unchanged by it.
-    pub signatures: &'a [Option<Signature>],
-    /// When these were noted, by the clock that gives files their ctime, in nanoseconds since 1970.
-    pub noted_nanos: i64,
-}
-
-/// Why a restore did not finish.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The entry was saved for other paths.
-    #[error("it was saved for other paths")]
-    OtherPaths(#[from] OtherPaths),
-    /// An object could not be fetched.
-    #[error(transparent)]
-    Store(#[from] crate::store::Error),
-    /// The archive holds something that it must not.
-    #[error("the entry is damaged")]
-    Archive(#[from] crate::archive::Error),
-    /// An object that the entry is made of is damaged or gone: two fetches and a HEAD agree.
-    #[error(transparent)]
-    Unusable(#[from] Box<Unusable>),
-    /// An archive without an index is not damaged, but holds something that is not to be restored.
-    #[error("the archive is refused")]
-    Refused(#[source] crate::archive::Error),
-    /// A file could not be written.
-    #[error("cannot write `{}`", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Asked to stop.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl Error {
-    /// The next step for the user, where there is one.
-    pub fn hint(&self) -> Option<&str> {
-        let source = match self {
-            Self::Store(error) => return error.hint_text(),
-            Self::Write { source, .. } => source,
-            Self::OtherPaths(_) | Self::Archive(_) | Self::Unusable(_) | Self::Refused(_) | Self::Interrupted => {
-                return None;
+/// Restores a `.tar.zst` without an index onto the one root of `paths`. Blocks.
+pub fn restore_plain(
+    runtime: &tokio::runtime::Handle,
+    source: &PlainSource<'_>,
+    paths: &PathList,
+    options: &Options,
+    interrupt: &Interrupt,
+) -> Result<Restored, Failed> {
+    Roots::check_plain(paths).map_err(|error| untouched(error.into()))?;
+    let wanted = Wanted { line: 0, base: paths.roots()[0].base.clone(), extent: Extent::Whole };
+    let once = || {
+        onto(std::slice::from_ref(&wanted), paths, options, interrupt, |target, notices| {
+            plain::restore(runtime, source, target, interrupt, notices)
+        })
+    };
+    match once() {
+        // Bytes can be spoilt on the way: what comes twice the same is spoilt in the store.
+        Err(Failed { error: Error::Archive(_), replaced_files: 0 }) => match once() {
+            Ok(restored) => Ok(Restored { fetched_bytes: 2 * restored.fetched_bytes, ..restored }),
+            Err(Failed { error: Error::Archive(damage), replaced_files }) => {
+                Err(Failed { error: runtime.block_on(plain::damaged(source, damage)), replaced_files })
             }
-        };
-        match source.kind() {
-            io::ErrorKind::DirectoryNotEmpty => Some("remove it, or restore with `--clean`"),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some("free some space, or restore to a larger disk")
-            }
-            io::ErrorKind::PermissionDenied => Some("restore as a user who may write there, or to another path"),
-            io::ErrorKind::ReadOnlyFilesystem => Some("restore to a path that can be written to"),
-            _ => None,
+            Err(failed) => Err(failed),
+        },
+        done => done,
+    }
+}
+
+/// Opens the target and runs a restore onto it. If that fails, or panics, everything is taken back.
+fn onto(
+    wanted: &[Wanted],
+    paths: &PathList,
+    options: &Options,
+    interrupt: &Interrupt,
+    run: impl FnOnce(&Target<'_>, &mut Notices) -> Result<Restored, Error>,
+) -> Result<Restored, Failed> {
+    let policy = Policy {
+        owners: if options.same_owner { Owners::Saved } else { Owners::Own },
+        clean: options.clean,
+        run: options.run,
+        threads: options.workers,
+    };
+    let mut notices = Notices::default();
+    let target = catch(|| Ok(Target::open(wanted, paths, policy, interrupt, &mut notices)?)).map_err(untouched)?;
+    match catch(|| run(&target, &mut notices)) {
+        Ok(restored) => Ok(Restored { notices: notices.lines(), ..restored }),
+        Err(error) => {
+            // Should even this panic, nobody knows what is left.
+            let replaced_files = catch(|| Ok(target.roll_back())).unwrap_or(u64::MAX);
+            Err(Failed { error, replaced_files })
         }
     }
 }
 
-/// A restore that did not finish, after everything was taken back that can be.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-pub struct Failed {
-    /// Why. Its own text is this error's; its sources follow.
-    #[source]
-    pub error: Error,
-    /// How many files that existed before are now the new ones, complete. Zero means that nothing has changed.
-    pub replaced_files: u64,
+fn untouched(error: Error) -> Failed {
+    Failed { error, replaced_files: 0 }
 }

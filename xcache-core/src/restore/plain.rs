@@ -6,20 +6,21 @@
 mod extract;
 
 use std::io::{self, Read};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
+use super::error::{Error, catch, check};
 use super::fetch::PART_BYTES;
-use super::journal::Journal;
-use super::roots::make_directory;
+use super::interrupt::Interrupt;
+use super::options::Restored;
 use super::tar_stream::TarStream;
-use super::{Error, Failed, Interrupt, Options, Restored, Roots};
+use super::target::{Notices, Target};
 use crate::archive;
 use crate::object_end::{self, Fault, Gone, Unusable};
-use crate::paths::PathList;
 use crate::store::{self, ETag, ObjectName, Store};
 use crate::transfer::download::{DownloadLimits, PartRequest, download_part};
 use extract::Extractor;
@@ -30,6 +31,8 @@ const MAX_RATIO: u64 = 2000;
 const MIN_LIMIT_BYTES: u64 = 1 << 30;
 /// Parts fetched ahead of the one being decoded.
 const PARTS_AHEAD: usize = 4;
+/// The largest window of a frame, 128 MiB: what `zstd -d` accepts without being asked for more. A frame needs that much memory.
+const WINDOW_LOG: u32 = 27;
 /// What the decoder hands on at a time.
 const BLOCK_BYTES: usize = 1 << 20;
 
@@ -49,35 +52,25 @@ pub struct PlainSource<'a> {
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
-/// Restores a `.tar.zst` without an index onto the one root of `paths`. Blocks.
-pub fn restore_plain(
+/// Restores a `.tar.zst` without an index onto the one root of `paths`.
+pub(super) fn restore(
     runtime: &tokio::runtime::Handle,
     source: &PlainSource<'_>,
-    paths: &PathList,
-    options: &Options,
-    interrupted: &Interrupt,
-) -> Result<Restored, Failed> {
-    let first = restore_once(runtime, source, paths, options, interrupted);
-    let Err(Failed { error: Error::Archive(_), replaced_files }) = first else { return first };
-    // Bytes can be spoilt on the way: what comes twice the same is spoilt in the store.
-    match restore_once(runtime, source, paths, options, interrupted) {
-        Ok(restored) => Ok(Restored {
-            fetched_bytes: 2 * restored.fetched_bytes,
-            fetched_parts: 2 * restored.fetched_parts,
-            ..restored
-        }),
-        Err(again) => {
-            let error = match again.error {
-                Error::Archive(damage) => runtime.block_on(damaged(source, damage)),
-                other => other,
-            };
-            Err(Failed { error, replaced_files: replaced_files.max(again.replaced_files) })
-        }
-    }
+    target: &Target<'_>,
+    interrupt: &Interrupt,
+    notices: &mut Notices,
+) -> Result<Restored, Error> {
+    let mut extractor = Extractor::new(target);
+    stream(runtime, source, interrupt, &mut extractor).map_err(refusal)?;
+    check(interrupt)?;
+    // Nothing is taken back any more, so nothing may fail: what cannot be done is a notice.
+    let extracted = extractor.finish(notices);
+    let committed = target.commit(notices);
+    Ok(Restored { fetched_bytes: source.size, ..extracted.complete(target, &committed, notices) })
 }
 
 /// What two fetches say of the object, if a HEAD agrees.
-async fn damaged(source: &PlainSource<'_>, damage: archive::Error) -> Error {
+pub(super) async fn damaged(source: &PlainSource<'_>, damage: archive::Error) -> Error {
     let fault = match object_end::look_again(&*source.store, &source.name, &source.etag).await {
         Ok(None) => Fault::Damaged(damage),
         Ok(Some(gone)) => Fault::Gone(gone),
@@ -94,50 +87,12 @@ fn gone(source: &PlainSource<'_>, error: store::Error) -> Error {
     Box::new(Unusable { name, etag, archive_id: None, fault }).into()
 }
 
-fn restore_once(
-    runtime: &tokio::runtime::Handle,
-    source: &PlainSource<'_>,
-    paths: &PathList,
-    options: &Options,
-    interrupted: &Interrupt,
-) -> Result<Restored, Failed> {
-    let untouched = |error| Failed { error, replaced_files: 0 };
-    Roots::check_plain(paths).map_err(untouched)?;
-    let root = &paths.roots()[0];
-    // Notes only the directories above the root: what lies below has no numbers here.
-    let journal = Journal::new(0, options.run);
-    let directory = match make_directory(&root.base, &journal) {
-        Ok(made) => made.directory,
-        Err(source) => {
-            journal.roll_back_above();
-            return Err(untouched(Error::Write { path: root.base.clone(), source }));
-        }
-    };
-    let mut extractor = Extractor::new(directory, paths, options);
-    match stream(runtime, source, interrupted, &mut extractor) {
-        Ok(()) => {
-            // Nothing is taken back any more, so nothing may fail: what cannot be done is told.
-            if options.clean {
-                extractor.clean();
-            }
-            extractor.finish_directories();
-            let fetched_parts = source.size.div_ceil(PART_BYTES);
-            Ok(Restored { fetched_bytes: source.size, fetched_parts, ..extractor.into_restored() })
-        }
-        Err(error) => {
-            let replaced_files = extractor.roll_back();
-            journal.roll_back_above();
-            Err(Failed { error: refusal(error), replaced_files })
-        }
-    }
-}
-
 /// Tells what an archive holds but must not from damage: fetching it again, or making it anew, does not help.
 fn refusal(error: Error) -> Error {
     match error {
-        Error::Archive(refused @ (archive::Error::BadMember { .. } | archive::Error::Limit { .. })) => {
-            Error::Refused(refused)
-        }
+        Error::Archive(
+            refused @ (archive::Error::BadMember { .. } | archive::Error::Limit { .. } | archive::Error::Window { .. }),
+        ) => Error::Refused(refused),
         other => other,
     }
 }
@@ -146,7 +101,7 @@ fn refusal(error: Error) -> Error {
 fn stream(
     runtime: &tokio::runtime::Handle,
     source: &PlainSource<'_>,
-    interrupted: &Interrupt,
+    interrupt: &Interrupt,
     extractor: &mut Extractor<'_>,
 ) -> Result<(), Error> {
     let (part_sender, parts) = bounded::<Bytes>(1);
@@ -155,17 +110,19 @@ fn stream(
         let size = source.size;
         let decoding = scope.spawn(move || decode(parts, size, &block_sender));
         let extracting = scope.spawn(move || extractor.extract(TarStream::new(Blocks { blocks, now: Bytes::new() })));
-        let fetched = runtime.block_on(async {
-            tokio::select! {
-                fetched = fetch(source, part_sender) => fetched,
-                () = interrupted.raised() => Err(Error::Interrupted),
-            }
+        let fetched = catch(|| {
+            runtime.block_on(async {
+                tokio::select! {
+                    fetched = fetch(source, part_sender) => fetched,
+                    () = interrupt.raised() => Err(Error::Interrupted),
+                }
+            })
         });
-        let unreadable = || archive::Error::damaged("archive", "cannot be read");
-        let extracted = extracting.join().unwrap_or_else(|_| Err(unreadable().into()));
-        let decoded = decoding.join().unwrap_or_else(|_| Err(unreadable()));
+        // A panic says nothing about the archive.
+        let extracted = catch(|| extracting.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        let decoded = catch(|| Ok(decoding.join().unwrap_or_else(|panic| resume_unwind(panic))?));
         // A broken download, or one that was given up, shows as a broken archive, too: the cause is told.
-        fetched.and(decoded.map_err(Error::from)).and(extracted)
+        fetched.and(decoded).and(extracted)
     })
 }
 
@@ -207,8 +164,7 @@ fn decode(parts: Receiver<Bytes>, stored_bytes: u64, blocks: &Sender<io::Result<
     let mut total = 0u64;
     let run = || -> io::Result<()> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(Parts { parts, now: Bytes::new() })?;
-        // `zstd --long=31` is read, too; a window costs memory only as far as the content reaches.
-        decoder.window_log_max(31)?;
+        decoder.window_log_max(WINDOW_LOG)?;
         loop {
             let mut block = Vec::with_capacity(BLOCK_BYTES);
             decoder.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
@@ -221,13 +177,24 @@ fn decode(parts: Receiver<Bytes>, stored_bytes: u64, blocks: &Sender<io::Result<
             }
         }
     };
-    if let Err(error) = run() {
-        let _ = blocks.send(Err(error)); // nobody there any more: the extractor failed first
+    let result = run();
+    let has_large_window = result.as_ref().is_err_and(is_window_too_large);
+    if let Err(error) = result {
+        let _ = blocks.send(Err(error)); // the extractor is gone: it failed first
     }
-    match total > limit {
-        true => Err(archive::Error::Limit { what: "the length of the archive decompressed", found: total, limit }),
+    match has_large_window {
+        true => Err(archive::Error::Window { limit_mib: 1 << (WINDOW_LOG - 20) }),
+        false if total > limit => {
+            Err(archive::Error::Limit { what: "the length of the archive decompressed", found: total, limit })
+        }
         false => Ok(()),
     }
+}
+
+/// Whether the decoder has refused a frame for the size of its window. The error has no kind but its text, which is asked
+/// for by its number (`ZSTD_error_frameParameter_windowTooLarge`).
+fn is_window_too_large(error: &io::Error) -> bool {
+    error.to_string() == zstd::zstd_safe::get_error_name(16_usize.wrapping_neg())
 }
 
 /// The parts of the object as one stream.

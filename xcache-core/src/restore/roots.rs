@@ -1,17 +1,10 @@
 //! Where the roots of an entry go: by position onto the paths asked for.
 
-use std::borrow::Cow;
-use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
-
-use super::Error;
-use super::journal::Journal;
+use super::target::{Extent, Place, Wanted};
 use crate::archive::index::{Content, Index, RootKind, path_order};
 use crate::paths::{Decision, PathList};
 
@@ -74,56 +67,48 @@ fn what(kind: RootKind) -> &'static str {
     }
 }
 
-/// The roots of an entry, open.
+/// Where the roots of an entry are restored to.
 #[derive(Debug)]
 pub struct Roots(Vec<Root>);
 
 #[derive(Debug)]
 struct Root {
     members: Range<usize>,
+    kind: RootKind,
+    /// Number of the line in the path list.
+    line: usize,
+    /// The directory that the paths of its members begin at.
     base: PathBuf,
-    directory: Option<Arc<OwnedFd>>,
     /// What the one member of a root that is a file is called here.
     file_name: Option<Box<[u8]>>,
-    is_fresh: bool,
 }
 
 impl Roots {
-    /// Opens the roots, and makes those that are not there.
-    pub(super) fn open(index: &Index, paths: &PathList, journal: &Journal) -> Result<Self, Error> {
+    /// Assigns each root of the entry to a line.
+    pub(super) fn assign(index: &Index, paths: &PathList) -> Result<Self, OtherPaths> {
         Self::check(index, paths)?;
-        let mut roots = Vec::new();
-        for ((root, members), target) in index.roots.iter().zip(index.root_ranges()).zip(paths.roots()) {
-            let (base, file_name) = match root.kind {
-                RootKind::File => match (target.base.parent(), target.base.file_name()) {
-                    (Some(above), Some(name)) => (above.to_owned(), Some(name.as_bytes().into())),
-                    _ => (target.base.clone(), None),
-                },
-                _ => (target.base.clone(), None),
+        let lines = index.roots.iter().zip(index.root_ranges()).zip(paths.roots()).enumerate();
+        let roots = lines.map(|(line, ((root, members), asked))| {
+            let (base, file_name) = match (root.kind, asked.base.parent(), asked.base.file_name()) {
+                (RootKind::File, Some(above), Some(name)) => (above.to_owned(), Some(name.as_bytes().into())),
+                _ => (asked.base.clone(), None),
             };
-            let mut opened = Root { members, base, directory: None, file_name, is_fresh: false };
-            if root.kind != RootKind::Nothing {
-                let made = make_directory(&opened.base, journal);
-                let made = made.map_err(|source| Error::Write { path: opened.base.clone(), source })?;
-                opened.is_fresh = made.is_fresh;
-                opened.directory = Some(made.directory);
-            }
-            roots.push(opened);
-        }
-        Ok(Self(roots))
+            Root { members, kind: root.kind, line, base, file_name }
+        });
+        Ok(Self(roots.collect()))
     }
 
     /// Whether the entry can be restored onto these paths.
-    pub fn check(index: &Index, paths: &PathList) -> Result<(), Error> {
+    pub fn check(index: &Index, paths: &PathList) -> Result<(), OtherPaths> {
         let (entry, asked) = (index.roots.len(), paths.roots().len());
         if entry != asked {
-            return Err(OtherPaths::Count { entry, asked }.into());
+            return Err(OtherPaths::Count { entry, asked });
         }
         let ranges = index.root_ranges().into_iter();
         for (number, ((root, range), target)) in index.roots.iter().zip(ranges).zip(paths.roots()).enumerate() {
             let asked = || target.given.clone();
             if !fits(root.kind, number, paths) {
-                return Err(OtherPaths::Kind { entry: root.given.clone(), kind: root.kind, asked: asked() }.into());
+                return Err(OtherPaths::Kind { entry: root.given.clone(), kind: root.kind, asked: asked() });
             }
             for member in &index.members[range] {
                 // The member of a root that is a file goes by the name that the line gives it.
@@ -137,64 +122,55 @@ impl Roots {
     }
 
     /// Whether an archive without an index, which holds a directory, can be restored onto these paths.
-    pub fn check_plain(paths: &PathList) -> Result<(), Error> {
+    pub fn check_plain(paths: &PathList) -> Result<(), OtherPaths> {
         match paths.roots() {
             [_] if fits(RootKind::Directory, 0, paths) => Ok(()),
-            [root] => Err(OtherPaths::Plain { asked: root.given.clone() }.into()),
-            roots => Err(OtherPaths::Count { entry: 1, asked: roots.len() }.into()),
+            [root] => Err(OtherPaths::Plain { asked: root.given.clone() }),
+            roots => Err(OtherPaths::Count { entry: 1, asked: roots.len() }),
         }
     }
 
-    /// The root of a member, and the member's path below it, as it is called here.
-    pub(super) fn place<'a>(&'a self, index: &'a Index, member: u32) -> Option<(Cow<'a, [u8]>, usize)> {
-        let number = member as usize;
-        let root = self.0.partition_point(|root| root.members.end <= number);
-        let path = match &self.0.get(root)?.file_name {
-            Some(name) => Cow::Borrowed(&name[..]),
-            None => Cow::Borrowed(&index.members[number].path[..]),
-        };
-        Some((path, root))
+    /// The directories that are restored to.
+    pub(super) fn wanted(&self) -> Vec<Wanted> {
+        let there = self.0.iter().filter(|root| root.kind != RootKind::Nothing);
+        there
+            .map(|root| Wanted {
+                line: root.line,
+                base: root.base.clone(),
+                extent: match root.kind {
+                    RootKind::Directory => Extent::Whole,
+                    RootKind::Pattern | RootKind::Nothing => Extent::Matches,
+                    RootKind::File => Extent::One,
+                },
+            })
+            .collect()
     }
 
-    /// The member of a root, which is no file, at this path.
-    pub(super) fn member_at(&self, index: &Index, root: usize, path: &[u8]) -> Option<u32> {
-        let range = self.0.get(root)?.members.clone();
-        let found = index.members[range.clone()].binary_search_by(|member| path_order(&member.path, path)).ok()?;
+    /// Where a member is restored to.
+    pub(super) fn place<'a>(&'a self, index: &'a Index, member: u32) -> Place<'a> {
+        let number = member as usize;
+        // Roots and members add up, which the index was checked for.
+        let root = &self.0[self.0.partition_point(|root| root.members.end <= number)];
+        let path = match &root.file_name {
+            Some(name) => &name[..],
+            None => &index.members[number].path[..],
+        };
+        Place { root: root.line, path }
+    }
+
+    /// The member that is restored to a place, if it is not a root that is a file.
+    pub(super) fn member_at(&self, index: &Index, place: Place<'_>) -> Option<u32> {
+        let range = self.0.iter().find(|root| root.line == place.root)?.members.clone();
+        let found =
+            index.members[range.clone()].binary_search_by(|member| path_order(&member.path, place.path)).ok()?;
         u32::try_from(range.start + found).ok()
     }
 
-    pub(super) fn directory(&self, root: usize) -> Option<Arc<OwnedFd>> {
-        self.0.get(root)?.directory.clone()
+    /// The members of each root that is there: its line in the path list, what it is, and their numbers.
+    pub(super) fn members(&self) -> impl Iterator<Item = (usize, RootKind, Range<usize>)> {
+        let there = self.0.iter().filter(|root| root.kind != RootKind::Nothing);
+        there.map(|root| (root.line, root.kind, root.members.clone()))
     }
-
-    /// Whether nothing was in a root before.
-    pub(super) fn is_fresh(&self, root: usize) -> bool {
-        self.0[root].is_fresh
-    }
-
-    /// The members of each root that is there.
-    pub(super) fn members(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
-        self.0
-            .iter()
-            .enumerate()
-            .filter(|(_, root)| root.directory.is_some())
-            .map(|(n, root)| (n, root.members.clone()))
-    }
-
-    /// The directory that the paths of a root's members begin at, for messages.
-    pub(super) fn base(&self, root: usize) -> &Path {
-        &self.0[root].base
-    }
-
-    /// Where a member is, for messages.
-    pub(super) fn full_path(&self, index: &Index, member: u32) -> PathBuf {
-        self.place(index, member).map_or_else(PathBuf::new, |(path, root)| full_path(self.base(root), &path))
-    }
-}
-
-/// Where `path` below `base` is, for messages.
-pub(super) fn full_path(base: &Path, path: &[u8]) -> PathBuf {
-    if path.is_empty() { base.to_owned() } else { base.join(std::ffi::OsStr::from_bytes(path)) }
 }
 
 /// Whether a root of `kind` can go where line `number` says.
@@ -210,50 +186,10 @@ fn fits(kind: RootKind, number: usize, paths: &PathList) -> bool {
     }
 }
 
-/// A root that is there now.
-pub(super) struct Made {
-    pub(super) directory: Arc<OwnedFd>,
-    /// Whether nothing was in it before.
-    pub(super) is_fresh: bool,
-}
-
-/// Opens the directory at `path`, which may lead through links as it is the user's own, or makes it.
-pub(super) fn make_directory(path: &Path, journal: &Journal) -> io::Result<Made> {
-    let mut missing = Vec::new();
-    let mut above = Some(path);
-    while let Some(directory) = above {
-        match std::fs::create_dir(directory) {
-            Ok(()) => {
-                journal.created_above(directory);
-                break;
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => break,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                missing.push(directory);
-                above = directory.parent();
-            }
-            Err(error) if directory == path => {
-                // `/` or a mount point: create_dir says no, but it is there.
-                if directory.is_dir() { break } else { return Err(error) }
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    for directory in missing.into_iter().rev() {
-        match std::fs::create_dir(directory) {
-            Ok(()) => journal.created_above(directory),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(path, flags, Mode::empty())?;
-    let is_fresh = std::fs::read_dir(path)?.next().is_none();
-    Ok(Made { directory: Arc::new(directory), is_fresh })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::archive::index::{IndexRoot, Member, Metadata};
     use crate::chunk::Cutter;
@@ -286,10 +222,7 @@ mod tests {
 
     #[track_caller]
     fn check(kind: RootKind, members: &[&str], lines: &str, expected: Result<(), &str>) {
-        let found = Roots::check(&index(kind, members), &paths(lines)).map_err(|error| match error {
-            Error::OtherPaths(other) => other.to_string(),
-            error => panic!("{error}"),
-        });
+        let found = Roots::check(&index(kind, members), &paths(lines)).map_err(|error| error.to_string());
         assert_eq!(found, expected.map_err(str::to_owned), "{members:?} onto {lines:?}");
     }
 

@@ -1,97 +1,70 @@
-//! From the members of a tar stream to files: each is complete before it gets its name, and all are taken back on
-//! failure.
+//! From the members of a tar stream to files.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Read};
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::sync::Arc;
-
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use std::os::fd::OwnedFd;
 
 use crate::archive;
-use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, file_name, parent};
-use crate::paths::PathList;
-use crate::restore::clean::{Remover, below, names};
-use crate::restore::compare::write_at;
-use crate::restore::imperfections::Imperfections;
-use crate::restore::roots::full_path;
+use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, parent};
+use crate::restore::destination::attributes;
+use crate::restore::error::Error;
+use crate::restore::options::Restored;
+use crate::restore::roots::OtherPaths;
 use crate::restore::tar_stream::{Entry, Kind, TarStream};
-use crate::restore::walker::Walker;
-use crate::restore::write::{set_attributes, times};
-use crate::restore::{Error, Options, OtherPaths, Restored};
+use crate::restore::target::{Committed, Cursor, Linked, Notices, Place, Target, write_at};
 
 /// What is written at a time.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Writes members below a root.
+/// Writes members below the one root of a target.
 pub(super) struct Extractor<'a> {
-    walker: Walker,
-    base: &'a Path,
-    paths: &'a PathList,
-    options: &'a Options,
-    /// What was made where nothing was, in order.
-    created: Vec<(Box<[u8]>, Made)>,
+    cursor: Cursor<'a>,
+    /// Moves among the files that hard links lead to.
+    first_cursor: Cursor<'a>,
+    target: &'a Target<'a>,
+    members: Extracted,
+    buffer: Vec<u8>,
+}
+
+/// What was extracted.
+#[derive(Debug, Default)]
+pub(super) struct Extracted {
     /// The files and links of this archive: a later member may replace them, and hard links may lead to them.
     written: HashSet<Box<[u8]>>,
     /// Modes and times of directories, which are set last.
     directories: BTreeMap<Box<[u8]>, Member>,
-    /// Directories that were there and let nobody write, with the modes that they had.
-    opened_up: Vec<(Box<[u8]>, u32)>,
-    replaced: u64,
-    /// What every member is called until it is complete, and the directory that has one now.
-    temporary: Vec<u8>,
-    temporary_in: Option<Option<Box<[u8]>>>,
-    buffer: Vec<u8>,
-    restored: Restored,
-    imperfections: Imperfections,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Made {
-    Directory,
-    /// A file or link.
-    File,
+    files: u64,
+    bytes: u64,
 }
 
 impl<'a> Extractor<'a> {
-    /// `root` is the directory that the one line of `paths` names.
-    pub(super) fn new(root: Arc<OwnedFd>, paths: &'a PathList, options: &'a Options) -> Self {
+    pub(super) fn new(target: &'a Target<'a>) -> Self {
         Self {
-            walker: Walker::new(root),
-            base: &paths.roots()[0].base,
-            paths,
-            options,
-            created: Vec::new(),
-            written: HashSet::new(),
-            directories: BTreeMap::new(),
-            opened_up: Vec::new(),
-            replaced: 0,
-            temporary: format!(".xcache-{:016x}", options.run).into_bytes(),
-            temporary_in: None,
+            cursor: target.cursor(),
+            first_cursor: target.cursor(),
+            target,
+            members: Extracted::default(),
             buffer: vec![0; BUFFER_BYTES],
-            restored: Restored::default(),
-            imperfections: Imperfections::default(),
         }
     }
 
-    /// Writes all members. Modes and times of directories are left to [`Extractor::finish_directories`].
+    /// Writes all members. Modes and times of directories are left to [`Extracted::complete`].
     pub(super) fn extract<R: Read>(&mut self, mut stream: TarStream<R>) -> Result<(), Error> {
-        while let Some(Entry { path, meta, xattrs, kind }) = stream.next()? {
+        while let Some(Entry { path, meta, xattrs, kind, .. }) = stream.next()? {
             let path = relative(&path);
             if !path.is_empty() {
                 check_path(&path)?;
-                OtherPaths::check_member(self.paths, 0, &path, matches!(kind, Kind::Directory))?;
+                OtherPaths::check_member(self.target.paths(), 0, &path, matches!(kind, Kind::Directory))?;
             }
             let member = Member { path: path.into(), meta, xattrs, content: Content::Directory };
             match kind {
                 Kind::Directory => self.directory(member)?,
                 Kind::Other => {
-                    let path = full_path(self.base, &member.path);
-                    self.imperfections.add("restore", path, "it is no file, directory or link");
+                    let path = self.target.full_path(place(&member.path));
+                    self.cursor.notices.add("restore", path, "it is no file, directory or link");
                 }
                 _ if member.path.is_empty() => return Err(bad(b".", "is the root, and no directory")),
                 Kind::File { size, is_sparse } => self.file(&mut stream, &member, size, is_sparse)?,
@@ -102,8 +75,123 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    /// Removes everything below the root that is neither a member nor above one.
-    pub(super) fn clean(&mut self) {
+    /// All members are there.
+    pub(super) fn finish(mut self, notices: &mut Notices) -> Extracted {
+        notices.append(std::mem::take(&mut self.cursor.notices));
+        self.members
+    }
+
+    fn directory(&mut self, member: Member) -> Result<(), Error> {
+        let path = member.path.clone();
+        self.make_above(&path)?;
+        self.cursor.make_directory(place(&path), 0o755).map_err(|source| self.error(&path, source))?;
+        // An earlier member of the same name, if there was one, is no file any more.
+        self.members.written.remove(&path);
+        self.members.directories.insert(path, member);
+        Ok(())
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        stream: &mut TarStream<R>,
+        member: &Member,
+        size: u64,
+        is_sparse: bool,
+    ) -> Result<(), Error> {
+        let path = &member.path[..];
+        self.make_above(path)?;
+        let temporary = self.cursor.begin(place(path));
+        let open = self.cursor.open_temporary(place(path), &temporary).map_err(|source| self.error(path, source))?;
+        self.content(stream, path, &open)?;
+        // One with holes gets its length, as it may end in one.
+        let done =
+            self.cursor.finish_file(place(path), &temporary, &open, is_sparse.then_some(size), &attributes(member));
+        done.map_err(|source| self.error(path, source))?;
+        self.members.add_file(path);
+        self.members.bytes += size;
+        Ok(())
+    }
+
+    fn content<R: Read>(&mut self, stream: &mut TarStream<R>, path: &[u8], open: &OwnedFd) -> Result<(), Error> {
+        while let Some((offset, length)) = stream.content(&mut self.buffer)? {
+            write_at(open, &self.buffer[..length], offset).map_err(|source| self.error(path, source))?;
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, member: &Member, target: &[u8]) -> Result<(), Error> {
+        let path = &member.path[..];
+        if target.is_empty() || target.len() > MAX_PATH_BYTES || target.contains(&0) {
+            return Err(bad(path, "is a link without a usable target"));
+        }
+        self.make_above(path)?;
+        let made = self.cursor.make_link(place(path), target, &attributes(member));
+        made.map_err(|source| self.error(path, source))?;
+        self.members.directories.remove(path);
+        self.members.written.insert(path.into());
+        Ok(())
+    }
+
+    /// Another name of a file or symbolic link that came before.
+    fn hard_link(&mut self, member: &Member, target: &[u8]) -> Result<(), Error> {
+        let path = &member.path[..];
+        let target = relative(target);
+        if !self.members.written.contains(&target[..]) {
+            return Err(bad(path, "is a hard link to something that is no earlier file"));
+        }
+        if target == path {
+            return Ok(());
+        }
+        self.make_above(path)?;
+        let made = self.cursor.link(place(path), place(&target), &mut self.first_cursor).and_then(|made| match made {
+            Linked::Made | Linked::WasThere => Ok(()),
+            Linked::Impossible(error) => Err(error),
+        });
+        made.map_err(|source| self.error(path, source))?;
+        self.members.add_file(path);
+        Ok(())
+    }
+
+    /// Makes the directories above a member, which need not be members themselves.
+    fn make_above(&mut self, path: &[u8]) -> Result<(), Error> {
+        let Some(above) = parent(path) else { return Ok(()) };
+        if self.cursor.is_directory(place(above)) {
+            return Ok(());
+        }
+        let ends = above.iter().zip(0..).filter(|(byte, _)| **byte == b'/').map(|(_, at)| at).chain([above.len()]);
+        for end in ends {
+            let directory = &above[..end];
+            if self.members.written.contains(directory) {
+                return Err(bad(path, "lies below something that is no directory"));
+            }
+            if !self.cursor.is_directory(place(directory)) {
+                let made = self.cursor.make_directory(place(directory), 0o755);
+                made.map_err(|source| self.error(directory, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn error(&self, path: &[u8], source: io::Error) -> Error {
+        Error::Write { path: self.target.full_path(place(path)), source }
+    }
+}
+
+impl Extracted {
+    /// Removes what is no member, if that is asked for, and sets modes and times of directories.
+    pub(super) fn complete(mut self, target: &Target<'_>, committed: &Committed, notices: &mut Notices) -> Restored {
+        let mut cursor = target.cursor();
+        let removed_files = if target.policy().clean { self.clean(&mut cursor) } else { 0 };
+        // What lies in a directory comes before the directory itself.
+        for (path, member) in std::mem::take(&mut self.directories).into_iter().rev() {
+            cursor.finish_directory(place(&path), &attributes(&member), committed);
+        }
+        notices.append(std::mem::take(&mut cursor.notices));
+        Restored { files: self.files, bytes: self.bytes, removed_files, ..Restored::default() }
+    }
+
+    /// Removes everything below the root that is neither a member nor above one. Gives how many files went.
+    fn clean(&self, cursor: &mut Cursor<'_>) -> u64 {
         let mut kept: BTreeSet<&[u8]> =
             self.written.iter().chain(self.directories.keys()).map(|path| &path[..]).collect();
         let mut directories: BTreeSet<&[u8]> = self.directories.keys().map(|path| &path[..]).collect();
@@ -115,257 +203,19 @@ impl<'a> Extractor<'a> {
                 path = above;
             }
         }
-        let (paths, base, imperfections) = (self.paths, self.base, &mut self.imperfections);
-        let mut remover = Remover { paths, root: 0, base, imperfections };
-        for directory in directories {
-            let listed = self.walker.enter((!directory.is_empty()).then_some(directory));
-            let (at, names) = match listed.and_then(|at| Ok((at, names(at)?))) {
-                Ok(listed) => listed,
-                Err(error) => {
-                    remover.failed("clean", directory, error);
-                    continue;
-                }
-            };
-            for name in names {
-                let path = below(directory, &name);
-                if !kept.contains(&path[..]) && remover.remove(at, &name, &path) {
-                    self.restored.removed += 1;
-                }
-            }
-        }
+        let clean = |directory| cursor.clean_directory(place(directory), |path| kept.contains(path));
+        directories.into_iter().map(clean).sum()
     }
 
-    /// Sets modes and times of directories, what lies in them before themselves.
-    pub(super) fn finish_directories(&mut self) {
-        for (path, member) in std::mem::take(&mut self.directories).into_iter().rev() {
-            let path = (!path.is_empty()).then_some(&path[..]);
-            let set = self
-                .walker
-                .enter(path)
-                .and_then(|at| set_attributes(&at.try_clone_to_owned()?, &member, self.options, false));
-            let place = || full_path(self.base, &member.path);
-            match set {
-                Ok(unset) => self.imperfections.extend(unset, place),
-                Err(error) => self.imperfections.add("set the mode and time of", place(), error),
-            }
-        }
-    }
-
-    pub(super) fn into_restored(self) -> Restored {
-        Restored { imperfections: self.imperfections.notices(), ..self.restored }
-    }
-
-    /// Removes everything that was made where nothing was. Gives the number of files that are the new ones now.
-    pub(super) fn roll_back(mut self) -> u64 {
-        if let Some(directory) = self.temporary_in.take()
-            && let Ok(at) = self.walker.enter(directory.as_deref())
-        {
-            let _ = rustix::fs::unlinkat(at, &self.temporary[..], AtFlags::empty());
-        }
-        for (path, made) in self.created.iter().rev() {
-            let Ok(at) = self.walker.enter(parent(path)) else { continue };
-            let flags = if *made == Made::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            let _ = rustix::fs::unlinkat(at, file_name(path), flags);
-        }
-        for (path, mode) in self.opened_up.iter().rev() {
-            let Ok(at) = self.walker.enter(parent(path)) else { continue };
-            let mode = Mode::from_raw_mode(*mode);
-            let _ = match path.is_empty() {
-                true => rustix::fs::fchmod(at, mode),
-                false => rustix::fs::chmodat(at, file_name(path), mode, AtFlags::empty()),
-            };
-        }
-        self.replaced
-    }
-
-    fn directory(&mut self, member: Member) -> Result<(), Error> {
-        let path = member.path.clone();
-        if path.is_empty() {
-            self.open_root().map_err(|source| self.error(&path, source))?;
-        } else {
-            self.make_parents(&path)?;
-            self.make_directory(&path, Use::Member).map_err(|source| self.error(&path, source))?;
-        }
-        self.directories.insert(path, member);
-        Ok(())
-    }
-
-    fn file<R: Read>(
-        &mut self,
-        stream: &mut TarStream<R>,
-        member: &Member,
-        size: u64,
-        is_sparse: bool,
-    ) -> Result<(), Error> {
-        self.make_parents(&member.path)?;
-        let path = &member.path[..];
-        let open = self.make_temporary(path, |at, name| {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            Ok(rustix::fs::openat(at, name, flags, Mode::RUSR | Mode::WUSR)?)
-        });
-        let open = open.map_err(|source| self.error(path, source))?;
-        while let Some((offset, length)) = stream.content(&mut self.buffer)? {
-            write_at(&open, &self.buffer[..length], offset).map_err(|source| self.error(path, source))?;
-        }
-        self.complete(&open, member, is_sparse.then_some(size)).map_err(|source| self.error(path, source))?;
-        self.restored.files += 1;
-        self.restored.bytes += size;
-        Ok(())
-    }
-
-    /// The last byte of a file is in. One with holes gets its length, as it may end in one.
-    fn complete(&mut self, open: &OwnedFd, member: &Member, sparse_size: Option<u64>) -> io::Result<()> {
-        if let Some(size) = sparse_size {
-            rustix::fs::ftruncate(open, size)?;
-        }
-        let unset = set_attributes(open, member, self.options, false)?;
-        self.imperfections.extend(unset, || full_path(self.base, &member.path));
-        self.publish(&member.path)
-    }
-
-    fn symlink(&mut self, member: &Member, target: &[u8]) -> Result<(), Error> {
-        let path = &member.path[..];
-        if target.is_empty() || target.len() > MAX_PATH_BYTES || target.contains(&0) {
-            return Err(bad(path, "is a link without a usable target"));
-        }
-        self.make_parents(path)?;
-        let owner = self.options.same_owner.then(|| (Uid::from_raw(member.meta.uid), Gid::from_raw(member.meta.gid)));
-        let made = self.make_temporary(path, |at, name| {
-            rustix::fs::symlinkat(target, at, name)?;
-            if let Some((uid, gid)) = owner {
-                // Where it is not permitted, files have said so already.
-                let _ = rustix::fs::chownat(at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
-            }
-            Ok(rustix::fs::utimensat(at, name, &times(&member.meta), AtFlags::SYMLINK_NOFOLLOW)?)
-        });
-        made.and_then(|()| self.publish(path)).map_err(|source| self.error(path, source))
-    }
-
-    /// Another name of a file or symbolic link that came before.
-    fn hard_link(&mut self, member: &Member, target: &[u8]) -> Result<(), Error> {
-        let path = &member.path[..];
-        let target = relative(target);
-        if !self.written.contains(&target[..]) {
-            return Err(bad(path, "is a hard link to something that is no earlier file"));
-        }
-        if target == path {
-            return Ok(());
-        }
-        self.make_parents(path)?;
-        let from = self.walker.enter(parent(&target)).and_then(|at| at.try_clone_to_owned());
-        let from = from.map_err(|source| self.error(path, source))?;
-        let made = self.make_temporary(path, |at, name| {
-            Ok(rustix::fs::linkat(&from, file_name(&target), at, name, AtFlags::empty())?)
-        });
-        made.and_then(|()| self.publish(path)).map_err(|source| self.error(path, source))?;
-        self.restored.files += 1;
-        Ok(())
-    }
-
-    /// Makes the directories above a member, which need not be members themselves.
-    fn make_parents(&mut self, path: &[u8]) -> Result<(), Error> {
-        let Some(above) = parent(path) else { return Ok(()) };
-        if self.walker.enter(Some(above)).is_ok() {
-            return Ok(());
-        }
-        let ends = above.iter().zip(0..).filter(|(byte, _)| **byte == b'/').map(|(_, at)| at).chain([above.len()]);
-        for end in ends {
-            let directory = &above[..end];
-            if self.written.contains(directory) {
-                return Err(bad(path, "lies below something that is no directory"));
-            }
-            self.make_directory(directory, Use::Above).map_err(|source| self.error(directory, source))?;
-        }
-        Ok(())
-    }
-
-    /// Lets us write into the root, which is a member: its mode is set at the end.
-    fn open_root(&mut self) -> io::Result<()> {
-        let root = self.walker.enter(None)?;
-        let mode = rustix::fs::fstat(root)?.st_mode & 0o7777;
-        if mode & 0o300 != 0o300 {
-            rustix::fs::fchmod(root, Mode::from_raw_mode(mode | 0o700))?;
-            self.opened_up.push((Box::default(), mode));
-        }
-        Ok(())
-    }
-
-    /// Makes a directory whose parent is there.
-    fn make_directory(&mut self, path: &[u8], of: Use) -> io::Result<()> {
-        let (at, name) = (self.walker.enter(parent(path))?, file_name(path));
-        let make = || rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o755));
-        match make() {
-            Ok(()) => {}
-            Err(rustix::io::Errno::EXIST) => {
-                let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                if FileType::from_raw_mode(stat.st_mode).is_dir() {
-                    if of == Use::Member && stat.st_mode & 0o700 != 0o700 {
-                        // Ours to write into; its mode is set at the end.
-                        let mode = Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700);
-                        rustix::fs::chmodat(at, name, mode, AtFlags::empty())?;
-                        self.opened_up.push((path.into(), stat.st_mode & 0o7777));
-                    }
-                    return Ok(());
-                }
-                if !self.written.remove(path) {
-                    return Err(io::Error::new(io::ErrorKind::NotADirectory, "something else is there"));
-                }
-                // An earlier member of the same name.
-                rustix::fs::unlinkat(at, name, AtFlags::empty())?;
-                make()?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        self.created.push((path.into(), Made::Directory));
-        Ok(())
-    }
-
-    /// Makes what will be `path` under a temporary name beside it, whose directory is there.
-    fn make_temporary<T>(
-        &mut self,
-        path: &[u8],
-        make: impl FnOnce(BorrowedFd<'_>, &[u8]) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let at = self.walker.enter(parent(path))?;
-        self.temporary_in = Some(parent(path).map(Box::from));
-        make(at, &self.temporary)
-    }
-
-    /// Gives what was made its name, in place of what had it.
-    fn publish(&mut self, path: &[u8]) -> io::Result<()> {
-        let (at, name) = (self.walker.enter(parent(path))?, file_name(path));
-        let existed = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        rustix::fs::renameat(at, &self.temporary[..], at, name)?;
-        if existed {
-            // Renaming onto another name of the same file does nothing, and leaves both.
-            let _ = rustix::fs::unlinkat(at, &self.temporary[..], AtFlags::empty());
-        }
-        self.temporary_in = None;
-        if self.written.insert(path.into()) {
-            match existed {
-                true => self.replaced += 1,
-                false => self.created.push((path.into(), Made::File)),
-            }
-        }
-        Ok(())
-    }
-
-    fn error(&self, path: &[u8], source: io::Error) -> Error {
-        write_error(self.base, path, source)
+    fn add_file(&mut self, path: &[u8]) {
+        self.directories.remove(path);
+        self.written.insert(path.into());
+        self.files += 1;
     }
 }
 
-fn write_error(base: &Path, path: &[u8], source: io::Error) -> Error {
-    Error::Write { path: full_path(base, path), source }
-}
-
-/// What a directory is needed for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
-    /// It is a member: it gets that member's mode and times.
-    Member,
-    /// Something lies in it.
-    Above,
+fn place(path: &[u8]) -> Place<'_> {
+    Place { root: 0, path }
 }
 
 fn bad(path: &[u8], reason: &'static str) -> Error {

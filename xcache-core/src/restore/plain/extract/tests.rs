@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 
 use super::*;
+use crate::paths::PathList;
+use crate::restore::interrupt::Interrupt;
+use crate::restore::target::{Extent, Owners, Policy, Wanted};
 
 type Archive = Builder<Vec<u8>>;
 
@@ -31,33 +35,37 @@ fn directory(archive: &mut Archive, name: &str) {
     member(archive, EntryType::Directory, name, "", "");
 }
 
-fn options(clean: bool) -> Options {
-    Options { workers: 1, same_owner: false, clean, run: 7 }
-}
+const KEEP: bool = false;
+const CLEAN: bool = true;
 
-/// Restores what `make` writes, up to `end` bytes of it, onto `target`, and takes it back if that fails.
+/// Restores what `make` writes, up to `end` bytes of it, onto `target`, and takes it back if that fails. An error comes
+/// with the number of things that could not be put back.
 fn extract(
     target: &Path,
-    options: &Options,
+    clean: bool,
     make: impl FnOnce(&mut Archive),
     end: Option<usize>,
 ) -> Result<Restored, (Error, u64)> {
     let mut archive = Builder::new(Vec::new());
     make(&mut archive);
     let bytes = archive.into_inner().unwrap();
-    let root = rustix::fs::open(target, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     let paths = PathList::parse(&[target.to_str().unwrap(), "!**/excluded"], Path::new("/"), None).unwrap();
-    let mut extractor = Extractor::new(Arc::new(root), &paths, options);
-    let stream = TarStream::new(&bytes[..end.unwrap_or(bytes.len())]);
-    match extractor.extract(stream) {
+    let wanted = Wanted { line: 0, base: target.to_owned(), extent: Extent::Whole };
+    let policy = Policy { owners: Owners::Own, clean, run: 7, threads: 1 };
+    let mut notices = Notices::default();
+    let target = Target::open(&[wanted], &paths, policy, &Interrupt::default(), &mut notices).unwrap();
+    let mut extractor = Extractor::new(&target);
+    match extractor.extract(TarStream::new(&bytes[..end.unwrap_or(bytes.len())])) {
         Ok(()) => {
-            if options.clean {
-                extractor.clean();
-            }
-            extractor.finish_directories();
-            Ok(extractor.into_restored())
+            let extracted = extractor.finish(&mut notices);
+            let committed = target.commit(&mut notices);
+            let restored = extracted.complete(&target, &committed, &mut notices);
+            Ok(Restored { notices: notices.lines(), ..restored })
         }
-        Err(error) => Err((error, extractor.roll_back())),
+        Err(error) => {
+            drop(extractor);
+            Err((error, target.roll_back()))
+        }
     }
 }
 
@@ -94,7 +102,7 @@ fn everything(archive: &mut Archive) {
 #[test]
 fn members_become_files_directories_and_links() {
     let dir = tempfile::tempdir().unwrap();
-    let restored = extract(dir.path(), &options(false), everything, None).unwrap();
+    let restored = extract(dir.path(), KEEP, everything, None).unwrap();
     let expected = [
         "d/",
         "d/f = content",
@@ -125,27 +133,38 @@ fn an_archive_that_breaks_off_anywhere_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("d")).unwrap();
         fs::write(dir.path().join("d/kept"), "kept").unwrap();
-        let (error, replaced) = extract(dir.path(), &options(false), everything, Some(end)).unwrap_err();
+        let (error, replaced) = extract(dir.path(), KEEP, everything, Some(end)).unwrap_err();
         assert!(matches!(error, Error::Archive(_)), "{error}");
         assert_eq!((replaced, tree(dir.path())), (0, vec!["d/".to_owned(), "d/kept = kept".to_owned()]), "{end}");
     }
 }
 
 #[test]
-fn what_was_there_is_replaced_whole_and_counted() {
-    let dir = tempfile::tempdir().unwrap();
-    for name in ["f", "l"] {
-        fs::write(dir.path().join(name), "old").unwrap();
-    }
+fn what_was_there_is_replaced_whole_and_returns_on_failure() {
     let make = |archive: &mut Archive| {
         file(archive, "f", "new");
+        file(archive, "f", "newer");
         member(archive, EntryType::Symlink, "l", "f", "");
+        directory(archive, "x/");
+        file(archive, "x/below", "new");
+        file(archive, "d", "new");
         file(archive, "more", "more");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["f", "l", "x"] {
+        fs::write(dir.path().join(name), "old").unwrap();
+    }
+    fs::create_dir(dir.path().join("d")).unwrap();
+    let before = tree(dir.path());
+    let refused = |archive: &mut Archive| {
+        make(archive);
         file(archive, "/refused", "");
     };
-    let (error, replaced) = extract(dir.path(), &options(false), make, None).unwrap_err();
+    let (error, not_back) = extract(dir.path(), KEEP, refused, None).unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");
-    assert_eq!((replaced, tree(dir.path())), (2, vec!["f = new".to_owned(), "l -> f".to_owned()]));
+    assert_eq!((not_back, tree(dir.path())), (0, before));
+    extract(dir.path(), KEEP, make, None).unwrap();
+    assert_eq!(tree(dir.path()), ["d = new", "f = newer", "l -> f", "more = more", "x/", "x/below = new"]);
 }
 
 #[test]
@@ -161,7 +180,7 @@ fn the_last_member_of_a_name_counts() {
         file(archive, "c/below", "x");
         member(archive, EntryType::Link, "a", "a", "");
     };
-    extract(dir.path(), &options(false), make, None).unwrap();
+    extract(dir.path(), KEEP, make, None).unwrap();
     assert_eq!(tree(dir.path()), ["a = two", "b -> a", "c/", "c/below = x"]);
 }
 
@@ -169,7 +188,7 @@ fn the_last_member_of_a_name_counts() {
 fn members_below_and_links_to_what_is_no_directory_or_no_file_are_refused() {
     let refused = |make: fn(&mut Archive)| {
         let dir = tempfile::tempdir().unwrap();
-        let (error, _) = extract(dir.path(), &options(false), make, None).unwrap_err();
+        let (error, _) = extract(dir.path(), KEEP, make, None).unwrap_err();
         assert!(matches!(error, Error::Archive(archive::Error::BadMember { .. })), "{error}");
         assert!(tree(dir.path()).is_empty());
     };
@@ -202,7 +221,7 @@ fn directories_that_were_opened_up_are_closed_again_on_failure() {
         everything(archive);
         file(archive, "/refused", "");
     };
-    extract(dir.path(), &options(false), make, None).unwrap_err();
+    extract(dir.path(), KEEP, make, None).unwrap_err();
     for path in ["", "d"] {
         assert_eq!(fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o7777, 0o555, "{path:?}");
     }
@@ -211,15 +230,16 @@ fn directories_that_were_opened_up_are_closed_again_on_failure() {
 }
 
 #[test]
-fn what_stands_in_the_way_stays() {
+fn a_directory_with_something_in_it_stays() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
-    fs::write(dir.path().join("f"), "old").unwrap();
-    for make in [|archive: &mut Archive| file(archive, "d", "new"), |archive: &mut Archive| directory(archive, "f")] {
-        let (error, replaced) = extract(dir.path(), &options(false), make, None).unwrap_err();
-        assert!(matches!(error, Error::Write { .. }), "{error}");
-        assert_eq!((replaced, tree(dir.path())), (0, vec!["d/".to_owned(), "f = old".to_owned()]));
-    }
+    fs::write(dir.path().join("d/precious"), "old").unwrap();
+    let make = |archive: &mut Archive| file(archive, "d", "new");
+    let (error, not_back) = extract(dir.path(), KEEP, make, None).unwrap_err();
+    assert!(error.is_about_the_entry(), "{error}");
+    assert_eq!((not_back, tree(dir.path())), (0, vec!["d/".to_owned(), "d/precious = old".to_owned()]));
+    extract(dir.path(), CLEAN, make, None).unwrap();
+    assert_eq!(tree(dir.path()), ["d = new"]);
 }
 
 #[test]
@@ -230,8 +250,8 @@ fn others_are_removed_if_asked_for() {
     for name in ["d/x", "no/x", "no/other/deep/x", "x"] {
         fs::write(dir.path().join(name), "old").unwrap();
     }
-    let restored = extract(dir.path(), &options(true), everything, None).unwrap();
-    assert_eq!(restored.removed, 4);
+    let restored = extract(dir.path(), CLEAN, everything, None).unwrap();
+    assert_eq!(restored.removed_files, 4);
     assert!(tree(dir.path()).iter().all(|name| !name.contains('x') || name == "no/parent/f = x"));
     assert_eq!(tree(dir.path()).len(), 8);
 }
@@ -243,18 +263,18 @@ fn an_archive_that_holds_what_is_excluded_is_one_for_other_paths() {
         file(archive, "f", "");
         file(archive, "d/excluded/f", "");
     };
-    let (error, _) = extract(dir.path(), &options(false), make, None).unwrap_err();
+    let (error, _) = extract(dir.path(), KEEP, make, None).unwrap_err();
     assert!(matches!(error, Error::OtherPaths(OtherPaths::Member { .. })), "{error}");
     assert!(tree(dir.path()).is_empty());
 }
 
 #[test]
-fn devices_are_left_out_and_told_of() {
+fn devices_are_left_out_and_reported() {
     let dir = tempfile::tempdir().unwrap();
     let make = |archive: &mut Archive| member(archive, EntryType::Fifo, "pipe", "", "");
-    let restored = extract(dir.path(), &options(false), make, None).unwrap();
+    let restored = extract(dir.path(), KEEP, make, None).unwrap();
     let notice = format!("cannot restore `{}`: it is no file, directory or link", dir.path().join("pipe").display());
-    assert_eq!(restored.imperfections, [notice]);
+    assert_eq!(restored.notices, [notice]);
     assert!(tree(dir.path()).is_empty());
 }
 

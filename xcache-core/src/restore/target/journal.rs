@@ -1,0 +1,168 @@
+//! What a restore has made and replaced so far, so that one that cannot finish takes all of it back (P6).
+//!
+//! Each place in the tree keeps a log of its own, without a lock and with little memory: a file of the tree takes about
+//! fifty bytes. The logs are put together when their places are given up, also by a panic.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use super::place::{Place, join};
+use crate::archive::index::{file_name, parent, path_order};
+
+/// Something that was done, and what is needed to undo it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// A file may be in the making beside this place, under the temporary name of this number.
+    Temporary { number: u64 },
+    /// A file or link was made where nothing was.
+    File { inode: u64 },
+    /// A directory was made where nothing was.
+    Directory { inode: u64 },
+    /// What was here is beside it now, under the temporary name of this number.
+    Replaced { old: u64, inode: u64 },
+    /// A directory that let nothing be written into it was opened up; this was its mode.
+    OpenedUp { mode: u32 },
+}
+
+/// The deeds at one place in the tree, in order.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    bytes: Vec<u8>,
+    /// The directory of the last deed, which most deeds share with the one before.
+    directory: Run,
+    deeds: Vec<Logged>,
+}
+
+#[derive(Debug)]
+struct Logged {
+    root: u32,
+    directory: Run,
+    name: Run,
+    deed: Deed,
+}
+
+/// Where bytes lie in a log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    start: usize,
+    length: u16,
+}
+
+impl Log {
+    pub(super) fn add(&mut self, place: Place<'_>, deed: Deed) {
+        let directory = parent(place.path).unwrap_or_default();
+        if self.get(self.directory) != directory {
+            self.directory = self.put(directory);
+        }
+        let name = self.put(file_name(place.path));
+        let root = u32::try_from(place.root).unwrap_or(u32::MAX);
+        self.deeds.push(Logged { root, directory: self.directory, name, deed });
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Run {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        // Paths are at most 4,096 bytes long.
+        Run { start, length: u16::try_from(bytes.len()).unwrap_or(u16::MAX) }
+    }
+
+    fn get(&self, Run { start, length }: Run) -> &[u8] {
+        &self.bytes[start..start + usize::from(length)]
+    }
+}
+
+/// A deed and where it was done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Done {
+    pub(super) root: usize,
+    pub(super) path: Vec<u8>,
+    pub(super) deed: Deed,
+}
+
+impl Done {
+    pub(super) fn place(&self) -> Place<'_> {
+        Place { root: self.root, path: &self.path }
+    }
+}
+
+/// All deeds of a restore.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    logs: Mutex<Vec<Log>>,
+    /// Directories made above roots with their inodes, outermost first.
+    above: Mutex<Vec<(PathBuf, u64)>>,
+}
+
+impl Journal {
+    pub(super) fn add(&self, log: Log) {
+        if !log.deeds.is_empty() {
+            self.logs.lock().unwrap_or_else(PoisonError::into_inner).push(log);
+        }
+    }
+
+    pub(super) fn made_above(&self, path: PathBuf, inode: u64) {
+        self.above.lock().unwrap_or_else(PoisonError::into_inner).push((path, inode));
+    }
+
+    /// The directories made above roots, innermost first; they are noted no longer.
+    pub(super) fn take_above(&self) -> Vec<(PathBuf, u64)> {
+        let mut above = std::mem::take(&mut *self.above.lock().unwrap_or_else(PoisonError::into_inner));
+        above.reverse();
+        above
+    }
+
+    /// All deeds in the order in which they are undone: what lies in a directory before the directory itself, and of one
+    /// place the last one first. They are noted no longer.
+    pub(super) fn take(&self) -> Vec<Done> {
+        let logs = std::mem::take(&mut *self.logs.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut all = Vec::new();
+        for log in logs {
+            all.extend(log.deeds.iter().map(|logged| Done {
+                root: usize::try_from(logged.root).unwrap_or(usize::MAX),
+                path: join(log.get(logged.directory), log.get(logged.name)),
+                deed: logged.deed,
+            }));
+        }
+        all.reverse();
+        all.sort_by(|a, b| (b.root.cmp(&a.root)).then_with(|| path_order(&b.path, &a.path)));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deeds_are_undone_from_the_inside_out_and_the_last_one_first() {
+        let (mut one, mut other, journal) = (Log::default(), Log::default(), Journal::default());
+        let file = |inode| Deed::File { inode };
+        for (root, path, deed) in [
+            (0, "a", Deed::Directory { inode: 1 }),
+            (0, "a/b", Deed::Directory { inode: 2 }),
+            (0, "a/b/f", file(3)),
+            (0, "a/b/f", Deed::Replaced { old: 9, inode: 4 }),
+            (0, "", Deed::OpenedUp { mode: 0o555 }),
+        ] {
+            one.add(Place { root, path: path.as_bytes() }, deed);
+        }
+        other.add(Place { root: 0, path: b"a/b/g" }, file(5));
+        other.add(Place { root: 1, path: b"f" }, file(6));
+        journal.add(one);
+        journal.add(other);
+        let taken = journal.take();
+        let found: Vec<_> =
+            taken.iter().map(|done| (done.root, str::from_utf8(&done.path).unwrap(), done.deed)).collect();
+        let expected = [
+            (1, "f", file(6)),
+            (0, "a/b/g", file(5)),
+            (0, "a/b/f", Deed::Replaced { old: 9, inode: 4 }),
+            (0, "a/b/f", file(3)),
+            (0, "a/b", Deed::Directory { inode: 2 }),
+            (0, "a", Deed::Directory { inode: 1 }),
+            (0, "", Deed::OpenedUp { mode: 0o555 }),
+        ];
+        assert_eq!(found, expected);
+        assert!(journal.take().is_empty());
+    }
+}

@@ -1,0 +1,109 @@
+//! What restores that were killed left behind.
+//!
+//! A restore that makes anything under a temporary name first marks the root with such a name, and takes the mark away at
+//! its end. So one listing of the root tells whether to look through the tree, which almost always need not be done.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::PoisonError;
+
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+
+use super::aside::{is_directory, stat};
+use super::clean::{Remover, is_mounted, names};
+use super::notices::Notices;
+use super::place::join;
+use super::root::{Extent, Mark, Root};
+use super::walker::open_directory;
+use crate::paths::{Decision, PathList};
+use crate::temporary;
+
+/// What is in a root.
+pub(super) struct Around {
+    /// Nothing but leftovers.
+    pub(super) is_fresh: bool,
+    pub(super) has_leftovers: bool,
+}
+
+/// Looks at what is in a root.
+pub(super) fn look(root: &Root) -> io::Result<Around> {
+    // One that may be entered but not listed holds whatever it holds.
+    let names = match names(root.directory.as_fd()) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Ok(Around { is_fresh: false, has_leftovers: false });
+        }
+        names => names?,
+    };
+    let is_leftover = |name: &Vec<u8>| temporary::run_of(name).is_some();
+    Ok(Around { is_fresh: names.iter().all(is_leftover), has_leftovers: names.iter().any(is_leftover) })
+}
+
+/// Removes the leftovers below a root. No other restore is at work there.
+pub(super) fn remove(root: &Root, line: usize, paths: &PathList, notices: &mut Notices) {
+    let remover = Remover::new(root, line, paths, notices);
+    Sweep { remover, is_deep: root.extent != Extent::One }.directory(root.directory.as_fd(), b"");
+}
+
+struct Sweep<'a> {
+    remover: Remover<'a>,
+    is_deep: bool,
+}
+
+impl Sweep<'_> {
+    fn directory(&mut self, at: BorrowedFd<'_>, path: &[u8]) {
+        // What cannot be read now is met again by the restore itself.
+        for name in names(at).unwrap_or_default() {
+            let below = join(path, &name);
+            if temporary::run_of(&name).is_some() {
+                self.remover.remove_own(at, &name, &below);
+            } else if self.is_deep
+                && let Ok(Some(found)) = stat(at, &name)
+                && is_directory(&found)
+                && self.remover.paths.decide(self.remover.root, &below, true) != Decision::Exclude
+                && !is_mounted(at, &name, &found, self.remover.device)
+                && let Ok(directory) = open_directory(at, &name)
+            {
+                self.directory(directory.as_fd(), &below);
+            }
+        }
+    }
+}
+
+/// Marks a root, once, before anything is made in it under a temporary name.
+pub(super) fn mark(root: &Root, next_name: impl FnOnce() -> (u64, Vec<u8>)) {
+    // Of a single file the leftovers are seen as the mark would be.
+    if root.extent == Extent::One {
+        return;
+    }
+    let mut mark = root.mark.lock().unwrap_or_else(PoisonError::into_inner);
+    if mark.is_some() {
+        return;
+    }
+    let before = changed(root);
+    let (number, name) = next_name();
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(&root.directory, &name[..], flags, Mode::RUSR | Mode::WUSR);
+    // Where no mark can be made, files in directories below may be. They are not missed if they are left behind.
+    *mark = Some(Mark { number: made.is_ok().then_some(number), changed: (before, changed(root)) });
+}
+
+/// Takes the mark away. If nothing else has changed the directory meanwhile, it is as it was.
+pub(super) fn unmark(root: &Root, name: impl FnOnce(u64) -> Vec<u8>) {
+    let mark = root.mark.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(Mark { number: Some(number), changed: (before, after) }) = mark else { return };
+    let is_unchanged = changed(root) == after;
+    let _ = rustix::fs::unlinkat(&root.directory, &name(number)[..], AtFlags::empty());
+    if is_unchanged {
+        let keep = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+        let times = Timestamps { last_access: keep, last_modification: before };
+        let _ = rustix::fs::futimens(&root.directory, &times);
+    }
+}
+
+fn changed(root: &Root) -> Timespec {
+    let stat = rustix::fs::fstat(&root.directory);
+    stat.map_or(Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT }, |stat| Timespec {
+        tv_sec: stat.st_mtime,
+        tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(rustix::fs::UTIME_OMIT),
+    })
+}

@@ -1,0 +1,158 @@
+//! The two ends of a restore: all of it stays, or all of it is taken back.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{AtFlags, Mode};
+
+use super::aside::{is_directory, put_back, stat, unlink};
+use super::attributes::DirectoryAt;
+use super::clean::Remover;
+use super::cursor::Cursor;
+use super::journal::{Deed, Done};
+use super::notices::Notices;
+use super::place::{Place, join};
+use super::{Target, leftovers};
+use crate::archive::index::parent;
+
+/// What the end of a restore needs to know of what was done.
+#[derive(Debug, Default)]
+pub(in crate::restore) struct Committed {
+    /// Directories that were made.
+    directories: HashSet<(usize, Vec<u8>)>,
+    /// The modes that directories had before they were opened up.
+    opened_up: BTreeMap<(usize, Vec<u8>), u32>,
+}
+
+impl Committed {
+    /// Whether the directory at a place was made by this restore.
+    pub(super) fn is_new(&self, place: Place<'_>) -> bool {
+        self.directories.contains(&(place.root, place.path.to_vec()))
+    }
+
+    /// The mode that the directory at a place had before it was opened up.
+    pub(super) fn mode_before(&self, place: Place<'_>) -> Option<u32> {
+        self.opened_up.get(&(place.root, place.path.to_vec())).copied()
+    }
+}
+
+impl Target<'_> {
+    /// Takes everything back: what was made goes, what was set aside returns, what was opened up closes. Only what this
+    /// restore has made is removed: if another process has put something else in its place since, that stays. Gives how
+    /// many things that were there before could not be put back.
+    pub(in crate::restore) fn roll_back(&self) -> u64 {
+        let mut cursor = self.cursor();
+        // After the point of no return the tree is the new one, but not finished.
+        let mut not_back = u64::from(self.is_committed.load(Ordering::Relaxed));
+        let (closing, deeds): (Vec<_>, Vec<_>) =
+            self.journal.take().into_iter().partition(|done| matches!(done.deed, Deed::OpenedUp { .. }));
+        for done in deeds {
+            if cursor.undo(&done).is_err() && matches!(done.deed, Deed::Replaced { .. }) {
+                not_back += 1;
+            }
+        }
+        // What lies in a directory comes before the directory itself; nothing is to be done in any of them any more.
+        for done in closing {
+            let Deed::OpenedUp { mode } = done.deed else { continue };
+            let _ = cursor.close(done.place(), mode); // it was ours to open up a moment ago
+        }
+        self.unmark();
+        for (path, inode) in self.journal.take_above() {
+            use std::os::unix::fs::MetadataExt as _;
+            if std::fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == inode) {
+                let _ = std::fs::remove_dir(path); // not if something else is in it
+            }
+        }
+        not_back
+    }
+
+    /// Keeps everything: removes for good what was set aside. From here on nothing is taken back. What cannot be removed
+    /// stays under the name that it has.
+    pub(in crate::restore) fn commit(&self, notices: &mut Notices) -> Committed {
+        self.is_committed.store(true, Ordering::Relaxed);
+        let mut cursor = self.cursor();
+        let mut committed = Committed::default();
+        for Done { root, path, deed } in self.journal.take() {
+            match deed {
+                Deed::Temporary { .. } | Deed::File { .. } => {}
+                Deed::Directory { .. } => {
+                    committed.directories.insert((root, path));
+                }
+                Deed::OpenedUp { mode } => {
+                    committed.opened_up.insert((root, path), mode);
+                }
+                Deed::Replaced { old, .. } => {
+                    if let Err(error) = cursor.remove_old(Place { root, path: &path }, old, notices) {
+                        notices.add("remove", self.full_path(Place { root, path: &path }), error);
+                    }
+                }
+            }
+        }
+        self.journal.take_above();
+        self.unmark();
+        committed
+    }
+
+    fn unmark(&self) {
+        for root in self.roots.iter().flatten() {
+            leftovers::unmark(root, |number| self.temporary_name(number));
+        }
+    }
+}
+
+impl Cursor<'_> {
+    fn undo(&mut self, done: &Done) -> io::Result<()> {
+        let target = self.target();
+        let (at, name) = self.enter(done.place())?;
+        match done.deed {
+            Deed::Temporary { number } => {
+                match rustix::fs::unlinkat(at, &target.temporary_name(number)[..], AtFlags::empty()) {
+                    Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                    Err(error) => {
+                        // A directory in the making.
+                        let name = target.temporary_name(number);
+                        if rustix::fs::unlinkat(at, &name[..], AtFlags::REMOVEDIR).is_err() {
+                            return Err(error.into());
+                        }
+                    }
+                }
+            }
+            Deed::File { inode } | Deed::Directory { inode } => {
+                if let Some(found) = stat(at, name)?.filter(|found| found.st_ino == inode) {
+                    // A directory that another process has put something into stays.
+                    unlink(at, name, &found)?;
+                }
+            }
+            Deed::Replaced { old, inode } => {
+                if !put_back(at, &target.temporary_name(old), name, inode)? {
+                    // Replaced once more, by another process: what was there first would not have survived that either.
+                    self.remove_old(done.place(), old, &mut Notices::default())?;
+                }
+            }
+            Deed::OpenedUp { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Gives a directory that was opened up the mode that it had.
+    pub(super) fn close(&mut self, place: Place<'_>, mode: u32) -> io::Result<()> {
+        let (at, name) = self.enter(place)?;
+        Ok(DirectoryAt { at, name }.set_mode(Mode::from_raw_mode(mode))?)
+    }
+
+    /// Removes what was in a place before.
+    fn remove_old(&mut self, place: Place<'_>, old: u64, notices: &mut Notices) -> io::Result<()> {
+        let target = self.target();
+        let (at, _) = self.enter(place)?;
+        let name = target.temporary_name(old);
+        let Some(found) = stat(at, &name)? else { return Ok(()) };
+        if !is_directory(&found) {
+            return Ok(rustix::fs::unlinkat(at, &name[..], AtFlags::empty())?);
+        }
+        let Some(root) = target.root(place.root) else { return Ok(()) };
+        let mut remover = Remover::new(root, place.root, target.paths, notices);
+        remover.remove_own(at, &name, &join(parent(place.path).unwrap_or_default(), &name));
+        Ok(())
+    }
+}
