@@ -7,6 +7,7 @@ use std::path::Path;
 use xcache_tests::job::{Invocation, Job};
 use xcache_tests::place::Place;
 
+mod act;
 mod action_files;
 mod action_install;
 mod actions;
