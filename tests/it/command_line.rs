@@ -6,6 +6,7 @@ use xcache_tests::job::{Invocation, Job, Outcome};
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
 const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");
+const GC: &str = env!("CARGO_BIN_EXE_gc-under-test");
 const LONG_KEY: &str = match std::str::from_utf8(&[b'k'; 513]) {
     Ok(text) => text,
     Err(_) => unreachable!(),
@@ -54,11 +55,159 @@ fn wrong_store_is_refused_with_the_next_step() {
 }
 
 #[test]
-fn a_job_without_a_store_is_refused() {
-    for exe in [SAVE, RESTORE] {
-        let refused = Job::github().command(exe).args(["p", "--key", "k"]).run().expect_code(2);
-        assert!(refused.stdout.starts_with("::error::no store given%0Ahint: "), "{refused:?}");
+fn a_store_that_is_incomplete_is_no_reason_to_fail_a_job() {
+    let half: &[(&str, &str)] = &[("XCACHE_S3_BUCKET", "bucket"), ("XCACHE_AWS_ACCESS_KEY_ID", "AKIA")];
+    let other: &[(&str, &str)] = &[("XCACHE_S3_BUCKET", "bucket"), ("XCACHE_AWS_SECRET_ACCESS_KEY", "s")];
+    let cases = [
+        (&[][..], "no store given%0Ahint: "),
+        (&[("XCACHE_S3_BUCKET", " "), ("XCACHE_STORE", "")], "no store given"),
+        (&[("XCACHE_S3_BUCKET", ""), ("XCACHE_S3_PREFIX", "p")], "`--s3-prefix` needs `--s3-bucket`"),
+        (&[("XCACHE_STORE", "s3://")], "store `s3://`"),
+        (&[("XCACHE_STORE", "s3:///prefix")], "store `s3:///prefix`"),
+        (&[("XCACHE_STORE", "bucket")], "store `bucket` is neither"),
+        (half, "belong together"),
+        (other, "belong together"),
+    ];
+    for (variables, part) in cases {
+        for (exe, outputs) in [(SAVE, "not-saved"), (RESTORE, "miss")] {
+            let run = |job: &Job, args: &[&str]| {
+                let command = job.command(exe).args(["p", "--key", "k"]).args(args);
+                variables.iter().fold(command, |command, (name, value)| command.env(name, value)).run()
+            };
+            let job = Job::github();
+            let outcome = run(&job, &[]).ok();
+            assert!(outcome.stdout.starts_with("::warning::") && outcome.stdout.contains(part), "{outcome:?}");
+            assert_eq!(outcome.stdout.matches("::warning::").count(), 1, "{outcome:?}");
+            assert_eq!(job.outputs()["outcome"], outputs, "{outcome:?}");
+            let strict = run(&Job::github(), &["--fail-on-error"]).expect_code(1);
+            assert!(strict.stdout.starts_with("::error::"), "{strict:?}");
+            if !variables.is_empty() && *part != *"no store given" {
+                run(&Job::new(), &[]).expect_code(2).says(&[part]);
+            }
+        }
     }
+}
+
+#[test]
+fn a_home_that_is_unknown_is_no_reason_to_fail_a_job() {
+    for exe in [SAVE, RESTORE] {
+        let job = Job::github();
+        let outcome = with_store(&job, exe).args(["~/p", "--key", "k"]).env("HOME", "").run().ok();
+        assert!(outcome.stdout.starts_with("::warning::path `~/p` needs a home directory"), "{outcome:?}");
+        let elsewhere = Job::new();
+        with_store(&elsewhere, exe).args(["~/p", "--key", "k"]).env("HOME", "").run().expect_code(2);
+    }
+}
+
+#[test]
+fn a_wrong_value_names_the_input_and_what_is_allowed() {
+    let cases = [
+        (SAVE, "level", "99", "is not a whole number from 1 to 19"),
+        (SAVE, "if-exists", "maybe", "is not one of `skip`, `fail`"),
+        (SAVE, "rebase-after", "soon", "is not a duration such as"),
+        (SAVE, "full", "maybe", "is neither yes nor no"),
+        (RESTORE, "clean", "perhaps", "is neither yes nor no"),
+        (RESTORE, "concurrency", "0", "is not a whole number from 1 to 64"),
+        (RESTORE, "s3-sse", "rot13", "is not one of `AES256`, `aws:kms`"),
+        (RESTORE, "timeout", "-1", "is not a duration such as"),
+        (RESTORE, "s3-path-style", "sometimes", "is neither yes nor no"),
+    ];
+    for (exe, input, value, problem) in cases {
+        let variable = format!("XCACHE_{}", input.to_uppercase().replace('-', "_"));
+        let run = |job: &Job| with_store(job, exe).args(["p", "--key", "k"]).env(&variable, value).run();
+        let job = Job::github();
+        let outcome = run(&job).ok();
+        let expected = format!("::warning::input `{input}` ({variable}): `{value}` {problem}");
+        assert!(outcome.stdout.starts_with(&expected), "{outcome:?}");
+        assert!(!job.path("store").exists());
+        let strict = with_store(&job, exe).args(["p", "--key", "k"]).env(&variable, value);
+        let strict = strict.env("XCACHE_FAIL_ON_ERROR", "on").run().expect_code(1);
+        assert!(strict.stdout.starts_with(&expected.replace("warning", "error")), "{strict:?}");
+        // On a command line clap names the flag.
+        run(&Job::new()).expect_code(2).says(&[&format!("--{input}"), value]);
+    }
+    let job = Job::github();
+    for (variable, value) in [("XCACHE_KEEP_NEWEST", "two"), ("XCACHE_MAX_AGE", "30"), ("XCACHE_SHADOWED", "maybe")] {
+        let outcome = with_store(&job, GC).args(["prune", "--dangling"]).env(variable, value).run().expect_code(2);
+        let input = variable.strip_prefix("XCACHE_").unwrap().to_lowercase().replace('_', "-");
+        assert!(
+            outcome.stdout.starts_with(&format!("::error::input `{input}` ({variable}): `{value}` is")),
+            "{outcome:?}"
+        );
+        assert_eq!(outcome.stdout.matches("::").count(), 2, "{outcome:?}");
+    }
+}
+
+/// A hit of the key `k` in a new store, or a miss.
+fn save_k(job: &Job) {
+    fs::write(job.path("p"), "x").unwrap();
+    with_store(job, SAVE).args(["p", "--key", "k"]).run().ok();
+}
+
+#[test]
+fn every_spelling_of_yes_and_no_is_understood() {
+    // `--clean` of a restore: whether another file in the directory is still there afterwards.
+    let yes = ["true", "TRUE", "1", "yes", "Yes", "on", " true\n"];
+    let no = ["false", "0", "no", "NO", "off", "", " "];
+    for (words, is_on) in [(yes, true), (no, false)] {
+        for word in words {
+            for (is_job, is_flag) in [(false, false), (false, true), (true, false)] {
+                let job = if is_job { Job::github() } else { Job::new() };
+                fs::create_dir(job.path("d")).unwrap();
+                fs::write(job.path("d/a"), "a").unwrap();
+                with_store(&job, SAVE).args(["d", "--key", "k"]).run().ok();
+                fs::write(job.path("d/b"), "b").unwrap();
+                let command = with_store(&job, RESTORE).args(["d", "--key", "k"]);
+                let command = match is_flag {
+                    true => command.arg(format!("--clean={word}")),
+                    false => command.env("XCACHE_CLEAN", word),
+                };
+                command.run().ok();
+                assert_eq!(!job.path("d/b").exists(), is_on, "{word:?} {is_job} {is_flag}");
+            }
+        }
+    }
+    // A flag wins over a variable.
+    let job = Job::new();
+    let argv =
+        ["--fail-on-error=no", "p", "--key", "k", "--store", "s3://bucket", "--s3-endpoint", "http://127.0.0.1:9"];
+    job.command(RESTORE).args(argv).env("XCACHE_FAIL_ON_ERROR", "true").run().ok();
+}
+
+#[test]
+fn only_a_clear_no_lets_a_dry_run_delete() {
+    let dry = ["true", "1", "yes", "on", "ture", "y", "ja", "2", "${{ inputs.dry }}"];
+    for (words, is_kept) in [(&dry[..], true), (&["false", "No", "0", "off", ""], false)] {
+        for word in words {
+            for is_job in [false, true] {
+                let job = if is_job { Job::github() } else { Job::new() };
+                save_k(&job);
+                with_store(&job, GC).args(["rm", "k"]).env("XCACHE_DRY_RUN", word).run().ok();
+                assert_eq!(job.path("store/k-base.tar.zst").exists(), is_kept, "{word:?}");
+            }
+        }
+    }
+    let job = Job::new();
+    save_k(&job);
+    with_store(&job, GC).args(["rm", "k", "--dry-run="]).run().ok();
+    with_store(&job, GC).args(["rm", "k", "--dry-run=ture"]).run().ok();
+    with_store(&job, GC).args(["rm", "k", "--dry-run"]).run().ok();
+    assert!(job.path("store/k-base.tar.zst").exists());
+}
+
+#[test]
+fn a_switch_of_actions_cache_that_is_no_true_is_noticed_in_a_job() {
+    let job = Job::github();
+    let outcome =
+        with_store(&job, RESTORE).args(["p", "--key", "k"]).env("XCACHE_FAIL_ON_CACHE_MISS", "yes").run().ok();
+    outcome.says(&["notice: `fail-on-cache-miss: yes` counts as `false`, as in `actions/cache`"]);
+    let elsewhere = Job::new();
+    let run = |word: &str| {
+        with_store(&elsewhere, RESTORE).args(["p", "--key", "k"]).env("XCACHE_FAIL_ON_CACHE_MISS", word).run()
+    };
+    run("yes").expect_code(1);
+    run("no").ok();
+    run("maybe").expect_code(2).says(&["`--fail-on-cache-miss=maybe` is neither yes nor no"]);
 }
 
 /// Wrong keys and paths in a job, by the rules of `actions/cache`.
@@ -123,7 +272,7 @@ fn input_by_variables_is_the_same_as_by_flags() {
         .run()
         .expect_code(1);
     let document = by_variables.json();
-    assert_eq!((&document["key"], &document["lookup_only"]), (&"k".into(), &false.into()));
+    assert_eq!((&document["key"], &document["lookup_only"]), (&"k".into(), &true.into()));
     by_variables.says(&["Failed to restore cache entry. Exiting as fail-on-cache-miss is set. Input key: k"]);
     with_store(&job, RESTORE)
         .args(["p", "--key", "k", "--restore-keys", "r1\nr2"])

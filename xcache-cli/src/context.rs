@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
 use super::env_vars as var;
+use super::machine::Machine;
 use crate::ci::job::CiJob;
 use xcache_core::store::open::S3Options;
 
@@ -28,6 +30,8 @@ pub struct RunContext {
     pub state_dir: Option<PathBuf>,
     /// How many threads can run at once here.
     pub cpus: usize,
+    /// What the process may use of it.
+    pub machine: Machine,
     /// Whether the user wants no colours.
     pub is_no_color: bool,
     /// Whether the terminal, if there is one, can neither move its cursor nor show colours.
@@ -36,10 +40,11 @@ pub struct RunContext {
 
 impl RunContext {
     /// Reads the environment of this process.
-    pub fn from_process() -> Self {
+    pub fn from_process(cpus: usize, machine: Machine) -> Self {
         let working_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::new(|name| std::env::var_os(name), Utc::now(), working_dir, cpus)
+        // Unlike `Utc::now` this also works for a clock that stands before 1970.
+        let now = SystemTime::now().into();
+        Self { machine, ..Self::new(|name| std::env::var_os(name), now, working_dir, cpus) }
     }
 
     /// Reads the environment through `lookup`. Blank variables count as not set.
@@ -74,6 +79,7 @@ impl RunContext {
             state_dir,
             home,
             cpus,
+            machine: Machine::UNLIMITED,
             is_no_color: lookup(var::NO_COLOR).is_some_and(|value| !value.is_empty()),
             is_dumb_terminal: lookup(var::TERM).is_some_and(|term| term == "dumb"),
             ci,
@@ -94,6 +100,12 @@ pub(crate) mod tests {
     pub(crate) fn context(variables: &[(&str, &str)]) -> RunContext {
         let lookup = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
         RunContext::new(lookup, DateTime::UNIX_EPOCH, PathBuf::from("/work"), 2)
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_a_time_like_any_other() {
+        let now: DateTime<Utc> = (SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(5)).into();
+        assert_eq!(now.timestamp(), -5);
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub const CLEAR_TOKEN: &str = "XCACHE_CLEAR_TOKEN";
 
 /// `--concurrency`.
 pub const CONCURRENCY: &str = "XCACHE_CONCURRENCY";
+/// `--timeout`.
+pub const TIMEOUT: &str = "XCACHE_TIMEOUT";
 /// `--workers`.
 pub const WORKERS: &str = "XCACHE_WORKERS";
 

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use super::Exit;
+use super::runtime::time_text;
 use crate::report::chain::causes;
 use xcache_core::store::{self, ErrorKind};
 
@@ -33,11 +35,11 @@ impl Class {
 /// Sorts an error by what is found in its chain.
 pub fn classify(error: &(dyn Error + 'static)) -> Class {
     let class = |cause: &(dyn Error + 'static)| {
-        if cause.is::<UnsafeToContinue>() || cause.is::<Interrupted>() {
-            Some(Class::Unsafe)
-        } else {
-            cause.is::<UsageError>().then_some(Class::Usage)
+        if cause.is::<UnsafeToContinue>() {
+            return Some(Class::Unsafe);
         }
+        let interrupted = cause.downcast_ref::<Interrupted>().map(|why| why.class());
+        interrupted.or_else(|| cause.is::<UsageError>().then_some(Class::Usage))
     };
     causes(error).find_map(class).unwrap_or(Class::Trouble)
 }
@@ -111,10 +113,26 @@ pub struct UnsafeToContinue {
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// The user or the runner asked us to stop.
+/// Why the run was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("interrupted")]
-pub struct Interrupted;
+pub enum Interrupted {
+    /// The user or the runner wants it to.
+    #[error("interrupted")]
+    Signal,
+    /// It took longer than `--timeout` allows.
+    #[error("given up after {}, the limit that `--timeout` sets", time_text(*.0))]
+    Timeout(Duration),
+}
+
+impl Interrupted {
+    /// What it means for the run: a cache that takes too long is trouble like any other.
+    pub fn class(self) -> Class {
+        match self {
+            Self::Signal => Class::Unsafe,
+            Self::Timeout(_) => Class::Trouble,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -138,7 +156,8 @@ mod tests {
             Class::Unsafe,
             Some(ErrorKind::Denied),
         );
-        check(Interrupted.into(), Class::Unsafe, None);
+        check(Interrupted::Signal.into(), Class::Unsafe, None);
+        check(Interrupted::Timeout(Duration::ZERO).into(), Class::Trouble, None);
         check(UsageError::options("no").into(), Class::Usage, None);
         check("text".into(), Class::Trouble, None);
     }

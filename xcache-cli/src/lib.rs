@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, Command, CommandFactory, Parser};
+use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
 
 pub mod ci;
 pub mod report;
@@ -24,28 +24,23 @@ pub mod caches;
 pub mod caches_report;
 pub mod compat_args;
 pub mod other_args;
-mod run;
+pub mod machine;
+pub mod refusal;
+pub mod runtime;
+pub mod answer;
+pub mod front;
 
+pub use answer::{print_document, read_event, write_outputs, write_summary};
 pub use context::RunContext;
 pub use errors::{Class, Interrupted, UnsafeToContinue, UsageError, classify, store_error_kind};
 pub use exit::Exit;
-pub use run::{
-    Crash, Done, block_on, interrupted, print_document, read_event, run_each, unless_interrupted, write_outputs,
-    write_summary,
-};
+pub use runtime::{Crash, interrupted, unless_interrupted, why_interrupted};
 
-/// Reads the command line. The error is clap's: help, version or a usage error, for [`print_stop`].
+/// Reads the command line. The error is clap's: help, version or a usage error, for [`refusal::Refusal`].
 pub fn parse<T: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<T, clap::Error> {
     let mut command = command::<T>();
     let mut matches = command.try_get_matches_from_mut(argv)?;
     T::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
-}
-
-/// Prints why [`parse`] did not give arguments (help goes to stdout, errors to stderr), and says how to end.
-pub fn print_stop(stop: &clap::Error) -> Exit {
-    // A closed pipe (`--help | head`) is the reader's choice, not our failure.
-    drop(stop.print());
-    if stop.use_stderr() { Exit::Usage } else { Exit::Done }
 }
 
 /// The command as [`parse`] uses it: an environment variable that is set but blank counts as not set, because an
@@ -55,7 +50,21 @@ pub fn command<T: CommandFactory>() -> Command {
 }
 
 fn ignore_blank_variables(command: Command) -> Command {
-    command.mut_args(ignore_blank_variable).mut_subcommands(ignore_blank_variables)
+    command.mut_args(|arg| ignore_blank_variable(take_values(arg))).mut_subcommands(ignore_blank_variables)
+}
+
+/// Makes a switch take a value, so that `--full=no` undoes what the environment says, and `--full="$VARIABLE"` works.
+fn take_values(arg: Arg) -> Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) || arg.get_env().is_none() {
+        return arg;
+    }
+    arg.action(ArgAction::Set)
+        .value_name("BOOL")
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .default_value("false")
+        .hide_default_value(true)
 }
 
 fn ignore_blank_variable(arg: Arg) -> Arg {

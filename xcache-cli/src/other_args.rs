@@ -33,8 +33,8 @@ impl OtherArgs {
         } else {
             return None;
         }
-        // A closed pipe is the reader's choice.
-        drop(io::stdout().lock().write_all(&page));
-        Some(Exit::Done)
+        let mut stdout = io::stdout().lock();
+        let printed = stdout.write_all(&page).and_then(|()| stdout.flush());
+        Some(if printed.is_ok() { Exit::Done } else { Exit::Failed })
     }
 }

@@ -4,7 +4,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use super::RunContext;
 use super::env_vars as var;
-use super::values::parse_switch;
+use super::values::{NotASwitch, parse_switch};
 use crate::report::{Settings, Verbosity};
 
 /// What is printed.
@@ -16,7 +16,7 @@ pub struct OutputArgs {
     pub json: bool,
 
     /// Print more; twice for still more
-    #[arg(long, short, env = var::VERBOSE, value_name = "COUNT", action = ArgAction::Count)]
+    #[arg(long, short, env = var::VERBOSE, value_name = "COUNT", action = ArgAction::Count, value_parser = parse_verbosity)]
     pub verbose: u8,
 
     /// Print only warnings and errors
@@ -30,6 +30,11 @@ pub struct OutputArgs {
     /// Progress: a bar, a plain line every ten seconds, or none; `auto` is a bar on a terminal and lines elsewhere
     #[arg(long, env = var::PROGRESS, value_name = "FORM", value_enum, default_value_t = ProgressChoice::Auto)]
     pub progress: ProgressChoice,
+}
+
+/// Reads how often `-v` is given, by number or as a switch.
+fn parse_verbosity(text: &str) -> Result<u8, NotASwitch> {
+    text.trim().parse().or_else(|_| parse_switch(text).map(u8::from))
 }
 
 /// When to use colours.

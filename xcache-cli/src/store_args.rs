@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::env_vars as var;
-use super::values::{parse_secret, parse_switch};
+use super::values::{Choice, parse_secret, parse_switch};
 use super::{RunContext, UsageError};
 use xcache_core::store::open::{Encryption, Keys, S3Options, Secret, StoreConfig, StoreUrl};
 
@@ -34,8 +34,8 @@ pub struct StoreArgs {
 
     /// Put the bucket into the path of the URL rather than into the host name [default: `true` unless it is AWS]
     #[arg(long, env = var::S3_PATH_STYLE, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = parse_switch)]
-    pub s3_path_style: Option<bool>,
+          default_missing_value = "true", default_value = "", hide_default_value = true, value_parser = Choice::parse)]
+    pub s3_path_style: Choice,
 
     /// Profile of the AWS configuration
     #[arg(long, env = var::S3_PROFILE, value_name = "NAME")]
@@ -170,7 +170,7 @@ impl StoreArgs {
             configured_region,
             endpoint,
             configured_endpoint,
-            path_style: *s3_path_style,
+            path_style: s3_path_style.given(),
             encryption,
             storage_class: text(s3_storage_class),
             requester_pays: *s3_requester_pays,

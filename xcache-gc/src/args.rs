@@ -8,7 +8,8 @@ use xcache_cli::env_vars as var;
 use xcache_cli::other_args::OtherArgs;
 use xcache_cli::output_args::OutputArgs;
 use xcache_cli::store_args::StoreArgs;
-use xcache_cli::values::{parse_duration, parse_switch};
+use xcache_cli::transfer_args::TimeArgs;
+use xcache_cli::values::{parse_duration, parse_number, parse_safeguard, parse_switch};
 use xcache_core::entry::Kind;
 use xcache_core::gc::policy::GroupBy;
 
@@ -46,17 +47,16 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// What is printed.
-    pub(crate) fn output(&self) -> &OutputArgs {
-        let common = match self {
+    /// What all commands have.
+    pub(crate) fn common(&self) -> &CommonArgs {
+        match self {
             Self::Prune(args) => &args.common,
             Self::Ls(args) => &args.common,
             Self::Show(args) => &args.common,
             Self::Rm(args) => &args.common,
             Self::Verify(args) => &args.common,
             Self::Du(args) => &args.common,
-        };
-        &common.output
+        }
     }
 }
 
@@ -65,6 +65,9 @@ impl Command {
 pub(crate) struct CommonArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(crate) time: TimeArgs,
 
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -78,7 +81,7 @@ pub(crate) struct CommonArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PruneArgs {
     /// Keep so many of each group, the newest
-    #[arg(long, env = var::KEEP_NEWEST, value_name = "COUNT")]
+    #[arg(long, env = var::KEEP_NEWEST, value_name = "COUNT", value_parser = parse_number::<0, { u32::MAX }>)]
     pub(crate) keep_newest: Option<u32>,
 
     /// What makes a group: the branch tag, the key family (the key without hashes, dates and run ids), or both
@@ -118,7 +121,7 @@ pub(crate) struct PruneArgs {
     pub(crate) min_age: Duration,
 
     /// Only say what would be deleted
-    #[arg(long, env = var::DRY_RUN, value_parser = parse_switch)]
+    #[arg(long, env = var::DRY_RUN, value_parser = parse_safeguard)]
     pub(crate) dry_run: bool,
 
     #[command(flatten)]
@@ -201,7 +204,7 @@ pub(crate) struct RemoveArgs {
     pub(crate) cascade: bool,
 
     /// Only say what would be deleted
-    #[arg(long, env = var::DRY_RUN, value_parser = parse_switch)]
+    #[arg(long, env = var::DRY_RUN, value_parser = parse_safeguard)]
     pub(crate) dry_run: bool,
 
     #[command(flatten)]

@@ -4,12 +4,11 @@
 //! save or a restore, a run that could not do what it was asked for ends with exit code 1: nobody's build depends on
 //! it, and a clean-up that silently does nothing is found out by the bill.
 
-use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
-use xcache_cli::report::{Reporter, init_log};
-use xcache_cli::{self as cli, Class, Exit, Interrupted, RunContext};
+use xcache_cli::front::Host;
+use xcache_cli::report::Reporter;
+use xcache_cli::{self as cli, Class, Exit, RunContext, UsageError};
 
 pub mod args;
 mod branches;
@@ -30,22 +29,33 @@ use connection::Connection;
 
 /// Runs the command.
 pub fn main() -> ExitCode {
-    command(std::env::args_os(), &RunContext::from_process()).into()
-}
-
-fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Exit {
-    let args: Args = match cli::parse(argv) {
+    let host = Host::start();
+    // Nothing is deleted that was not clearly asked for, and no build depends on a clean-up: wrong input is an error
+    // here, in a job as elsewhere.
+    let refuse = |error: &UsageError, _, reporter: &Reporter| {
+        reporter.error_for(error);
+        Exit::Usage
+    };
+    let args: Args = match host.parse(refuse) {
         Ok(args) => args,
-        Err(stop) => return cli::print_stop(&stop),
+        Err(exit) => return exit.into(),
     };
     if let Some(exit) = args.other.print::<Args>() {
-        return exit;
+        return exit.into();
     }
-    let Some(command) = args.command else { return Exit::Usage };
-    let settings = command.output().resolve(context, io::stderr().is_terminal());
-    init_log(settings);
-    let reporter = Reporter::new(settings);
-    match cli::block_on(run(&command, context, &reporter)) {
+    let Some(command) = args.command else { return Exit::Usage.into() };
+    let reporter = host.reporter(&command.common().output);
+    let exit = run_and_report(host, &command, &reporter);
+    reporter.finish(exit).into()
+}
+
+fn run_and_report(host: Host, command: &Command, reporter: &Reporter) -> Exit {
+    let Host { context, runtime, .. } = host;
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let timeout = command.common().time.limit();
+        runtime.run(timeout, run(command, &context, reporter))
+    });
+    match result {
         // A warning is something that was asked for and not done.
         Ok(exit) if reporter.warnings() > 0 => exit.max(Exit::Failed),
         Ok(exit) => exit,
@@ -62,7 +72,7 @@ fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Ex
 async fn run(command: &Command, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Exit> {
     tokio::select! {
         result = dispatch(command, context, reporter) => result,
-        Interrupted = cli::interrupted() => Err(Interrupted.into()),
+        interrupted = cli::interrupted() => Err(interrupted.into()),
     }
 }
 

@@ -4,7 +4,7 @@
 /// as in `--max-total-size 50GiB`; a number alone counts bytes.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let form = || format!("`{text}` is not a size such as `500MiB` or `50GiB`");
+    let form = || "not a size such as `500MiB` or `50GiB`".to_owned();
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit: u64 = match text[digits.len()..].trim_start().to_ascii_lowercase().as_str() {
         "" | "b" => 1,

@@ -1,7 +1,6 @@
 //! The command line of `xcache-restore`.
 
 use clap::Parser;
-use xcache_cli::UsageError;
 use xcache_cli::cache_args::CacheArgs;
 use xcache_cli::caches::CacheSpec;
 use xcache_cli::compat_args::CompatArgs;
@@ -11,7 +10,8 @@ use xcache_cli::output_args::OutputArgs;
 use xcache_cli::scope_args::ScopeArgs;
 use xcache_cli::store_args::StoreArgs;
 use xcache_cli::transfer_args::TransferArgs;
-use xcache_cli::values::parse_switch;
+use xcache_cli::values::{ActionsSwitch, parse_switch};
+use xcache_cli::{RunContext, UsageError};
 
 /// Restore the best matching entry of a cache
 ///
@@ -28,12 +28,14 @@ pub struct Args {
     pub(crate) restore_keys: Vec<String>,
 
     /// Only look whether there is an entry
-    #[arg(long, env = var::LOOKUP_ONLY, value_parser = parse_switch)]
-    pub(crate) lookup_only: bool,
+    #[arg(long, env = var::LOOKUP_ONLY, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", default_value = "", hide_default_value = true, value_parser = ActionsSwitch::parse)]
+    pub(crate) lookup_only: ActionsSwitch,
 
     /// End with exit code 1 if there is no entry
-    #[arg(long, env = var::FAIL_ON_CACHE_MISS, value_parser = parse_switch)]
-    pub(crate) fail_on_cache_miss: bool,
+    #[arg(long, env = var::FAIL_ON_CACHE_MISS, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", default_value = "", hide_default_value = true, value_parser = ActionsSwitch::parse)]
+    pub(crate) fail_on_cache_miss: ActionsSwitch,
 
     /// Remove what is there and not in the entry
     #[arg(long, env = var::CLEAN, value_parser = parse_switch)]
@@ -67,6 +69,12 @@ pub struct Args {
 }
 
 impl Args {
+    /// What to say of values that are accepted and mean something else than they seem to.
+    pub(crate) fn notices(&self, context: &RunContext) -> Vec<String> {
+        let switches = [(&self.lookup_only, "lookup-only"), (&self.fail_on_cache_miss, "fail-on-cache-miss")];
+        switches.into_iter().filter_map(|(switch, input)| switch.notice(input, context)).collect()
+    }
+
     /// The arguments of each cache: these, or those of each in the list.
     pub(crate) fn each(&self) -> Result<Vec<Self>, UsageError> {
         let Some(list) = self.cache.list(&self.restore_keys)? else { return Ok(vec![self.clone()]) };

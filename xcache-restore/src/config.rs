@@ -111,13 +111,13 @@ impl Config {
         Ok(Self {
             keys,
             paths: cache.path_list(context)?,
-            action: match (event.has_token(token(clear_token)), lookup_only) {
+            action: match (event.has_token(token(clear_token)), lookup_only.is_on("lookup-only", context)?) {
                 // Who only looks does not delete.
                 (_, true) => Action::Lookup,
                 (true, false) => Action::Clear,
                 (false, false) => Action::Restore,
             },
-            on_miss: if *fail_on_cache_miss { OnMiss::Fail } else { OnMiss::GoOn },
+            on_miss: if fail_on_cache_miss.is_on("fail-on-cache-miss", context)? { OnMiss::Fail } else { OnMiss::GoOn },
             others: if *clean { Others::Remove } else { Others::Keep },
             owners: if *same_owner { Owners::Saved } else { Owners::Current },
             store: store.resolve(context)?,

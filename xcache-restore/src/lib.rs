@@ -2,13 +2,14 @@
 //!
 //! [`main`] goes from the command line to the exit code: arguments → configuration → run → report.
 
-use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::error::Error;
 use std::process::ExitCode;
 
-use xcache_cli::caches_report::Report;
-use xcache_cli::report::{Reporter, init_log};
-use xcache_cli::{self as cli, Exit, RunContext, UsageError};
+use xcache_cli::ci::event::Event;
+use xcache_cli::front::{self, Done, OnWrongInput, Program, Shared};
+use xcache_cli::report::Reporter;
+use xcache_cli::store_args::StoreSelection;
+use xcache_cli::{Exit, RunContext, UsageError};
 
 pub mod args;
 mod clear;
@@ -26,54 +27,66 @@ use present::{PRIMARY_KEY_OUTPUT, Presented};
 
 /// Runs the command.
 pub fn main() -> ExitCode {
-    command(std::env::args_os(), &RunContext::from_process()).into()
+    front::main::<Restore>()
 }
 
-fn command(argv: impl IntoIterator<Item = OsString>, context: &RunContext) -> Exit {
-    let args: Args = match cli::parse(argv) {
-        Ok(args) => args,
-        Err(stop) => return cli::print_stop(&stop),
-    };
-    if let Some(exit) = args.other.print::<Args>() {
-        return exit;
-    }
-    let settings = args.output.resolve(context, io::stderr().is_terminal());
-    init_log(settings);
-    let reporter = Reporter::new(settings);
-    for notice in args.compat.notices() {
-        reporter.notice(notice);
-    }
-    let keys: Vec<String> =
-        args.each().iter().flatten().filter_map(|args| args.cache.raw_key().map(str::to_owned)).collect();
-    if !keys.is_empty() {
-        cli::write_outputs(context, &reporter, &[(PRIMARY_KEY_OUTPUT, keys.join("\n"))]);
-    }
-    let event = cli::read_event(context, &reporter);
-    match Config::each(&args, context, &event) {
-        Ok(configs) => restore_and_report(&configs, args.cache.is_list(), context, &reporter),
-        Err(error) => refuse(&error, context, &reporter),
-    }
-}
+/// The program.
+#[derive(Debug)]
+struct Restore;
 
-/// Says what is wrong with the input. In GitHub Actions a wrong key or path fails the step, as in `actions/cache`.
-fn refuse(error: &UsageError, context: &RunContext, reporter: &Reporter) -> Exit {
-    reporter.error_for(error);
-    match error {
-        UsageError::Input { .. } if context.ci.is_actions() => Exit::Failed,
-        UsageError::Input { .. } | UsageError::Options { .. } => Exit::Usage,
-    }
-}
+impl Program for Restore {
+    type Args = Args;
+    type Config = Config;
+    type Outcome = Outcome;
+    type Presented<'a> = Presented<'a>;
 
-/// Restores each cache, all at the same time, and tells of them in their order. Trouble is a miss.
-fn restore_and_report(configs: &[Config], is_list: bool, context: &RunContext, reporter: &Reporter) -> Exit {
-    if let Some(config) = configs.iter().find(|config| config.store.is_default) {
-        reporter.notice(format_args!("no store given, using the local one at `{}`", config.store.url()));
+    const ON_WRONG_INPUT: OnWrongInput = OnWrongInput::Fail;
+    const REFUSED: &'static [(&'static str, &'static str)] =
+        &[("outcome", "miss"), ("miss-reason", MissReason::Misconfigured.word())];
+    /// Files may be half written, and others already replaced.
+    const IS_SAFE_TO_ABANDON: bool = false;
+
+    fn shared(args: &Args) -> Shared<'_> {
+        let Args { cache, output, compat, other, transfer, .. } = args;
+        Shared { cache, output, compat, other, timeout: transfer.time.limit() }
     }
-    let run = |config| restore::run(config, context, reporter);
-    let (done, exit) = cli::run_each(configs, reporter, run, |error| Outcome::Miss(MissReason::of(error)));
-    let started = context.now;
-    let presented =
-        done.iter().map(|(config, outcome, elapsed)| Presented { config, outcome, started, elapsed: *elapsed });
-    Report { caches: &presented.collect::<Vec<_>>(), is_list }.tell(context, reporter);
-    done.iter().map(|(config, outcome, _)| outcome.exit(config)).fold(exit, Exit::max)
+
+    fn notices(args: &Args, context: &RunContext) -> Vec<String> {
+        args.notices(context)
+    }
+
+    fn fails_on_miss(args: &Args, context: &RunContext) -> bool {
+        args.fail_on_cache_miss.is_on("fail-on-cache-miss", context).unwrap_or(false)
+    }
+
+    fn early_outputs(args: &Args) -> Vec<(&'static str, String)> {
+        let each = args.each();
+        let keys: Vec<_> = each.iter().flatten().filter_map(|args| args.cache.raw_key()).collect();
+        if keys.is_empty() { Vec::new() } else { vec![(PRIMARY_KEY_OUTPUT, keys.join("\n"))] }
+    }
+
+    fn configure(args: &Args, context: &RunContext, event: &Event) -> Result<Vec<Config>, UsageError> {
+        Config::each(args, context, event)
+    }
+
+    fn store(config: &Config) -> &StoreSelection {
+        &config.store
+    }
+
+    async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
+        restore::run(config, context, reporter).await
+    }
+
+    fn of_trouble(error: &(dyn Error + 'static)) -> Outcome {
+        Outcome::Miss(MissReason::of(error))
+    }
+
+    fn exit(outcome: &Outcome, config: &Config) -> Exit {
+        outcome.exit(config)
+    }
+
+    fn present<'a>(context: &RunContext, done: &'a Done<'a, Config, Outcome>) -> Presented<'a> {
+        let Done { config, outcome, elapsed } = done;
+        Presented { config, outcome, started: context.now, elapsed: *elapsed }
+    }
 }

@@ -1,9 +1,11 @@
 //! How a restore ended. Log lines, outputs, summary, document and exit code are all computed from this one value.
 
 use xcache_cli::cache_args::OnTrouble;
-use xcache_cli::{Exit, store_error_kind};
+use xcache_cli::report::chain::causes;
+use xcache_cli::{Exit, Interrupted, store_error_kind};
 use xcache_core::entry::Entry;
-use xcache_core::lookup::{self, Match};
+use xcache_core::lookup::Match;
+use xcache_core::restore;
 use xcache_core::store::ErrorKind;
 
 use crate::config::{Config, OnMiss};
@@ -54,26 +56,22 @@ pub enum MissReason {
     NewerFormat,
     /// The message of the pushed commit asked to delete the entry.
     Cleared,
+    /// An input is wrong or missing, so that nothing was looked for.
+    Misconfigured,
+    /// It took longer than the user allows.
+    TimedOut,
     /// The store does not let us read.
     Denied,
+    /// The bucket does not exist, or the store refuses what it is asked for.
+    NoStore,
     /// The store cannot be reached, or fails.
     Unreachable,
     /// The entry is damaged.
     Corrupt,
+    /// The files cannot be written here.
+    CannotWrite,
     /// Anything else; it was reported.
     Failed,
-}
-
-impl From<lookup::MissReason> for MissReason {
-    fn from(reason: lookup::MissReason) -> Self {
-        match reason {
-            lookup::MissReason::NothingThere => Self::NothingThere,
-            lookup::MissReason::OtherPaths => Self::OtherPaths,
-            lookup::MissReason::Corrupt => Self::Corrupt,
-            lookup::MissReason::Denied => Self::Denied,
-            lookup::MissReason::Unreachable => Self::Unreachable,
-        }
-    }
 }
 
 impl MissReason {
@@ -83,28 +81,48 @@ impl MissReason {
             Some(ErrorKind::Denied | ErrorKind::Unauthenticated) => Self::Denied,
             Some(ErrorKind::Unavailable) => Self::Unreachable,
             Some(ErrorKind::Corrupt) => Self::Corrupt,
-            _ => Self::Failed,
+            Some(ErrorKind::Invalid) => Self::NoStore,
+            Some(_) => Self::Failed,
+            None => causes(error).find_map(Self::of_cause).unwrap_or(Self::Failed),
         }
+    }
+
+    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if let Some(restore::Error::Write { .. }) = cause.downcast_ref::<restore::Error>() {
+            return Some(Self::CannotWrite);
+        }
+        matches!(cause.downcast_ref::<Interrupted>()?, Interrupted::Timeout(_)).then_some(Self::TimedOut)
     }
 
     /// Whether something is wrong, as opposed to merely absent.
     pub fn is_trouble(self) -> bool {
         match self {
             Self::NothingThere | Self::OtherPaths | Self::NewerFormat | Self::Cleared => false,
-            Self::Denied | Self::Unreachable | Self::Corrupt | Self::Failed => true,
+            Self::Misconfigured
+            | Self::TimedOut
+            | Self::Denied
+            | Self::NoStore
+            | Self::Unreachable
+            | Self::Corrupt
+            | Self::CannotWrite
+            | Self::Failed => true,
         }
     }
 
     /// One word for outputs, summary and document.
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::NothingThere => "nothing-there",
             Self::OtherPaths => "other-paths",
             Self::NewerFormat => "newer-format",
             Self::Cleared => "cleared",
+            Self::Misconfigured => "misconfigured",
+            Self::TimedOut => "timed-out",
             Self::Denied => "denied",
+            Self::NoStore => "no-store",
             Self::Unreachable => "unreachable",
             Self::Corrupt => "corrupt",
+            Self::CannotWrite => "cannot-write",
             Self::Failed => "failed",
         }
     }
@@ -116,6 +134,10 @@ impl MissReason {
             Self::OtherPaths => "other paths: the entry was saved for other paths",
             Self::NewerFormat => "newer format: the entry was written by a newer version of xcache",
             Self::Cleared => "cleared: the message of the commit asked for it",
+            Self::Misconfigured => "misconfigured: an input is wrong or missing",
+            Self::TimedOut => "timed out: the restore took longer than `--timeout` allows",
+            Self::NoStore => "no store: the bucket does not exist, or the store refuses the request",
+            Self::CannotWrite => "cannot write: the files cannot be written here",
             Self::Denied => "denied: the store does not let us read",
             Self::Unreachable => "unreachable: the store cannot be reached or fails",
             Self::Corrupt => "corrupt: the entry is damaged",
@@ -154,10 +176,15 @@ mod tests {
 
     #[test]
     fn trouble_is_worse_than_absence() {
-        use MissReason::{Cleared, Corrupt, Denied, Failed, NewerFormat, NothingThere, OtherPaths, Unreachable};
-        let order = [NothingThere, OtherPaths, NewerFormat, Cleared, Denied, Unreachable, Corrupt, Failed];
+        use MissReason::{
+            CannotWrite, Cleared, Corrupt, Denied, Failed, Misconfigured, NewerFormat, NoStore, NothingThere,
+            OtherPaths, TimedOut, Unreachable,
+        };
+        let absent = [NothingThere, OtherPaths, NewerFormat, Cleared];
+        let trouble = [Misconfigured, TimedOut, Denied, NoStore, Unreachable, Corrupt, CannotWrite, Failed];
+        let order: Vec<_> = absent.into_iter().chain(trouble).collect();
         assert!(order.is_sorted());
-        assert!(order.map(MissReason::is_trouble).is_sorted());
+        assert!(order.iter().map(|reason| reason.is_trouble()).is_sorted());
     }
 
     #[test]
@@ -172,6 +199,10 @@ mod tests {
         check(ErrorKind::Unavailable, MissReason::Unreachable);
         check(ErrorKind::Corrupt, MissReason::Corrupt);
         check(ErrorKind::NotFound, MissReason::Failed);
+        check(ErrorKind::Invalid, MissReason::NoStore);
+        let full = restore::Error::Write { path: "p".into(), source: std::io::ErrorKind::StorageFull.into() };
+        assert_eq!(MissReason::of(&full), MissReason::CannotWrite);
+        assert_eq!(MissReason::of(&Interrupted::Timeout(std::time::Duration::ZERO)), MissReason::TimedOut);
         assert_eq!(MissReason::of(anyhow::anyhow!("x").as_ref()), MissReason::Failed);
     }
 }

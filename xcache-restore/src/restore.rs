@@ -46,8 +46,9 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
     }
     for error in lookup.errors() {
         reporter.warning_for(error);
+        worst = worst.max(MissReason::of(error));
     }
-    Ok(Outcome::Miss(worst.max(lookup.miss_reason().into())))
+    Ok(Outcome::Miss(worst))
 }
 
 /// What became of a candidate.
@@ -91,7 +92,7 @@ impl Run<'_> {
         match self.restore(&entry, tail, content, before.take()).await {
             Ok(restored) => Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: Some(restored) }))),
             Err(Failed { error, replaced_files: 0 }) => match error {
-                Error::Interrupted => Err(cli::Interrupted.into()),
+                Error::Interrupted => Err(cli::why_interrupted().into()),
                 error if error.is_about_the_entry() => Ok(self.pass_over(&entry, error)),
                 // Neither the disk nor the program will be better for another entry.
                 error => Err(error.into()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum, value_parser};
+use clap::{Parser, ValueEnum};
 use xcache_cli::UsageError;
 use xcache_cli::cache_args::CacheArgs;
 use xcache_cli::caches::CacheSpec;
@@ -13,7 +13,7 @@ use xcache_cli::output_args::OutputArgs;
 use xcache_cli::scope_args::ScopeArgs;
 use xcache_cli::store_args::StoreArgs;
 use xcache_cli::transfer_args::TransferArgs;
-use xcache_cli::values::{parse_duration, parse_switch};
+use xcache_cli::values::{parse_duration, parse_number, parse_switch};
 use xcache_core::archive::frame::DEFAULT_LEVEL;
 
 /// Save paths as one immutable entry of a cache
@@ -47,7 +47,7 @@ pub struct Args {
     pub(crate) if_exists: IfExists,
 
     /// Compression level of zstd; the default is tuned for speed
-    #[arg(long, env = var::LEVEL, value_name = "1-19", default_value_t = DEFAULT_LEVEL, value_parser = value_parser!(i32).range(1..=19))]
+    #[arg(long, env = var::LEVEL, value_name = "1-19", default_value_t = DEFAULT_LEVEL, value_parser = parse_level)]
     pub(crate) level: i32,
 
     /// Tag of the entry; `keep=true` protects it from clean-up. May be repeated, or one to a line
@@ -96,6 +96,10 @@ impl Args {
         };
         Ok(list.iter().map(of).collect())
     }
+}
+
+fn parse_level(text: &str) -> Result<i32, String> {
+    parse_number::<1, 19>(text).map(u32::cast_signed)
 }
 
 /// What to do if the key exists.

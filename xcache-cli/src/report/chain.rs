@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use crate::UsageError;
+use crate::{Crash, UsageError};
+use xcache_core::store::ErrorKind;
 use xcache_core::{restore, store};
 
 pub use xcache_core::monitor::chain as text;
@@ -12,8 +13,25 @@ pub fn hint<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
     causes(error).find_map(|cause| {
         let from_store = cause.downcast_ref::<store::Error>().and_then(store::Error::hint_text);
         let from_restore = cause.downcast_ref::<restore::Error>().and_then(restore::Error::hint);
-        from_store.or(from_restore).or_else(|| cause.downcast_ref::<UsageError>().and_then(UsageError::hint))
+        from_store
+            .or(from_restore)
+            .or_else(|| cause.downcast_ref::<UsageError>().and_then(UsageError::hint))
+            .or_else(|| cause.downcast_ref::<Crash>().and_then(Crash::hint))
     })
+}
+
+/// What the error comes down to, whatever it was met by: the same for several requests to a store that is down.
+pub fn cause(error: &(dyn Error + 'static)) -> String {
+    let root = causes(error).last().unwrap_or(error);
+    match root.downcast_ref::<store::Error>() {
+        // An outage or a refusal is of the store; anything else is of the object.
+        Some(error) if is_of_the_store(error.kind()) => format!("{:?}: {}", error.kind(), error.reason()),
+        _ => root.to_string(),
+    }
+}
+
+fn is_of_the_store(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::Invalid)
 }
 
 /// The error itself, then each cause.
@@ -27,7 +45,6 @@ pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xcache_core::store::ErrorKind;
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]

@@ -24,6 +24,8 @@ pub fn init_log(settings: Settings) {
         .with_ansi(settings.has_color)
         .with_writer(io::stderr)
         .with_target(false)
+        // It would print to stderr, and panic if that is what cannot be written to.
+        .log_internal_errors(false)
         .finish();
     // A second program in the same process (the tests) logs where the first one does.
     drop(tracing::subscriber::set_global_default(subscriber));

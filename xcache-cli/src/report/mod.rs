@@ -25,6 +25,7 @@ use progress::{Progress, Stage};
 
 use crate::ci::annotation::{Level, annotation};
 use crate::output_args::ProgressMode;
+use crate::{Exit, RunContext};
 
 /// How much to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +55,19 @@ pub struct Settings {
     pub is_actions: bool,
 }
 
+impl Settings {
+    /// Those of a run whose arguments are not known.
+    pub fn default_of(context: &RunContext) -> Self {
+        Self {
+            verbosity: Verbosity::Normal,
+            is_json: false,
+            has_color: false,
+            progress: ProgressMode::None,
+            is_actions: context.ci.is_actions(),
+        }
+    }
+}
+
 /// Prints lines, warnings, errors, progress and the final document. Clones print to the same place.
 #[derive(Clone)]
 pub struct Reporter {
@@ -67,6 +81,10 @@ struct Shared {
     /// What [`Reporter::notice_once`] has said.
     noticed: Mutex<BTreeSet<&'static str>>,
     warnings: AtomicU64,
+    /// The causes of [`Reporter::warning_for`] so far.
+    causes: Mutex<BTreeSet<String>>,
+    /// Why data could not be written to stdout.
+    lost: Mutex<Option<io::Error>>,
 }
 
 struct Outputs {
@@ -97,6 +115,8 @@ impl Reporter {
                 outputs,
                 noticed,
                 warnings: AtomicU64::new(0),
+                causes: Mutex::default(),
+                lost: Mutex::default(),
             }),
         }
     }
@@ -132,7 +152,7 @@ impl Reporter {
     pub fn data(&self, text: impl fmt::Display) {
         let Settings { is_json, is_actions, .. } = self.shared.settings;
         if !is_json {
-            self.write(|outputs| &mut outputs.stdout, &format!("{}\n", one_line(&text.to_string(), is_actions)));
+            self.write_data(&format!("{}\n", one_line(&text.to_string(), is_actions)));
         }
     }
 
@@ -159,9 +179,21 @@ impl Reporter {
         self.annotate(Level::Error, Label::Error, &text.to_string(), hint);
     }
 
-    /// [`Reporter::warning`] with an error's chain of causes and its hint.
+    /// [`Reporter::warning`] with an error's chain of causes and its hint. Several errors of one cause, such as a store
+    /// that cannot be reached, are one warning: the others are for those who ask why.
     pub fn warning_for(&self, error: &(dyn Error + 'static)) {
-        self.warning(chain::text(error), chain::hint(error));
+        let text = chain::text(error);
+        if self.is_new_cause(error) {
+            self.warning(text, chain::hint(error));
+        } else {
+            self.shared.warnings.fetch_add(1, Ordering::Relaxed);
+            self.debug(text);
+        }
+    }
+
+    fn is_new_cause(&self, error: &(dyn Error + 'static)) -> bool {
+        let mut causes = self.shared.causes.lock().unwrap_or_else(PoisonError::into_inner);
+        causes.insert(chain::cause(error))
     }
 
     /// [`Reporter::error`] with an error's chain of causes and its hint.
@@ -170,15 +202,31 @@ impl Reporter {
     }
 
     /// The document of `--json`; nothing without that.
-    pub fn document(&self, document: &impl Serialize) -> io::Result<()> {
-        if !self.shared.settings.is_json {
-            return Ok(());
+    pub fn document(&self, document: &impl Serialize) {
+        if self.shared.settings.is_json {
+            let text = serde_json::to_string_pretty(document).expect("documents have only texts as names");
+            self.write_data(&format!("{text}\n"));
         }
-        let mut text = serde_json::to_vec_pretty(document)?;
-        text.push(b'\n');
-        let mut outputs = self.outputs();
-        outputs.stdout.write_all(&text)?;
-        outputs.stdout.flush()
+    }
+
+    /// Ends the run. Data that could not be written is a failure of a command line; in a job, whose log is not what the
+    /// run is for, it is a warning.
+    pub fn finish(&self, exit: Exit) -> Exit {
+        let failure = self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match failure {
+            None => exit,
+            Some(error) if self.shared.settings.is_actions => {
+                self.warning(format_args!("cannot write to the standard output: {error}"), None);
+                exit
+            }
+            Some(error) => {
+                // Whoever closed a pipe has read all that they wanted; the code still says that it was not all.
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    self.error(format_args!("cannot write to the standard output: {error}"), None);
+                }
+                exit.max(Exit::Failed)
+            }
+        }
     }
 
     fn annotate(&self, level: Level, label: Label, text: &str, hint: Option<&str>) {
@@ -186,7 +234,10 @@ impl Reporter {
             let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
             let line = format!("{}\n", annotation(level, None, &format!("{text}{hint}")));
             let is_json = self.shared.settings.is_json;
-            self.write(|outputs| if is_json { &mut outputs.stderr } else { &mut outputs.stdout }, &line);
+            // Where the log cannot be written to, the runner still reads the other stream.
+            if is_json || self.write(|outputs| &mut outputs.stdout, &line).is_err() {
+                drop(self.write(|outputs| &mut outputs.stderr, &line));
+            }
         } else {
             self.print(Some(label), text);
             if let Some(hint) = hint {
@@ -198,16 +249,25 @@ impl Reporter {
     fn print(&self, label: Option<Label>, text: &str) {
         let Settings { has_color, is_actions, .. } = self.shared.settings;
         let label = label.map(|label| label.styled(has_color)).unwrap_or_default();
-        self.write(|outputs| &mut outputs.stderr, &format!("{label}{}\n", one_line(text, is_actions)));
+        // If stderr is closed or full, there is no place left to say so.
+        drop(self.write(|outputs| &mut outputs.stderr, &format!("{label}{}\n", one_line(text, is_actions))));
     }
 
-    fn write(&self, stream: impl FnOnce(&mut Outputs) -> &mut Box<dyn Write + Send>, line: &str) {
+    /// Writes data to stdout. After a failure nothing more is written: a document with a hole is worse than half of one.
+    fn write_data(&self, text: &str) {
+        let mut lost = self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost.is_none() {
+            *lost = self.write(|outputs| &mut outputs.stdout, text).err();
+        }
+    }
+
+    fn write(&self, stream: impl FnOnce(&mut Outputs) -> &mut Box<dyn Write + Send>, line: &str) -> io::Result<()> {
         self.shared.bars.suspend(|| {
             let mut outputs = self.outputs();
             let stream = stream(&mut outputs);
-            // Nobody is left to be told that nobody listens.
-            drop(stream.write_all(line.as_bytes()).and_then(|()| stream.flush()));
-        });
+            stream.write_all(line.as_bytes())?;
+            stream.flush()
+        })
     }
 
     fn outputs(&self) -> MutexGuard<'_, Outputs> {
@@ -400,9 +460,53 @@ pub(crate) mod tests {
         );
     }
 
+    /// A writer that takes so many bytes.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn data_that_is_lost_fails_a_command_line_and_warns_in_a_job() {
+        for (is_actions, expected) in [(false, Exit::Failed), (true, Exit::Done)] {
+            for room in [0, 7] {
+                let stderr = Capture::default();
+                let settings = Settings { is_actions, ..PLAIN };
+                let reporter = Reporter::to_writers(settings, Box::new(Full(room)), Box::new(stderr.clone()));
+                assert_eq!(reporter.finish(Exit::Done), Exit::Done);
+                ["one", "two", "three"].iter().for_each(|line| reporter.data(line));
+                assert_eq!(reporter.finish(Exit::Done), expected);
+                let text = stderr.text();
+                assert_eq!(text.matches("cannot write to the standard output").count(), 1, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_cause_is_one_warning() {
+        let error = |object| store::Error::new(ErrorKind::Unavailable, "list", object).source("connection refused");
+        let act = |reporter: &Reporter| {
+            reporter.warning_for(&error("a"));
+            reporter.warning_for(&error("b"));
+            reporter.warning_for(&store::Error::new(ErrorKind::Denied, "get", "c"));
+            assert_eq!(reporter.warnings(), 3);
+        };
+        let expected = "warning: cannot list `a`: unavailable: connection refused\nwarning: cannot get `c`: denied\n";
+        check(PLAIN, act, "", expected);
+    }
+
     #[test]
     fn the_document_is_printed_only_when_asked_for() {
-        let act = |reporter: &Reporter| reporter.document(&serde_json::json!({"format": 1})).unwrap();
+        let act = |reporter: &Reporter| reporter.document(&serde_json::json!({"format": 1}));
         check(PLAIN, act, "", "");
         check(Settings { is_json: true, ..PLAIN }, act, "{\n  \"format\": 1\n}\n", "");
     }

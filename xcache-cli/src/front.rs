@@ -1,0 +1,337 @@
+//! One front for all programs: parse, set up, run, tell.
+//!
+//! [`main`] goes from `argv` to the exit code of a program that works on caches ([`Program`]); [`Host`] is what it has
+//! in common with `xcache-gc`: the surroundings, the runtime, the way in which a run is refused.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use serde::Serialize;
+
+use super::answer::{print_document, read_event, write_outputs};
+use super::cache_args::CacheArgs;
+use super::caches_report::{Presented, Report};
+use super::compat_args::CompatArgs;
+use super::machine::{self, Machine};
+use super::other_args::OtherArgs;
+use super::output_args::OutputArgs;
+use super::refusal::{Asked, Refusal};
+use super::runtime::{Crash, Runtime};
+use super::store_args::StoreSelection;
+use super::{Class, Exit, RunContext, UsageError, classify, parse};
+use crate::ci::event::Event;
+use crate::report::{Reporter, Settings, init_log};
+
+/// The surroundings of a program, and its threads.
+#[derive(Debug)]
+pub struct Host {
+    /// Environment, clock, machine.
+    pub context: RunContext,
+    /// The threads, unless they cannot be had: then there is no cache, but still an answer.
+    pub runtime: Result<Runtime, Crash>,
+    argv: Vec<OsString>,
+}
+
+impl Host {
+    /// The first thing a program does, so that a signal finds it listening.
+    pub fn start() -> Self {
+        machine::harden();
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let machine = Machine::probe(cpus);
+        let runtime = Runtime::start(machine);
+        let context = RunContext::from_process(cpus, machine.unwrap_or(Machine::UNLIMITED));
+        Self { context, runtime, argv: std::env::args_os().collect() }
+    }
+
+    /// Parses the command line. Without arguments the run is over, with this exit code; `refuse` answers for a wrong
+    /// value in a job.
+    pub fn parse<T: Parser>(&self, refuse: impl FnOnce(&UsageError, Asked, &Reporter) -> Exit) -> Result<T, Exit> {
+        let stop = match parse(self.argv.iter().cloned()) {
+            Ok(args) => return Ok(args),
+            Err(stop) => stop,
+        };
+        let refusal = Refusal::new(&stop, &self.argv);
+        if !refusal.is_error() || !self.context.ci.is_ci() {
+            return Err(refusal.print());
+        }
+        let asked = Asked::read(&self.argv, |name| std::env::var_os(name), &self.context);
+        let reporter = Reporter::new(Settings { is_json: asked.for_json, ..Settings::default_of(&self.context) });
+        let error = refusal.error(&self.context);
+        if refusal.is_value() {
+            return Err(refuse(&error, asked, &reporter));
+        }
+        reporter.error_for(&error);
+        Err(Exit::Usage)
+    }
+
+    /// The reporter that the arguments ask for.
+    pub fn reporter(&self, output: &OutputArgs) -> Reporter {
+        let settings = output.resolve(&self.context, io::stderr().is_terminal());
+        init_log(settings);
+        Reporter::new(settings)
+    }
+}
+
+/// The arguments that all programs with caches have.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<'a> {
+    /// Paths and keys.
+    pub cache: &'a CacheArgs,
+    /// What is printed.
+    pub output: &'a OutputArgs,
+    /// What is ignored.
+    pub compat: &'a CompatArgs,
+    /// What is printed instead of running.
+    pub other: &'a OtherArgs,
+    /// How long the run may take.
+    pub timeout: Option<Duration>,
+}
+
+/// What a wrong key, restore key or path does in a job: as in `actions/cache`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnWrongInput {
+    /// An error and exit code 1: restore.
+    Fail,
+    /// A warning and exit code 0: save.
+    Warn,
+}
+
+/// A program that works on caches: a save or a restore.
+pub trait Program {
+    /// The command line.
+    type Args: Parser;
+    /// What is to be done with one cache, checked.
+    type Config;
+    /// How it ended.
+    type Outcome;
+    /// That, in the forms in which it is told.
+    type Presented<'a>: Presented
+    where
+        Self::Config: 'a,
+        Self::Outcome: 'a;
+
+    /// What a wrong key or path does in a job.
+    const ON_WRONG_INPUT: OnWrongInput;
+    /// The outputs of a step that was refused.
+    const REFUSED: &'static [(&'static str, &'static str)];
+    /// Whether nothing can be half done if cleaning up is not waited for.
+    const IS_SAFE_TO_ABANDON: bool;
+
+    /// The arguments that all programs have.
+    fn shared(args: &Self::Args) -> Shared<'_>;
+    /// What to say of arguments before anything is done.
+    fn notices(args: &Self::Args, context: &RunContext) -> Vec<String>;
+    /// Whether a miss shall fail, if the program knows misses.
+    fn fails_on_miss(args: &Self::Args, context: &RunContext) -> bool;
+    /// Outputs that are written before anything can fail.
+    fn early_outputs(args: &Self::Args) -> Vec<(&'static str, String)>;
+    /// Checks the arguments of each cache.
+    fn configure(args: &Self::Args, context: &RunContext, event: &Event) -> Result<Vec<Self::Config>, UsageError>;
+    /// The store of a cache.
+    fn store(config: &Self::Config) -> &StoreSelection;
+    /// Works on one cache.
+    fn run(
+        config: &Self::Config,
+        context: &RunContext,
+        reporter: &Reporter,
+    ) -> impl Future<Output = anyhow::Result<Self::Outcome>>;
+    /// The outcome that trouble with the cache makes.
+    fn of_trouble(error: &(dyn Error + 'static)) -> Self::Outcome;
+    /// How the process ends.
+    fn exit(outcome: &Self::Outcome, config: &Self::Config) -> Exit;
+    /// An outcome, to be told.
+    fn present<'a>(context: &RunContext, done: &'a Done<'a, Self::Config, Self::Outcome>) -> Self::Presented<'a>;
+}
+
+/// A cache that was worked on.
+#[derive(Clone, Copy, Debug)]
+pub struct Done<'a, C, T> {
+    /// What was to be done.
+    pub config: &'a C,
+    /// How it ended.
+    pub outcome: T,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+type AllDone<'a, P> = Vec<Done<'a, <P as Program>::Config, <P as Program>::Outcome>>;
+
+/// Runs a program.
+pub fn main<P: Program>() -> ExitCode {
+    let host = Host::start();
+    let args: P::Args = match host.parse(|error, asked, reporter| refuse::<P>(error, asked, &host.context, reporter)) {
+        Ok(args) => args,
+        Err(exit) => return exit.into(),
+    };
+    let shared = P::shared(&args);
+    if let Some(exit) = shared.other.print::<P::Args>() {
+        return exit.into();
+    }
+    let reporter = host.reporter(shared.output);
+    let exit = set_up_and_run::<P>(host, &args, &reporter);
+    reporter.finish(exit).into()
+}
+
+fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -> Exit {
+    let Host { context, runtime, .. } = host;
+    let Shared { cache, compat, timeout, output, .. } = P::shared(args);
+    for notice in compat.notices().into_iter().chain(P::notices(args, &context)) {
+        reporter.notice(notice);
+    }
+    let early = P::early_outputs(args);
+    if !early.is_empty() {
+        write_outputs(&context, reporter, &early);
+    }
+    let event = read_event(&context, reporter);
+    let configs = match P::configure(args, &context, &event) {
+        Ok(configs) => configs,
+        Err(error) => {
+            let to_fail = cache.fail_on_error || P::fails_on_miss(args, &context);
+            return refuse::<P>(&error, Asked { to_fail, for_json: output.json }, &context, reporter);
+        }
+    };
+    if let Some(store) = configs.iter().map(P::store).find(|store| store.is_default) {
+        reporter.notice(format_args!("no store given, using the local one at `{}`", store.url()));
+    }
+    let run = Run::<P> { configs: &configs, context: &context, reporter };
+    let (done, exit) = run.all(runtime, timeout);
+    let presented: Vec<_> = done.iter().map(|done| P::present(&context, done)).collect();
+    Report { caches: &presented, is_list: cache.is_list() }.tell(&context, reporter);
+    done.iter().map(|done| P::exit(&done.outcome, done.config)).fold(exit, Exit::max)
+}
+
+/// The document of a run that was refused.
+#[derive(Serialize)]
+struct RefusedDocument<'a> {
+    format: u32,
+    command: &'static str,
+    #[serde(flatten)]
+    outputs: std::collections::BTreeMap<&'static str, &'static str>,
+    error: &'a str,
+}
+
+/// Says what is wrong with the input. In a job that must not fail a build: a wrong key or path does what it does in
+/// `actions/cache`, anything else means that there is no cache.
+fn refuse<P: Program>(error: &UsageError, asked: Asked, context: &RunContext, reporter: &Reporter) -> Exit {
+    if asked.for_json {
+        let outputs =
+            P::REFUSED.iter().map(|&(name, value)| (if name == "miss-reason" { "reason" } else { name }, value));
+        let error = error.to_string();
+        let command = P::Presented::COMMAND;
+        print_document(reporter, &RefusedDocument { format: 1, command, outputs: outputs.collect(), error: &error });
+    }
+    let is_input = matches!(error, UsageError::Input { .. });
+    if !context.ci.is_ci() || (is_input && !context.ci.is_actions()) {
+        reporter.error_for(error);
+        return Exit::Usage;
+    }
+    if asked.to_fail || (is_input && P::ON_WRONG_INPUT == OnWrongInput::Fail) {
+        reporter.error_for(error);
+        return Exit::Failed;
+    }
+    reporter.warning_for(error);
+    if !is_input {
+        let outputs: Vec<_> = P::REFUSED.iter().map(|&(name, value)| (name, value.to_owned())).collect();
+        write_outputs(context, reporter, &outputs);
+    }
+    Exit::Done
+}
+
+/// What all caches of a run share.
+struct Run<'a, P: Program> {
+    configs: &'a [P::Config],
+    context: &'a RunContext,
+    reporter: &'a Reporter,
+}
+
+impl<'a, P: Program> Run<'a, P> {
+    /// Works on each cache, all at the same time. Trouble with a cache is reported and becomes an outcome; any other
+    /// error is reported and has no outcome, and its class says how to end.
+    fn all(&self, runtime: Result<Runtime, Crash>, timeout: Option<Duration>) -> (AllDone<'a, P>, Exit) {
+        let begin = Instant::now();
+        // Kept outside of the run, so that caches that are done stay done when the others are given up.
+        let results: Vec<_> = self.configs.iter().map(|_| Mutex::new(None)).collect();
+        let each = self.configs.iter().zip(&results).map(|(config, result)| async move {
+            // Each fails for itself: a bug in one leaves the others alone.
+            let caught = AssertUnwindSafe(P::run(config, self.context, self.reporter)).catch_unwind().await;
+            let ended = caught.unwrap_or_else(|panic| Err(Crash::of_panic(&*panic).into()));
+            *result.lock().unwrap_or_else(PoisonError::into_inner) = Some((ended, begin.elapsed()));
+        });
+        let all = stream::iter(each).buffer_unordered(self.context.machine.caches()).for_each(|()| async {});
+        let all = async {
+            all.await;
+            Ok::<_, Crash>(())
+        };
+        let crash = runtime.and_then(|runtime| runtime.run(timeout, all)).err();
+        let mut ended = Ended { reporter: self.reporter, done: Vec::new(), exit: Exit::Done };
+        if let Some(crash) = &crash {
+            ended.crashed(crash, P::IS_SAFE_TO_ABANDON);
+        }
+        for (config, result) in self.configs.iter().zip(results) {
+            let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+            match (result, &crash) {
+                (Some((result, elapsed)), _) => ended.take::<P>(config, result, elapsed),
+                (None, Some(crash)) => {
+                    let outcome = P::of_trouble(crash);
+                    ended.done.push(Done { config, outcome, elapsed: begin.elapsed() });
+                }
+                (None, None) => {}
+            }
+        }
+        (ended.done, ended.exit)
+    }
+}
+
+/// How the caches of a run have ended so far.
+struct Ended<'a, C, T> {
+    reporter: &'a Reporter,
+    done: Vec<Done<'a, C, T>>,
+    exit: Exit,
+}
+
+impl<'a, C, T> Ended<'a, C, T> {
+    /// The run as a whole gave nothing.
+    fn crashed(&mut self, crash: &Crash, is_safe_to_abandon: bool) {
+        let class = match crash {
+            Crash::Abandoned(why) if is_safe_to_abandon => why.class(),
+            Crash::Abandoned(_) => Class::Unsafe,
+            Crash::Runtime(_) | Crash::NoThreads | Crash::Panic(_) => Class::Trouble,
+        };
+        match class {
+            Class::Trouble => self.reporter.warning_for(crash),
+            Class::Unsafe | Class::Usage => {
+                self.reporter.error_for(crash);
+                self.exit = self.exit.max(class.exit());
+            }
+        }
+    }
+
+    fn take<P: Program<Config = C, Outcome = T>>(
+        &mut self,
+        config: &'a C,
+        result: anyhow::Result<T>,
+        elapsed: Duration,
+    ) {
+        let error = match result {
+            Ok(outcome) => return self.done.push(Done { config, outcome, elapsed }),
+            Err(error) => error,
+        };
+        match classify(error.as_ref()) {
+            Class::Trouble => {
+                self.reporter.warning_for(error.as_ref());
+                self.done.push(Done { config, outcome: P::of_trouble(error.as_ref()), elapsed });
+            }
+            class @ (Class::Unsafe | Class::Usage) => {
+                self.reporter.error_for(error.as_ref());
+                self.exit = self.exit.max(class.exit());
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What this machine lets the process have, found out before anything relies on it.
+//!
+//! Containers and batch systems allow fewer threads than there are CPUs (a pids cgroup, `RLIMIT_NPROC`), or little
+//! address space (`RLIMIT_AS`). A runtime that cannot have its threads panics or waits for ever, and an allocation
+//! that fails ends the process; so both are asked for, and the run is made small enough.
+
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior};
+
+/// What a run may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Threads for requests.
+    pub async_threads: usize,
+    /// Threads for calls that block; each cache needs a few at the same time.
+    pub blocking_threads: usize,
+    /// Threads that compress, hash and write.
+    pub workers: usize,
+    /// Requests in flight.
+    pub concurrency: usize,
+}
+
+/// The fewest threads with which a run gets to its end: one for requests, one that works, and those that wait for the
+/// store, for names and for files at the same time.
+const FEWEST: usize = 8;
+/// Blocking calls of one cache that may be waiting for each other.
+const BLOCKING: usize = 6;
+/// What a thread takes of the address space: its stack, and the arena that the allocator of glibc reserves for it.
+const BYTES_PER_THREAD: u64 = 80 << 20;
+/// What a request in flight takes: its part, and room to receive the next.
+const BYTES_PER_REQUEST: u64 = 16 << 20;
+
+impl Machine {
+    /// More workers than this have not made any measured tree faster, and each costs buffers.
+    const MOST_WORKERS: usize = 64;
+    /// More threads for requests have not helped either.
+    const MOST_ASYNC_THREADS: usize = 8;
+
+    /// Everything that can be asked for.
+    pub const UNLIMITED: Self = Self {
+        async_threads: Self::MOST_ASYNC_THREADS,
+        blocking_threads: 512,
+        workers: Self::MOST_WORKERS,
+        concurrency: usize::MAX,
+    };
+
+    /// How many caches may be worked on at the same time: each needs threads that wait for each other.
+    pub fn caches(&self) -> usize {
+        (self.blocking_threads / BLOCKING).max(1)
+    }
+
+    /// Finds out. `None` if there are not even threads for the smallest run.
+    pub fn probe(cpus: usize) -> Option<Self> {
+        let address_space = getrlimit(Resource::As).current;
+        // As many as a run with default options has at its peak.
+        let wanted = cpus.min(Self::MOST_ASYNC_THREADS) + cpus.min(16) + BLOCKING;
+        let by_memory = address_space.map_or(usize::MAX, |bytes| fits(bytes / 2, BYTES_PER_THREAD).max(FEWEST));
+        let wanted = wanted.max(FEWEST).min(by_memory);
+        let threads = available(wanted);
+        let full = Self { async_threads: cpus.clamp(1, Self::MOST_ASYNC_THREADS), ..Self::UNLIMITED };
+        let concurrency = address_space.map_or(usize::MAX, |bytes| fits(bytes / 4, BYTES_PER_REQUEST).max(1));
+        match threads {
+            _ if threads < FEWEST => None,
+            _ if threads == wanted && by_memory == usize::MAX => Some(full),
+            _ => {
+                let spare = threads - FEWEST;
+                Some(Self { async_threads: 1, blocking_threads: BLOCKING, workers: 1 + spare, concurrency })
+            }
+        }
+    }
+}
+
+fn fits(bytes: u64, each: u64) -> usize {
+    usize::try_from(bytes / each).unwrap_or(usize::MAX)
+}
+
+/// How many of `wanted` threads can be had at the same time. They end before this returns.
+fn available(wanted: usize) -> usize {
+    thread::scope(|scope| {
+        let mut held = Vec::with_capacity(wanted);
+        for _ in 0..wanted {
+            // Each waits until the sender is dropped.
+            let (sender, receiver) = mpsc::channel::<()>();
+            let waiting = thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, move || receiver.recv());
+            if waiting.is_err() {
+                break;
+            }
+            held.push(sender);
+        }
+        held.len()
+    })
+}
+
+/// Keeps credentials out of core dumps, and away from other processes of the same user.
+pub fn harden() {
+    // Without it the run is as good, and a dump of it as bad, as of any other program.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_what_a_run_needs() {
+        let machine = Machine::probe(2).unwrap();
+        assert!(machine.async_threads >= 1 && machine.workers >= 1 && machine.blocking_threads >= BLOCKING);
+        assert_eq!(available(3), 3);
+    }
+}

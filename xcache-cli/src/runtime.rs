@@ -1,0 +1,199 @@
+//! The runtime of a program, and how it is asked to stop: by a signal, or because its time is up.
+//!
+//! Whoever works looks at [`interrupted`] in every stage, gives up and cleans up. A clean-up that takes too long, and a
+//! second signal, end the run at once: runners kill ten seconds after they have asked.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Interrupted;
+use super::machine::Machine;
+use crate::report::human::Elapsed;
+
+/// Why a run gave no result of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum Crash {
+    /// The threads for it cannot be started.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// There are too few threads.
+    #[error("cannot start the runtime: the limit of threads or processes is too low")]
+    NoThreads,
+    /// A bug; the message was printed where it happened.
+    #[error("internal error: {0}")]
+    Panic(String),
+    /// Cleaning up took too long, or was not waited for.
+    #[error("{0}, and ended before everything was cleaned up")]
+    Abandoned(Interrupted),
+}
+
+impl Crash {
+    /// The hint for users.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoThreads => Some("allow more: `ulimit -u`, or the pids limit of the container"),
+            Self::Runtime(_) => Some("allow more open files and threads: `ulimit -n`, `ulimit -u`"),
+            Self::Panic(_) | Self::Abandoned(_) => None,
+        }
+    }
+
+    /// What a caught panic says.
+    pub fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        Self::Panic(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown").to_owned())
+    }
+}
+
+/// How long a run may clean up after it was asked to stop. GitHub kills 7.5 s after SIGINT and 2.5 s after the SIGTERM
+/// that follows it, others 10 s after SIGTERM.
+const CLEAN_UP: Duration = Duration::from_secs(5);
+
+/// Threads for requests, and handlers of signals.
+#[derive(Debug)]
+pub struct Runtime {
+    runtime: tokio::runtime::Runtime,
+    /// SIGINT and SIGTERM, from the beginning.
+    asked: Option<[Signal; 2]>,
+}
+
+impl Runtime {
+    /// Starts the threads and listens to signals. Without handlers a signal ends the process, as it would if we never
+    /// asked.
+    pub fn start(machine: Option<Machine>) -> Result<Self, Crash> {
+        let machine = machine.ok_or(Crash::NoThreads)?;
+        // Explicit numbers, or tokio reads a variable of the environment and panics if it makes no sense.
+        let build = || {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(machine.async_threads).max_blocking_threads(machine.blocking_threads);
+            let runtime = builder.enable_all().build()?;
+            let entered = runtime.enter();
+            let signals = [signal(SignalKind::interrupt()), signal(SignalKind::terminate())];
+            // A file that may not grow any more is an error (EFBIG) and no reason to die.
+            drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())));
+            drop(entered);
+            let asked = match signals {
+                [Ok(interrupt), Ok(terminate)] => Some([interrupt, terminate]),
+                _ => None,
+            };
+            Ok(Self { runtime, asked })
+        };
+        catch_unwind(build)
+            .unwrap_or_else(|panic| Err(io::Error::other(Crash::of_panic(&*panic))))
+            .map_err(Crash::Runtime)
+    }
+
+    /// Runs `future`, for `timeout` at most. A panic becomes an error: a bug in the cache must not fail a build.
+    ///
+    /// Whatever is still running when the future is done is left behind, so that the process ends at once.
+    pub fn run<T, E: From<Crash>>(
+        self,
+        timeout: Option<Duration>,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let Self { runtime, asked } = self;
+        let guarded = AssertUnwindSafe(future).catch_unwind();
+        let result = runtime.block_on(async {
+            tokio::select! {
+                done = guarded => done.unwrap_or_else(|panic| Err(Crash::of_panic(&*panic).into())),
+                abandoned = watch_over(asked, timeout) => Err(abandoned.into()),
+            }
+        });
+        runtime.shutdown_background();
+        result
+    }
+}
+
+/// Asks the run to stop on a signal or when its time is up, and returns when it must end at once.
+async fn watch_over(mut asked: Option<[Signal; 2]>, timeout: Option<Duration>) -> Crash {
+    let why = tokio::select! {
+        () = next_signal(&mut asked) => Interrupted::Signal,
+        why = time_up(timeout) => why,
+    };
+    STOP.send_replace(Some(why));
+    tokio::select! {
+        () = next_signal(&mut asked) => {}
+        () = tokio::time::sleep(CLEAN_UP) => {}
+    }
+    Crash::Abandoned(why)
+}
+
+async fn next_signal(asked: &mut Option<[Signal; 2]>) {
+    let Some([interrupt, terminate]) = asked else { return std::future::pending().await };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn time_up(timeout: Option<Duration>) -> Interrupted {
+    match timeout {
+        Some(timeout) => {
+            tokio::time::sleep(timeout).await;
+            Interrupted::Timeout(timeout)
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Why we are asked to stop, if we are. One for the process, as signals are; it never goes back.
+static STOP: LazyLock<watch::Sender<Option<Interrupted>>> = LazyLock::new(|| watch::Sender::new(None));
+
+/// Waits until the user or the runner asks us to stop (Ctrl-C, SIGTERM), or the time is up; at once if that has
+/// happened. Only in what [`Runtime::run`] runs.
+pub async fn interrupted() -> Interrupted {
+    let mut receiver = STOP.subscribe();
+    match receiver.wait_for(Option::is_some).await {
+        Ok(why) => why.unwrap_or(Interrupted::Signal),
+        // The sender is gone, which a static never is.
+        Err(_) => Interrupted::Signal,
+    }
+}
+
+/// Why we were asked to stop; for whoever already knows that we were.
+pub fn why_interrupted() -> Interrupted {
+    STOP.borrow().unwrap_or(Interrupted::Signal)
+}
+
+/// Drops `work` when we are asked to stop: for stages that leave nothing behind.
+pub async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Interrupted> {
+    tokio::select! {
+        biased;
+        interrupted = interrupted() => Err(interrupted),
+        done = work => Ok(done),
+    }
+}
+
+/// A time as a message names it.
+pub(crate) fn time_text(timeout: Duration) -> String {
+    Elapsed(timeout).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run<T>(future: impl Future<Output = Result<T, Crash>>) -> Result<T, Crash> {
+        Runtime::start(Some(Machine::UNLIMITED)).unwrap().run(None, future)
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        // A panic with a payload that is no message leaves stderr quiet.
+        let result: Result<(), Crash> = run(async { std::panic::resume_unwind(Box::new("broken".to_owned())) });
+        assert_eq!(result.unwrap_err().to_string(), "internal error: broken");
+        assert_eq!(run(async { Ok(7) }).unwrap(), 7);
+    }
+
+    #[test]
+    fn without_threads_there_is_no_runtime() {
+        let error = Runtime::start(None).unwrap_err();
+        assert!(error.to_string().contains("limit of threads") && error.hint().is_some(), "{error}");
+    }
+}
