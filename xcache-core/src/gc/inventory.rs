@@ -287,8 +287,7 @@ impl Inventory {
                     let branch = naming::decode_tag_value(value);
                     self.branches[at(id)] = self.branch_texts.intern(branch.as_deref().unwrap_or(value));
                 }
-                let pinned = tags.get("keep").is_some_and(|value| value == "true");
-                if pinned { TagState::Pinned } else { TagState::Free }
+                if naming::is_pin(tags) { TagState::Pinned } else { TagState::Free }
             }
             None => TagState::Unreadable,
         };

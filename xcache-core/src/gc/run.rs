@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::error::{Error, Result};
+use super::error::Result;
 use super::inventory::Inventory;
 use super::pass::{DeleteMode, Pass};
 use super::plan::{Cascade, Plan, Target, plan, plan_removal};
@@ -12,7 +12,7 @@ use super::sweep::{Swept, sweep};
 use crate::monitor::Monitor;
 use crate::naming;
 use crate::store::probe::Features;
-use crate::store::{ObjectName, Store, Upload};
+use crate::store::{self, ObjectName, Store, Upload};
 
 /// Whether to do it, or only to say what would be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +126,15 @@ async fn prune_at(around: Surroundings<'_>, mut tagging: Tagging, policy: &Polic
         tagging = read_tags(store, monitor, &mut inventory, tagging, questions.tags).await?;
         read_footers(store, &mut inventory, questions.footers).await?;
     };
-    let uploads = stale_uploads(store, now, pass, policy).await?;
     let swept = sweep_in(pass, &inventory, &plan).await;
+    // Last, and no condition of anything else: some stores cannot list uploads at all.
+    let uploads = match stale_uploads(store, now, pass, policy).await {
+        Ok(uploads) => uploads,
+        Err(error) => {
+            monitor.warning(&format!("stale uploads are left alone: {error}"), error.hint_text());
+            Vec::new()
+        }
+    };
     Ok(Outcome { now, inventory, plan, swept, tagging, uploads })
 }
 
@@ -156,13 +163,13 @@ async fn stale_uploads(
     now: DateTime<Utc>,
     pass: Option<&Pass<'_>>,
     policy: &Policy,
-) -> Result<Vec<StaleUpload>> {
+) -> store::Result<Vec<StaleUpload>> {
     let Some(limit) = policy.stale_uploads else { return Ok(Vec::new()) };
     let is_stale = |upload: &dyn Upload| {
         naming::parse(upload.name()).is_some() && now - upload.initiated() > limit.max(policy.min_age)
     };
     let mut stale = Vec::new();
-    for upload in store.uploads("").await.map_err(Error::from)? {
+    for upload in store.uploads("").await? {
         if is_stale(&*upload) {
             let failure = match pass {
                 Some(_) => upload.abort().await.err(),
@@ -180,6 +187,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
+    use crate::gc::error::Error;
     use crate::monitor::Quiet;
     use crate::store::probe::features;
     use crate::store::{ErrorKind, PutMode, Tags};

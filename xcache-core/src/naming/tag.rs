@@ -54,6 +54,11 @@ pub enum TagError {
     Duplicate(String),
 }
 
+/// Whether tags protect an entry from clean-up.
+pub fn is_pin(tags: &Tags) -> bool {
+    tags.get("keep").is_some_and(|value| value == "true")
+}
+
 /// Makes the tags of a new entry, ready for the store.
 pub fn tags(input: TagInput<'_>) -> Result<Tags, TagError> {
     let TagInput { kind, branch, commit, repo, extra } = input;
