@@ -103,7 +103,7 @@ impl Config {
         CacheArgs::check_names(&keys, &scopes)?;
         let base_key = base_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
         let given = |value: &Option<String>, default: Option<&str>| value.as_deref().or(default).map(str::to_owned);
-        let branch = given(branch, job.branch());
+        let branch = given(branch, job.branch()).map(|branch| naming::branch_tag(&branch).to_owned());
         let commit = given(commit, job.commit.as_deref());
         let repo = given(repo, job.repository.as_deref());
         let tags = TagInput {
@@ -173,6 +173,15 @@ mod tests {
             tags(&["--branch", "x", "--tag", "keep=true\n a = b \n"], &job[2..]),
             "a=b branch=x keep=true repo=o/r type=delta"
         );
+    }
+
+    #[test]
+    fn a_branch_may_be_given_as_a_ref() {
+        let branch =
+            |name: &str| config(&["--branch", name], &[("HOME", "/h")]).unwrap().tags.branch().map(str::to_owned);
+        assert_eq!(branch("refs/heads/main").as_deref(), Some("main"));
+        assert_eq!(branch("refs/tags/v1").as_deref(), Some("tags/v1"));
+        assert_eq!(branch("topic").as_deref(), Some("topic"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use xcache_core::naming::branch_tag;
+
 use super::event::Event;
 use super::system::System;
 use super::table;
@@ -112,7 +114,7 @@ impl CiJob {
         }
         let pull_ref = self.pull_request.as_ref().and_then(|pull| pull.git_ref.as_deref());
         let name = pull_ref.or(self.own_ref.as_deref())?;
-        Some(name.strip_prefix("refs/heads/").or(name.strip_prefix("refs/")).unwrap_or(name))
+        Some(branch_tag(name))
     }
 }
 

@@ -36,7 +36,7 @@ pub use own::{
     CONDEMNED_PREFIX, INTENTS_PREFIX, PASSES_PREFIX, condemned_name, intent_name, parse_condemned, parse_intent,
     pass_name, store_features_name,
 };
-pub use tag::{TagError, TagInput, decode_tag_value, encode_tag_value, is_pin, tags};
+pub use tag::{TagError, TagInput, branch_tag, decode_tag_value, encode_tag_value, is_pin, tags};
 
 /// The most bytes between two slashes: the limit of common file systems, and so of stores built on them.
 pub const MAX_SEGMENT_BYTES: usize = 255;

@@ -5,6 +5,8 @@
 //! which undoes without doubt. A value that gets too long ends in `==` and a digest of the whole, so that two long
 //! branch names stay two.
 
+use std::collections::BTreeSet;
+
 use crate::entry::Kind;
 use crate::naming::{push_escaped, unescape};
 use crate::store::Tags;
@@ -49,20 +51,30 @@ pub enum TagError {
         "tag name `{0}` must have 1 to {MAX_NAME_CHARS} letters, digits, spaces and `+ - = . _ : / @`, and must not begin with `aws:`"
     )]
     Name(String),
+    /// Neither yes nor no: it would depend on the reader whether the entry is protected.
+    #[error("tag `keep` must be `true` or `false`, not `{0}`")]
+    Keep(String),
+    /// A name that has a meaning, but for the case of its letters.
+    #[error("tag `{name}` has no meaning: write `{meant}`")]
+    Case {
+        /// As given.
+        name: String,
+        /// The tag with a meaning.
+        meant: &'static str,
+    },
     /// A name that is given twice or is ours.
     #[error("tag `{0}` is given twice, or is one that xcache sets itself")]
     Duplicate(String),
 }
 
-/// Whether tags protect an entry from clean-up.
-pub fn is_pin(tags: &Tags) -> bool {
-    tags.get("keep").is_some_and(|value| value == "true")
-}
+/// The tags that xcache sets itself.
+const OURS: [&str; 4] = ["type", "branch", "commit", "repo"];
+/// The tag that protects an entry from clean-up.
+const KEEP: &str = "keep";
 
 /// Makes the tags of a new entry, ready for the store.
 pub fn tags(input: TagInput<'_>) -> Result<Tags, TagError> {
     let TagInput { kind, branch, commit, repo, extra } = input;
-    const OURS: [&str; 4] = ["type", "branch", "commit", "repo"];
     let kind = kind.to_string();
     let mut tags: Tags = OURS
         .into_iter()
@@ -70,18 +82,58 @@ pub fn tags(input: TagInput<'_>) -> Result<Tags, TagError> {
         .filter_map(|(name, value)| Some((name.to_owned(), encode_tag_value(value?))))
         .filter(|(_, value)| !value.is_empty())
         .collect();
+    let mut given = BTreeSet::new();
     for (name, value) in extra {
         if !is_name(name) {
             return Err(TagError::Name(name.clone()));
         }
-        if OURS.contains(&name.as_str()) || tags.insert(name.clone(), encode_tag_value(value)).is_some() {
+        let meant = OURS.into_iter().chain([KEEP]).find(|meant| meant.eq_ignore_ascii_case(name) && meant != name);
+        if let Some(meant) = meant {
+            return Err(TagError::Case { name: name.clone(), meant });
+        }
+        if OURS.contains(&name.as_str()) || !given.insert(name) {
             return Err(TagError::Duplicate(name.clone()));
+        }
+        match (name.as_str(), parse_keep(value)) {
+            (KEEP, Some(true)) => drop(tags.insert(name.clone(), "true".to_owned())),
+            (KEEP, Some(false)) => {}
+            (KEEP, None) => return Err(TagError::Keep(value.clone())),
+            _ => drop(tags.insert(name.clone(), encode_tag_value(value))),
         }
     }
     if tags.len() > MAX_TAGS {
         return Err(TagError::TooMany { count: tags.len() });
     }
     Ok(tags)
+}
+
+/// Whether the tags of an entry protect it from clean-up. Tags can be set by other tools too, so anything but a clear no
+/// protects.
+pub fn is_pin(tags: &Tags) -> bool {
+    tags.iter().any(|(name, value)| name.eq_ignore_ascii_case(KEEP) && parse_keep(value) != Some(false))
+}
+
+fn parse_keep(value: &str) -> Option<bool> {
+    let is_one_of = |words: [&str; 4]| words.iter().any(|word| word.eq_ignore_ascii_case(value.trim()));
+    match () {
+        () if is_one_of(["true", "yes", "on", "1"]) => Some(true),
+        () if is_one_of(["false", "no", "off", "0"]) => Some(false),
+        () => None,
+    }
+}
+
+/// The value of the tag `branch` for a git ref: the name of a branch (`main`), `tags/v1`, `pull/7/merge`; any other ref
+/// stays as it is, such as `refs/notes/x`. Savers and the clean-up use this one function, so that what was saved for a
+/// ref is recognised when the ref is listed.
+pub fn branch_tag(ref_name: &str) -> &str {
+    let ref_name = ref_name.trim();
+    if let Some(branch) = ref_name.strip_prefix("refs/heads/") {
+        return branch;
+    }
+    match ref_name.strip_prefix("refs/") {
+        Some(short) if short.starts_with("tags/") || short.starts_with("pull/") => short,
+        _ => ref_name,
+    }
 }
 
 /// Writes any text as a tag value. Equal texts give equal values, and different texts different ones.
@@ -190,8 +242,42 @@ mod tests {
         check_tags(&[("a", "1"), ("a", "2")], Err(TagError::Duplicate("a".into())));
         check_tags(&[("type", "base")], Err(TagError::Duplicate("type".into())));
         check_tags(&[("repo", "x")], Err(TagError::Duplicate("repo".into())));
+        check_tags(&[("keep", "Yes")], Ok(&[ours[0], ours[1], ("keep", "true"), ours[2]]));
+        check_tags(&[("keep", "0")], Ok(&ours));
+        for value in ["", "ja", "truee", "keep"] {
+            check_tags(&[("keep", value)], Err(TagError::Keep(value.into())));
+        }
+        let case = |name: &str, meant| Err(TagError::Case { name: name.into(), meant });
+        check_tags(&[("Keep", "true")], case("Keep", "keep"));
+        check_tags(&[("BRANCH", "x")], case("BRANCH", "branch"));
+        check_tags(&[("keep", "no"), ("keep", "yes")], Err(TagError::Duplicate("keep".into())));
         let many = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| (name, "x"));
         check_tags(&many, Err(TagError::TooMany { count: 11 }));
+    }
+
+    #[test]
+    fn anything_but_a_clear_no_is_a_pin() {
+        let pinned = |name: &str, value: &str| is_pin(&Tags::from([(name.to_owned(), value.to_owned())]));
+        for value in ["true", "True", "1", "yes", "", "forever"] {
+            assert!(pinned("keep", value) && pinned("Keep", value), "{value}");
+        }
+        assert!(!pinned("keep", "false") && !pinned("keep", "NO") && !pinned("kept", "true"));
+        assert!(!is_pin(&Tags::new()));
+    }
+
+    #[test]
+    fn a_ref_becomes_one_branch_tag() {
+        let check = |ref_name, tag| {
+            assert_eq!(branch_tag(ref_name), tag);
+            assert_eq!(branch_tag(tag), tag, "twice is as good as once");
+        };
+        check("refs/heads/main", "main");
+        check("refs/heads/fix/7", "fix/7");
+        check("main", "main");
+        check("refs/tags/v1", "tags/v1");
+        check("refs/pull/7/merge", "pull/7/merge");
+        check("refs/notes/x", "refs/notes/x");
+        check("refs/merge-requests/7/head", "refs/merge-requests/7/head");
     }
 
     proptest! {
