@@ -23,12 +23,13 @@ fn a_million_entries() {
     let now = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
     let begin = Instant::now();
     let inventory = inventory(now);
-    eprintln!("inventory of {} entries: {:.1?}, {}", inventory.len(), begin.elapsed(), memory());
+    eprintln!("inventory of {} entries: {:.1?}, {}", inventory.entry_count(), begin.elapsed(), memory());
+    let live: Vec<String> = (0..BRANCHES).filter(|n| !n.is_multiple_of(10)).map(branch).collect();
     let policy = Policy {
         keep_newest: Some(20),
         max_age: Some(TimeDelta::days(300)),
         max_total_bytes: Some(30 << 40),
-        live_branches: Some((0..BRANCHES).filter(|n| !n.is_multiple_of(10)).map(branch).collect()),
+        live_branches: Some(live.iter().map(String::as_str).collect()),
         shadowed: true,
         dangling: true,
         min_age: TimeDelta::days(1),
@@ -80,7 +81,9 @@ fn inventory(now: DateTime<Utc>) -> Inventory {
         let (n, save) = (id / SAVES, id % SAVES);
         inventory.set_tags(id, Some(&Tags::from([("branch".to_owned(), branch(n))])));
         if inventory.kind(id) == Kind::Delta {
-            inventory.set_footer(id, &footer(Kind::Delta, "", ArchiveId([0; 16]), refs(n, save).into()));
+            let name = name(n, save);
+            let key = name.trim_end_matches("-delta.tar.zst");
+            inventory.set_footer(id, &footer(Kind::Delta, key, ArchiveId([0; 16]), refs(n, save).into()));
         }
     }
     inventory

@@ -1,7 +1,7 @@
 //! P5 and P6: whatever an object holds, nothing is written outside the asked-for path, nothing half-written stays, and
 //! the build goes on.
 
-mod index;
+pub(crate) mod index;
 
 use std::fs;
 use std::path::Path;

@@ -3,8 +3,9 @@
 //! The objects are reached without the product: as files, or with `curl`, so that a test can put what others made,
 //! damage what we made, and look at what is really there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, io::Write as _};
@@ -22,7 +23,7 @@ pub struct Place {
 
 #[derive(Debug)]
 enum Kind {
-    Local(TempDir),
+    Local(Arc<TempDir>, PathBuf),
     S3 { server: S3Server, prefix: String },
 }
 
@@ -31,7 +32,8 @@ impl Place {
     pub fn local() -> Self {
         let dir = tempfile::tempdir().expect("a directory for temporary files");
         let url = format!("file://{}", dir.path().display());
-        Self { kind: Kind::Local(dir), url }
+        let path = dir.path().to_owned();
+        Self { kind: Kind::Local(Arc::new(dir), path), url }
     }
 
     /// A prefix on `server` that nobody else uses.
@@ -53,7 +55,7 @@ impl Place {
     #[must_use]
     pub fn as_user(&self, (access_key, secret_key): (&'static str, &'static str)) -> Self {
         match &self.kind {
-            Kind::Local(_) => panic!("a directory has no users"),
+            Kind::Local(..) => panic!("a directory has no users"),
             Kind::S3 { server, prefix } => Self {
                 kind: Kind::S3 {
                     server: S3Server { access_key, secret_key, ..server.clone() },
@@ -69,11 +71,23 @@ impl Place {
         std::iter::once(Self::local()).chain(s3::servers().map(Self::on)).collect()
     }
 
+    /// Another place, inside of this one.
+    #[must_use]
+    pub fn below(&self, prefix: &str) -> Self {
+        let kind = match &self.kind {
+            Kind::Local(dir, path) => Kind::Local(Arc::clone(dir), path.join(prefix)),
+            Kind::S3 { server, prefix: outer } => {
+                Kind::S3 { server: server.clone(), prefix: format!("{outer}/{prefix}") }
+            }
+        };
+        Self { kind, url: format!("{}/{prefix}", self.url) }
+    }
+
     /// The same objects through another address of the server: a proxy.
     #[must_use]
     pub fn behind(&self, endpoint: &str) -> Self {
         match &self.kind {
-            Kind::Local(_) => panic!("no proxy stands before a directory"),
+            Kind::Local(..) => panic!("no proxy stands before a directory"),
             Kind::S3 { server, prefix } => Self {
                 kind: Kind::S3 { server: server.behind(endpoint), prefix: prefix.clone() },
                 url: self.url.clone(),
@@ -84,7 +98,7 @@ impl Place {
     /// The directory, if it is one.
     pub fn dir(&self) -> &Path {
         match &self.kind {
-            Kind::Local(dir) => dir.path(),
+            Kind::Local(_, path) => path,
             Kind::S3 { .. } => panic!("no directory"),
         }
     }
@@ -97,7 +111,7 @@ impl Place {
     /// The environment that a program needs to reach it.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         match &self.kind {
-            Kind::Local(_) => Vec::new(),
+            Kind::Local(..) => Vec::new(),
             Kind::S3 { server, .. } => server.env(),
         }
     }
@@ -105,8 +119,8 @@ impl Place {
     /// Writes an object. The name stands as it is in a URL, so plain characters only.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         match &self.kind {
-            Kind::Local(dir) => {
-                let path = dir.path().join(name);
+            Kind::Local(_, dir) => {
+                let path = dir.join(name);
                 fs::create_dir_all(path.parent().expect("a file has a parent")).expect("the directory can be made");
                 fs::write(path, bytes).expect("the object can be written");
             }
@@ -120,7 +134,7 @@ impl Place {
     /// Reads an object; none if there is no such.
     pub fn get(&self, name: &str) -> Option<Vec<u8>> {
         match &self.kind {
-            Kind::Local(dir) => fs::read(dir.path().join(name)).ok(),
+            Kind::Local(_, dir) => fs::read(dir.join(name)).ok(),
             Kind::S3 { server, prefix } => match curl(server, "GET", &format!("/{prefix}/{name}"), None) {
                 (200, body) => Some(body),
                 (404, _) => None,
@@ -132,7 +146,7 @@ impl Place {
     /// Removes an object.
     pub fn delete(&self, name: &str) {
         match &self.kind {
-            Kind::Local(dir) => fs::remove_file(dir.path().join(name)).expect("the object is there"),
+            Kind::Local(_, dir) => fs::remove_file(dir.join(name)).expect("the object is there"),
             Kind::S3 { server, prefix } => {
                 let (status, _) = curl(server, "DELETE", &format!("/{prefix}/{name}"), None);
                 assert_eq!(status, 204, "DELETE {name}");
@@ -154,7 +168,7 @@ impl Place {
 
     fn server(&self) -> (&S3Server, &str) {
         match &self.kind {
-            Kind::Local(_) => panic!("no server"),
+            Kind::Local(..) => panic!("no server"),
             Kind::S3 { server, prefix } => (server, prefix),
         }
     }
@@ -169,9 +183,9 @@ impl Place {
     /// The names of all objects, in order.
     pub fn objects(&self) -> Vec<String> {
         let mut names = match &self.kind {
-            Kind::Local(dir) => {
+            Kind::Local(_, dir) => {
                 let mut names = Vec::new();
-                files_below(dir.path(), "", &mut names);
+                files_below(dir, "", &mut names);
                 names
             }
             Kind::S3 { server, prefix } => {
@@ -188,7 +202,7 @@ impl Place {
     /// How many multipart uploads have been begun and neither completed nor aborted.
     pub fn uploads(&self) -> usize {
         match &self.kind {
-            Kind::Local(_) => self.objects().iter().filter(|name| name.starts_with(".xcache/uploads/")).count(),
+            Kind::Local(..) => self.objects().iter().filter(|name| name.starts_with(".xcache/uploads/")).count(),
             Kind::S3 { server, prefix } => {
                 listing(server, &format!("?prefix={prefix}%2F&uploads=")).matches("<UploadId>").count()
             }

@@ -15,7 +15,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::archive;
-use crate::archive::footer::{ArchiveId, End, Footer, Ref, decode_end};
+use crate::archive::footer::{ArchiveId, End, Footer, Head, Ref, decode_end, decode_newer};
 use crate::archive::reader::{self, Archive};
 use crate::entry::Kind;
 use crate::naming;
@@ -31,6 +31,9 @@ pub const TAIL_BYTES: u64 = 4 << 20;
 /// How much is asked for first where only the footer matters. Holds footer and seek table of all but large archives, which
 /// take a second request.
 const FOOTER_BYTES: u64 = 8 << 10;
+
+/// The longest footer and seek table together that are looked for in archives of newer formats.
+const MAX_END_BYTES: u64 = 64 << 20;
 
 /// The end of an object; the whole object if that is short.
 #[derive(Clone)]
@@ -194,6 +197,23 @@ pub async fn read_footer(
         })
     })
     .await
+}
+
+/// What an object of a newer format is and needs, where [`read_footer`] gives [`Verdict::Newer`]; none if its footer does
+/// not begin as those of all formats do.
+pub async fn read_newer(store: &dyn Store, name: &ObjectName, etag: &ETag) -> store::Result<Option<Head>> {
+    let mut bytes = FOOTER_BYTES;
+    while bytes <= MAX_END_BYTES {
+        let tail = fetch(store, name, bytes, Expected::This(etag)).await?;
+        if let Some(head) = decode_newer(&tail.bytes, tail.meta.size) {
+            return Ok(Some(head));
+        }
+        if tail.offset == 0 {
+            break;
+        }
+        bytes *= 64;
+    }
+    Ok(None)
 }
 
 /// The object that `r` means, with the ETag that it has now. [`Verdict::Gone`] if it is not there any more, or another

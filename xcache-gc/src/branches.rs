@@ -11,7 +11,8 @@ use xcache_cli::UsageError;
 pub(crate) fn from_file(path: &Path) -> anyhow::Result<BTreeSet<String>> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| UsageError::options(format_args!("cannot read `{}`: {error}", path.display())))?;
-    not_empty(text.lines().flat_map(|line| names(line.trim())).collect(), &path.display().to_string())
+    let names = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
+    not_empty(names.collect(), &path.display().to_string())
 }
 
 /// Asks git for the refs of `remote`.
@@ -28,7 +29,7 @@ pub(crate) fn from_git(remote: &str) -> anyhow::Result<BTreeSet<String>> {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let refs = text.lines().filter_map(|line| line.split_once('\t')).map(|(_, name)| name);
-    not_empty(refs.flat_map(names).collect(), remote)
+    not_empty(refs.map(str::to_owned).collect(), remote)
 }
 
 /// No branch at all is far more likely to be a mistake than a repository without branches.
@@ -39,24 +40,9 @@ fn not_empty(branches: BTreeSet<String>, source: &str) -> anyhow::Result<BTreeSe
     Ok(branches)
 }
 
-/// A ref as the branch tag may have it: in full, and as runners call it (`main`, `v1`, `7/merge`).
-fn names(line: &str) -> Vec<String> {
-    let short = ["refs/heads/", "refs/tags/", "refs/pull/"].iter().find_map(|prefix| line.strip_prefix(prefix));
-    [Some(line), short].into_iter().flatten().filter(|name| !name.is_empty()).map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn refs_are_known_by_both_names() {
-        let check = |line, expected: &[&str]| assert_eq!(names(line), expected, "{line}");
-        check("refs/heads/topic/x", &["refs/heads/topic/x", "topic/x"]);
-        check("refs/pull/7/merge", &["refs/pull/7/merge", "7/merge"]);
-        check("main", &["main"]);
-        check("", &[]);
-    }
 
     #[test]
     fn an_empty_file_is_refused() {
@@ -65,7 +51,7 @@ mod tests {
         std::fs::write(&path, "\n \n").unwrap();
         assert!(from_file(&path).unwrap_err().to_string().contains("every entry would go"));
         std::fs::write(&path, " main \nrefs/heads/x\n").unwrap();
-        let expected = ["main", "refs/heads/x", "x"].map(str::to_owned);
+        let expected = ["main", "refs/heads/x"].map(str::to_owned);
         assert_eq!(from_file(&path).unwrap(), BTreeSet::from(expected));
         assert!(from_file(&dir.path().join("missing")).is_err());
     }

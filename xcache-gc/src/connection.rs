@@ -7,15 +7,15 @@ use xcache_cli::RunContext;
 use xcache_cli::report::Reporter;
 use xcache_core::gc::Mode;
 use xcache_core::store::Store;
-use xcache_core::store::open::{Opened, open};
-use xcache_core::store::probe::Features;
+use xcache_core::store::open::open;
+use xcache_core::store::probe::{self, Features};
 
 use crate::args::CommonArgs;
 
 /// An open store.
 pub(crate) struct Connection {
     pub(crate) store: Arc<dyn Store>,
-    opened: Opened,
+    needs_probe: bool,
 }
 
 impl Connection {
@@ -26,15 +26,18 @@ impl Connection {
             reporter.notice(format_args!("no store given, using the local one at `{}`", selection.config.url));
         }
         let opened = open(&selection.config).await?;
-        Ok(Self { store: Arc::clone(&opened.store), opened })
+        Ok(Self { store: opened.store, needs_probe: opened.needs_probe })
     }
 
     /// What the store honours. Commands that only read have no need to know, and a dry run does not try what nobody has
     /// tried before, because that takes writing.
     pub(crate) async fn features(&self, mode: Mode) -> anyhow::Result<Features> {
+        if !self.needs_probe {
+            return Ok(Features::all());
+        }
         let features = match mode {
-            Mode::Real => self.opened.features().await,
-            Mode::Dry(_) => self.opened.remembered_features().await,
+            Mode::Real => probe::features(&*self.store).await,
+            Mode::Dry(_) => probe::remembered(&*self.store).await.map(|found| found.unwrap_or(Features::all())),
         };
         features.context("cannot find out what the store honours")
     }

@@ -6,11 +6,12 @@ use serde::Serialize;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{Exit, print_document};
-use xcache_core::gc::inventory::{EntryId, Inventory};
-use xcache_core::gc::look::{self, Tagging};
+use xcache_core::gc::inventory::{EntryId, Inventory, TagState};
+use xcache_core::gc::look;
 
 use crate::args::DuArgs;
 use crate::connection::Connection;
+use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 
 #[derive(Serialize)]
 struct Document {
@@ -52,16 +53,18 @@ impl Sum {
 pub(crate) async fn run(args: &DuArgs, connection: &Connection, reporter: &Reporter) -> anyhow::Result<Exit> {
     let store = &*connection.store;
     let mut inventory = look::list(store).await?;
-    let ids: Vec<EntryId> = inventory.ids().collect();
-    if look::tags(store, reporter, &mut inventory, ids.clone()).await? == Tagging::Unsupported {
-        reporter.notice("the store has no tags, so branches are not known");
-    }
-    look::footers(store, &mut inventory, ids.clone()).await?;
+    let ids: Vec<EntryId> = inventory.ids().filter(|&id| inventory.is_ours(id)).collect();
+    let tagging = look::tags(store, &mut inventory, ids.clone()).await?;
+    tell_tagging(&tagging, reporter);
+    look::ends(store, &mut inventory, ids.clone()).await?;
+    tell_foreign(&inventory, reporter);
+    tell_unreadable(&inventory, reporter);
     let mut total = Sum::default();
     let mut by_kind: BTreeMap<String, Sum> = BTreeMap::new();
     let mut by_branch: BTreeMap<String, Sum> = BTreeMap::new();
-    for id in ids {
-        let branch = inventory.branch(id).unwrap_or("(none)").to_owned();
+    for id in ids.into_iter().filter(|&id| inventory.is_ours(id)).collect::<Vec<_>>() {
+        let is_hidden = inventory.tag_state(id) == TagState::Unreadable;
+        let branch = inventory.branch(id).unwrap_or(if is_hidden { "?" } else { "(none)" }).to_owned();
         total.add(&inventory, id);
         by_kind.entry(inventory.kind(id).to_string()).or_default().add(&inventory, id);
         by_branch.entry(branch).or_default().add(&inventory, id);

@@ -21,6 +21,7 @@ pub(crate) fn select(inventory: &Inventory, filter: &FilterArgs, now: DateTime<U
     let (older, newer) = (limit(older_than), limit(newer_than));
     inventory
         .ids()
+        .filter(|&id| inventory.is_ours(id))
         .filter(|&id| kind.is_none_or(|kind| Kind::from(kind) == inventory.kind(id)))
         .filter(|&id| older.is_none_or(|limit| age(id) > limit) && newer.is_none_or(|limit| age(id) < limit))
         .filter(|&id| prefix.as_deref().is_none_or(|prefix| key(inventory, id).starts_with(prefix)))
@@ -29,5 +30,5 @@ pub(crate) fn select(inventory: &Inventory, filter: &FilterArgs, now: DateTime<U
 
 /// The entries of these keys, in any scope.
 pub(crate) fn with_keys(inventory: &Inventory, keys: &[String]) -> Vec<EntryId> {
-    inventory.ids().filter(|&id| keys.contains(&key(inventory, id))).collect()
+    inventory.ids().filter(|&id| inventory.is_ours(id)).filter(|&id| keys.contains(&key(inventory, id))).collect()
 }

@@ -16,6 +16,7 @@ mod connection;
 mod du;
 mod filter;
 mod list;
+mod notices;
 mod outcome;
 mod prune;
 mod reason;

@@ -6,12 +6,13 @@ use serde::Serialize;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{Exit, RunContext, print_document};
-use xcache_core::gc::inventory::{Branches, EntryId, Inventory};
-use xcache_core::gc::look::{self, Tagging};
+use xcache_core::gc::inventory::{Branches, EntryId, Inventory, State, TagState};
+use xcache_core::gc::look;
 
 use crate::args::{ListArgs, Sort};
 use crate::connection::Connection;
 use crate::filter::{key, select};
+use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 use crate::reason::age;
 
 #[derive(Serialize)]
@@ -49,18 +50,20 @@ pub(crate) async fn run(
     let store = &*connection.store;
     let mut inventory = look::list(store).await?;
     let mut ids = select(&inventory, &args.filter, context.now);
-    if (args.long || args.filter.branch.is_some())
-        && look::tags(store, reporter, &mut inventory, ids.clone()).await? == Tagging::Unsupported
-    {
-        reporter.notice("the store has no tags, so branches are not known");
+    if args.long || args.filter.branch.is_some() {
+        let tagging = look::tags(store, &mut inventory, ids.clone()).await?;
+        tell_tagging(&tagging, reporter);
     }
     if let Some(branch) = &args.filter.branch {
         let branch: Branches = std::iter::once(branch.as_str()).collect();
         ids.retain(|&id| inventory.is_on(id, &branch));
     }
     if args.long {
-        look::footers(store, &mut inventory, ids.clone()).await?;
+        look::ends(store, &mut inventory, ids.clone()).await?;
+        ids.retain(|&id| inventory.is_ours(id));
+        tell_unreadable(&inventory, reporter);
     }
+    tell_foreign(&inventory, reporter);
     sort(&mut ids, &inventory, args.sort);
     if args.reverse {
         ids.reverse();
@@ -93,10 +96,21 @@ fn line(inventory: &Inventory, id: EntryId, is_long: bool, age: String) -> Strin
     if !is_long {
         return format!("{size:>10}  {age:>7}  {kind:<5}  {key}{scope}");
     }
-    let content = inventory.facts(id).map_or_else(|| "-".to_owned(), |facts| Bytes(facts.content_bytes).to_string());
-    let refs = inventory.refs(id).len();
-    let branch = inventory.branch(id).unwrap_or("-");
+    let content = inventory
+        .facts(id)
+        .map_or_else(|| unknown(inventory, id).to_owned(), |facts| Bytes(facts.content_bytes).to_string());
+    let refs = match unknown(inventory, id) {
+        "?" => "?".to_owned(),
+        _ => inventory.refs(id).len().to_string(),
+    };
+    let is_hidden = inventory.tag_state(id) == TagState::Unreadable;
+    let branch = inventory.branch(id).unwrap_or(if is_hidden { "?" } else { "-" });
     format!("{size:>10}  {content:>10}  {age:>7}  {kind:<5}  {refs:>2}  {branch:<16}  {key}{scope}")
+}
+
+/// What stands for a number of which nothing is known: `?` if the entry could not be read.
+fn unknown(inventory: &Inventory, id: EntryId) -> &'static str {
+    if matches!(inventory.state(id), State::Sealed | State::Unknown | State::Newer) { "?" } else { "-" }
 }
 
 fn row(inventory: &Inventory, id: EntryId, is_long: bool) -> Row {

@@ -7,12 +7,14 @@ use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{self as cli, Exit, RunContext};
 use xcache_core::gc::inventory::EntryId;
-use xcache_core::gc::look::Tagging;
+use xcache_core::gc::plan::{Decision, Keep};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::run::Outcome;
 use xcache_core::gc::sweep::{Left, Swept};
+use xcache_core::gc::tagging::Tagging;
 
 use crate::filter::key;
+use crate::notices::{tell_foreign, tell_unreadable};
 use crate::reason::{age, reason};
 
 /// A summary is for reading: GitHub cuts it off at a megabyte.
@@ -84,6 +86,8 @@ impl Presented<'_> {
         if self.outcome.tagging == Tagging::Unsupported {
             reporter.notice("the store has no tags: entries are grouped by key family alone, and none is pinned");
         }
+        tell_foreign(&self.outcome.inventory, reporter);
+        tell_unreadable(&self.outcome.inventory, reporter);
         self.print_plan(reporter);
         self.print_troubles(reporter);
         reporter.line(self.totals_line());
@@ -106,7 +110,7 @@ impl Presented<'_> {
         for id in inventory.ids() {
             let reason = reason(plan.decision(id), inventory, id, self.policy, *now);
             // What no rule is about is not worth a line, unless all are asked for.
-            let is_dull = matches!(reason.code, "within-limits" | "young");
+            let is_dull = matches!(reason.code, "within-limits" | "young" | "foreign");
             let line = format_args!(
                 "{:<6}  {:>10}  {:>7}  {:<5}  {}  ({})",
                 if reason.is_delete { "delete" } else { "keep" },
@@ -129,6 +133,24 @@ impl Presented<'_> {
             if let Some(error) = &upload.failure {
                 reporter.warning_for(error);
             }
+        }
+        if let Some(error) = &self.outcome.uploads_failure {
+            reporter.warning(
+                format_args!("no multipart upload was thrown away: {}", chain::text(error)),
+                chain::hint(error),
+            );
+        }
+        if let Tagging::Unreadable(why) = &self.outcome.tagging {
+            let Outcome { inventory, plan, .. } = self.outcome;
+            let is_kept = |id: &EntryId| plan.decision(*id) == Decision::Keep(Keep::TagsUnreadable);
+            let kept = inventory.ids().filter(is_kept).count() as u64;
+            reporter.warning(
+                format_args!(
+                    "{} kept because the tags, which may protect them, cannot be read: {why}",
+                    Count(kept, "entry")
+                ),
+                Some("the clean-up needs the right s3:GetObjectTagging"),
+            );
         }
         let Some(swept) = &self.outcome.swept else { return };
         for (id, left) in &swept.left {
@@ -216,7 +238,7 @@ impl Presented<'_> {
     }
 
     fn document(&self) -> Document<'_> {
-        let Outcome { now, inventory, plan, swept, tagging, uploads } = self.outcome;
+        let Outcome { now, inventory, plan, swept, tagging, uploads, uploads_failure: _ } = self.outcome;
         let name = |id: &EntryId| inventory.name(*id);
         let rows = inventory.ids().map(|id| {
             let reason = reason(plan.decision(id), inventory, id, self.policy, *now);

@@ -41,7 +41,7 @@ pub(crate) fn policy(args: &PruneArgs, context: &RunContext) -> anyhow::Result<P
         group_by: (*group_by).into(),
         max_age: max_age.map(delta),
         max_total_bytes: *max_total_size,
-        live_branches: if live.is_empty() { None } else { Some(live.into_iter().flatten().collect()) },
+        live_branches: if live.is_empty() { None } else { Some(live.iter().flatten().map(String::as_str).collect()) },
         shadowed: *shadowed,
         dangling: *dangling,
         stale_uploads: stale_uploads.map(delta),
@@ -69,11 +69,7 @@ pub(crate) async fn run(
     let store = &*connection.store;
     let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
     let operation = Operation { store, sid: &unique_id()?, mode, monitor: reporter };
-    let features = connection.features(mode).await?;
-    if features.tags && !features.tags_large_objects() {
-        reporter.notice("the store keeps no tags on large objects: those have no branch, and none of them is pinned");
-    }
-    let outcome = prune(&operation, &features, &policy).await?;
+    let outcome = prune(&operation, &connection.features(mode).await?, &policy).await?;
     let presented = Presented { command: "prune", store: store.to_string(), policy: Some(&policy), outcome: &outcome };
     Ok(presented.tell(context, reporter))
 }

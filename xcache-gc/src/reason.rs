@@ -6,6 +6,8 @@ use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::plan::{Decision, Delete, Keep};
 use xcache_core::gc::policy::Policy;
 
+use crate::filter::key;
+
 /// A decision in words.
 pub(crate) struct Reason {
     /// Whether the entry goes.
@@ -40,7 +42,12 @@ pub(crate) fn reason(
                 (false, "needed", format!("{} {verb} on it", Count(count.into(), "entry")))
             }
             Keep::TagsUnreadable => (false, "tags-unreadable", "its tags cannot be read".to_owned()),
-            Keep::Gone => (false, "gone", "somebody else has deleted it".to_owned()),
+            Keep::Gone => (false, "gone", "deleted by another run".to_owned()),
+            Keep::Foreign => (false, "foreign", "belongs to another store or key".to_owned()),
+            Keep::Unreadable => (false, "unreadable", "its end cannot be read".to_owned()),
+            Keep::MayBeNeeded(by) => {
+                (false, "may-be-needed", format!("`{}`, which cannot be read, may build on it", key(inventory, by)))
+            }
         },
         Decision::Delete(delete) => {
             let (code, text) = match delete {

@@ -27,7 +27,7 @@ pub(crate) async fn run(
     }
     if let Some(prefix) = &args.prefix {
         let before = ids.len();
-        ids.extend(listed.ids().filter(|&id| key(&listed, id).starts_with(prefix)));
+        ids.extend(listed.ids().filter(|&id| listed.is_ours(id) && key(&listed, id).starts_with(prefix)));
         if ids.len() == before {
             reporter.notice(format_args!("no key begins with `{prefix}`"));
         }
@@ -42,7 +42,7 @@ pub(crate) async fn run(
     let outcome = remove(&operation, delete_mode, &targets, cascade).await?;
     let exit =
         Presented { command: "rm", store: store.to_string(), policy: None, outcome: &outcome }.tell(context, reporter);
-    let is_kept = |id| matches!(outcome.plan.decision(id), Decision::Keep(Keep::Needed(_)));
+    let is_kept = |id| matches!(outcome.plan.decision(id), Decision::Keep(Keep::Needed(_) | Keep::MayBeNeeded(_)));
     if outcome.inventory.ids().any(is_kept) {
         reporter.error("entries that others build on were kept", Some("--cascade deletes what builds on them too"));
         return Ok(Exit::Failed);

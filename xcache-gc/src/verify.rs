@@ -14,6 +14,7 @@ use xcache_core::store::ErrorKind;
 use crate::args::VerifyArgs;
 use crate::connection::Connection;
 use crate::filter::with_keys;
+use crate::notices::tell_foreign;
 
 #[derive(Default, Serialize)]
 struct Document {
@@ -23,6 +24,8 @@ struct Document {
     deep: bool,
     entries: u64,
     without_index: u64,
+    /// Written under another key, or in another store.
+    foreign: Vec<String>,
     chunks: u64,
     read_bytes: u64,
     faults: Vec<Row>,
@@ -42,8 +45,12 @@ pub(crate) async fn run(
     reporter: &Reporter,
 ) -> anyhow::Result<Exit> {
     let inventory = look::list(&*connection.store).await?;
-    let ids: Vec<EntryId> =
-        if args.keys.is_empty() { inventory.ids().collect() } else { with_keys(&inventory, &args.keys) };
+    let ids: Vec<EntryId> = if args.keys.is_empty() {
+        inventory.ids().filter(|&id| inventory.is_ours(id)).collect()
+    } else {
+        with_keys(&inventory, &args.keys)
+    };
+    tell_foreign(&inventory, reporter);
     if ids.is_empty() && !args.keys.is_empty() {
         reporter.error("no entry has such a key", None);
         return Ok(Exit::Failed);
@@ -59,15 +66,23 @@ pub(crate) async fn run(
     for id in ids {
         let (name, etag) = (inventory.object_name(id), inventory.etag(id));
         let faults = match verify(&connection.store, &name, &etag, depth).await {
-            Ok(Verified { faults, chunks, read_bytes, is_plain }) => {
+            Ok(Some(Verified { is_foreign: true, .. })) => {
+                told.foreign.push(name.to_string());
+                continue;
+            }
+            Ok(Some(Verified { faults, chunks, read_bytes, is_plain, is_foreign: _ })) => {
                 told.chunks += chunks;
                 told.read_bytes += read_bytes;
                 told.without_index += u64::from(is_plain);
                 faults.iter().map(|fault| chain::text(fault)).collect()
             }
             // Deleted, or saved again, since it was listed.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Changed) => continue,
-            Err(error) => vec![chain::text(&error)],
+            Ok(None) => continue,
+            Err(error) if is_about_the_object(error.kind()) => {
+                vec![format!("it cannot be read: {}", chain::text(&error))]
+            }
+            // Whatever else fails, fails for all of them.
+            Err(error) => return Err(error.into()),
         };
         told.entries += 1;
         for fault in faults {
@@ -76,6 +91,12 @@ pub(crate) async fn run(
         }
     }
     finish(&told, context, reporter)
+}
+
+/// Whether the store answers so for one object, whatever it says of others: it is in an archive tier, or encrypted with a
+/// key that this role may not use.
+fn is_about_the_object(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Other)
 }
 
 fn finish(told: &Document, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Exit> {
@@ -90,6 +111,10 @@ fn finish(told: &Document, context: &RunContext, reporter: &Reporter) -> anyhow:
             "{} without an index: only their presence was verified",
             Count(told.without_index, "entry")
         ));
+    }
+    if let Some(first) = told.foreign.first() {
+        let count = Count(told.foreign.len() as u64, "entry");
+        reporter.notice(format_args!("{count} left alone, written under another key or in another store: `{first}`"));
     }
     let faults = Count(told.faults.len() as u64, "fault");
     reporter.line(format_args!("{verified}: {faults}"));

@@ -162,7 +162,7 @@ mod breaks {
     #[test]
     fn without_stickiness() {
         let lies = vec![(0, Lie::Uncondemns)];
-        let found = wander(&Config { lies, ..config(vec![Gc, DELTA, Gc]) }, 20_000, 1);
+        let found = wander(&Config { lies, ..config(vec![Gc, DELTA, Gc]) }, 200_000, 3);
         eprintln!("not sticky: {found}");
         assert!(found.violation.is_some(), "not sticky: the model does not notice");
     }

@@ -213,7 +213,9 @@ impl Store for ModelStore {
             } else {
                 meta
             };
-            let result = meta.ok_or_else(|| Error::not_found("head", name));
+            // What is deleted late must not be found out before.
+            let is_late = self.memory().late.as_ref().is_some_and(|late| late.name == *name);
+            let result = meta.filter(|_| !is_late).ok_or_else(|| Error::not_found("head", name));
             let learned = told(&result);
             (result, learned)
         })
@@ -306,10 +308,6 @@ impl Store for ModelStore {
         // Nothing is pinned, and tags never change: no step of its own.
         let _ = name;
         Ok(Tags::new())
-    }
-
-    async fn set_tags(&self, name: &ObjectName, _tags: &Tags) -> Result<()> {
-        Err(Error::new(ErrorKind::Unsupported, "tag", name))
     }
 
     async fn uploads(&self, _prefix: &str) -> Result<Vec<Box<dyn Upload>>> {

@@ -1,7 +1,7 @@
 //! The two small documents through which savers and gc see each other: the intent and the mark.
 //!
-//! JSON, because an administrator may have to read them. A document that this version does not understand is an
-//! error, never an empty one: gc deletes nothing while it cannot read what is needed.
+//! JSON, because an administrator may have to read them. Intents of every later format keep `refs[].name`, so that every
+//! version knows what they protect.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,25 @@ impl IntentDocument {
         check_format(bytes)?;
         Ok(serde_json::from_slice(bytes)?)
     }
+
+    /// The names that an intent of any format protects: `refs[].name` is the same in all of them.
+    pub fn protected(bytes: &[u8]) -> Result<Vec<String>, DocumentError> {
+        let AnyIntent { format: _, refs } = serde_json::from_slice(bytes)?;
+        Ok(refs.into_iter().map(|r| r.name).collect())
+    }
+}
+
+/// What intents of all formats have.
+#[derive(Deserialize)]
+struct AnyIntent {
+    #[expect(dead_code, reason = "without it, it is no document of ours")]
+    format: u32,
+    refs: Vec<AnyNoted>,
+}
+
+#[derive(Deserialize)]
+struct AnyNoted {
+    name: String,
 }
 
 impl MarkDocument {
@@ -138,6 +157,10 @@ mod tests {
         assert_eq!(intent.refs[0].archive_id, "ab".repeat(16));
         let newer = br#"{"format":2,"refs":"elsewhere"}"#;
         assert!(matches!(IntentDocument::parse(newer), Err(DocumentError::Format(2))));
+        assert!(IntentDocument::protected(newer).is_err());
+        let newer = br#"{"format":2,"refs":[{"name":"a-base.tar.zst","much":"more"}],"until":7}"#;
+        assert_eq!(IntentDocument::protected(newer).unwrap(), ["a-base.tar.zst"]);
+        assert_eq!(IntentDocument::protected(&intent.to_bytes()).unwrap(), ["a-base.tar.zst"]);
         for damaged in [&b""[..], b"{}", b"{\"format\":1}", b"[1]"] {
             assert!(matches!(IntentDocument::parse(damaged), Err(DocumentError::Damaged(_))), "{damaged:?}");
         }

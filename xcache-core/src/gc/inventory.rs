@@ -3,12 +3,12 @@
 //! An entry is known by its number, in the order of the listing. The listing fills names, sizes and times; tags and
 //! footers are added for those entries for which a decision depends on them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
 use super::family::family;
-use crate::archive::footer::{ArchiveId, Footer};
+use crate::archive::footer::{ArchiveId, Footer, Head, Ref};
 use crate::entry::Kind;
 use crate::naming;
 use crate::store::{ETag, ListedObject, ObjectName, Tags};
@@ -41,7 +41,10 @@ pub struct Inventory {
     scope_texts: Interner,
     family_texts: Interner,
     branch_texts: Interner,
-    other_objects: u64,
+    /// Where other stores begin, below this one.
+    nested: BTreeSet<String>,
+    /// Why ends could not be read.
+    unreadable: BTreeMap<EntryId, String>,
 }
 
 /// What is known of an entry's tags.
@@ -68,6 +71,14 @@ pub enum State {
     Dangling,
     /// Not readable, twice.
     Damaged,
+    /// Read, and of a later format; what it builds on is known.
+    Newer,
+    /// Written by a later version that does not say what the entry builds on. It protects only itself.
+    Unknown,
+    /// The store does not hand it out. It protects itself and whatever it may build on.
+    Sealed,
+    /// It belongs to another store, below this one, or was written under another key. Not ours to delete.
+    Foreign,
     /// Written by something else than xcache: no archive id, no refs.
     Plain,
     /// No longer there, or no longer the same object.
@@ -81,8 +92,6 @@ pub struct Facts {
     pub archive_id: ArchiveId,
     /// Bytes of all files.
     pub content_bytes: u64,
-    /// Number of members.
-    pub members: u64,
     refs_start: u32,
     refs_count: u32,
 }
@@ -92,6 +101,44 @@ const NONE: u32 = u32::MAX;
 /// Names of branches, to be compared with those in tags.
 #[derive(Debug)]
 pub struct Branches(HashSet<String>);
+
+/// Where and when a delta was written, which bounds what it may refer to where its end cannot be read.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    name: String,
+    scope: Option<String>,
+    modified_millis: i64,
+}
+
+/// What a delta refers to is older than the delta. But a store may have been copied, and then the copies are as old as
+/// the copying took.
+const COPIED_WITHIN_MILLIS: i64 = 24 * 3_600_000;
+/// What pull requests write.
+const PULL_REQUESTS: &str = "refs/pull/";
+/// What branches write.
+const HEADS: &str = "refs/heads/";
+
+impl Writer {
+    /// The writer of a listed entry.
+    pub(super) fn of(object: &ListedObject) -> Option<Self> {
+        let (scope, ..) = naming::parse(&object.name)?;
+        Some(Self {
+            name: object.name.to_string(),
+            scope: scope.map(|scope| scope.as_str().to_owned()),
+            modified_millis: object.meta.last_modified.timestamp_millis(),
+        })
+    }
+
+    /// Whether an entry in `scope` may be referred to: one in the same scope, or from the scope of a branch one of another
+    /// branch or of no scope. A pull request must not stop the clean-up of what others share by an entry that cannot be
+    /// read, so it protects its own scope only.
+    fn may_refer_to(&self, scope: Option<&str>) -> bool {
+        let own = self.scope.as_deref();
+        own == scope
+            || own.is_some_and(|own| !own.starts_with(PULL_REQUESTS))
+                && scope.is_none_or(|scope| scope.starts_with(HEADS))
+    }
+}
 
 impl<'a> FromIterator<&'a str> for Branches {
     fn from_iter<T: IntoIterator<Item = &'a str>>(names: T) -> Self {
@@ -104,7 +151,9 @@ impl Inventory {
     /// Adds a listed object, unless it is no entry. Call [`Self::finish`] after the last.
     pub fn push(&mut self, object: &ListedObject) {
         let Some((scope, key, kind)) = naming::parse(&object.name) else {
-            self.other_objects += 1;
+            if let Some((nested, _)) = object.name.as_str().split_once("/.xcache/") {
+                self.nested.insert(format!("{nested}/"));
+            }
             return;
         };
         self.names.push(object.name.as_str());
@@ -122,7 +171,7 @@ impl Inventory {
         self.facts_at.push(NONE);
     }
 
-    /// Makes entries findable by name, and finds the deltas whose key has a base too.
+    /// Makes entries findable by name, and finds those of other stores and the deltas whose key has a base too.
     pub fn finish(&mut self) {
         let mut by_name: Vec<EntryId> = self.ids().collect();
         by_name.sort_unstable_by(|&a, &b| self.name(a).cmp(self.name(b)));
@@ -132,26 +181,59 @@ impl Inventory {
             Kind::Delta => self.find(&naming::with_kind(self.name(id), Kind::Base)?),
         };
         self.bases = self.ids().map(|id| base(id).unwrap_or(NONE)).collect();
+        for nested in self.nested.clone() {
+            self.disown(&nested);
+        }
+    }
+
+    /// What lies below `prefix` is not ours.
+    fn disown(&mut self, prefix: &str) {
+        let start = self.by_name.partition_point(|&id| self.name(id) < prefix);
+        let below: Vec<EntryId> =
+            self.by_name[start..].iter().copied().take_while(|&id| self.name(id).starts_with(prefix)).collect();
+        below.into_iter().for_each(|id| self.set_state(id, State::Foreign));
+    }
+
+    /// Where other stores begin, below this one: names that end with a slash.
+    pub fn nested(&self) -> impl Iterator<Item = &str> {
+        self.nested.iter().map(String::as_str)
+    }
+
+    /// Whether an entry belongs to this store, as far as that is known.
+    pub fn is_ours(&self, id: EntryId) -> bool {
+        self.state(id) != State::Foreign
+    }
+
+    /// Whether an entry counts: it is ours, and there.
+    pub(super) fn counts(&self, id: EntryId) -> bool {
+        !matches!(self.state(id), State::Foreign | State::Gone)
+    }
+
+    /// Whether `target` may be something that a delta builds on which cannot be read.
+    pub(super) fn may_be_ref_of(&self, target: EntryId, writer: &Writer) -> bool {
+        self.state(target) != State::Plain
+            && self.name(target) != writer.name
+            && self.modified_millis(target) <= writer.modified_millis + COPIED_WITHIN_MILLIS
+            && writer.may_refer_to(self.scope(target))
+    }
+
+    /// An entry as the writer of a delta.
+    pub(super) fn writer(&self, id: EntryId) -> Writer {
+        Writer {
+            name: self.name(id).to_owned(),
+            scope: self.scope(id).map(str::to_owned),
+            modified_millis: self.modified_millis(id),
+        }
     }
 
     /// Number of entries.
-    pub fn len(&self) -> usize {
+    pub fn entry_count(&self) -> usize {
         self.sizes.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.sizes.is_empty()
-    }
-
-    /// Objects that are no entries: notes and marks of ours, and what others put there.
-    pub fn other_objects(&self) -> u64 {
-        self.other_objects
     }
 
     /// All entries, in the order of the listing.
     pub fn ids(&self) -> std::ops::Range<EntryId> {
-        0..EntryId::try_from(self.len()).expect("a listing of four billion entries does not fit into memory")
+        0..EntryId::try_from(self.entry_count()).expect("a listing of four billion entries does not fit into memory")
     }
 
     /// The entry with this name.
@@ -231,6 +313,16 @@ impl Inventory {
         (self.scopes[at(id)], self.families[at(id)], self.branches[at(id)])
     }
 
+    /// The entries whose ends cannot be read, and why.
+    pub fn unreadable(&self) -> impl Iterator<Item = (EntryId, &str)> {
+        self.unreadable.iter().map(|(&id, why)| (id, why.as_str()))
+    }
+
+    pub(super) fn set_unreadable(&mut self, id: EntryId, state: State, why: String) {
+        self.set_state(id, state);
+        self.unreadable.insert(id, why);
+    }
+
     /// What is known of its tags.
     pub fn tag_state(&self, id: EntryId) -> TagState {
         self.tags[at(id)]
@@ -268,14 +360,10 @@ impl Inventory {
         }
     }
 
-    /// A gc has condemned this object. Says whether it is here.
-    pub fn condemn(&mut self, name: &str, etag: &str) -> bool {
-        match self.find(name).filter(|&id| self.etag_text(id) == etag) {
-            Some(id) => {
-                self.condemned[at(id)] = true;
-                true
-            }
-            None => false,
+    /// There is a mark for this object.
+    pub fn condemn(&mut self, name: &str) {
+        if let Some(id) = self.find(name) {
+            self.condemned[at(id)] = true;
         }
     }
 
@@ -285,7 +373,8 @@ impl Inventory {
             Some(tags) => {
                 if let Some(value) = tags.get("branch") {
                     let branch = naming::decode_tag_value(value);
-                    self.branches[at(id)] = self.branch_texts.intern(branch.as_deref().unwrap_or(value));
+                    let branch = branch.as_deref().map_or(value.as_str(), naming::branch_tag);
+                    self.branches[at(id)] = self.branch_texts.intern(branch);
                 }
                 if naming::is_pin(tags) { TagState::Pinned } else { TagState::Free }
             }
@@ -293,11 +382,53 @@ impl Inventory {
         };
     }
 
-    /// Its footer. Refs to objects that are not in this inventory are not kept; say [`State::Dangling`] if one of them
-    /// does not exist.
-    pub fn set_footer(&mut self, id: EntryId, footer: &Footer) {
+    #[cfg(test)]
+    pub(super) fn forget_tags(&mut self, id: EntryId) {
+        self.tags[at(id)] = TagState::Unknown;
+    }
+
+    /// Its footer; false if that says that the entry is not ours. Refs to objects that are not in this inventory are not
+    /// kept; say [`State::Dangling`] if one of them does not exist.
+    pub fn set_footer(&mut self, id: EntryId, footer: &Footer) -> bool {
+        let Footer { archive_id, kind, key, refs, content_bytes, .. } = footer;
+        if !self.is_named(id, key, *kind) {
+            return false;
+        }
+        self.set_facts(id, *archive_id, *content_bytes, refs);
+        self.states[at(id)] = State::Whole;
+        true
+    }
+
+    /// The head of the footer of a later format.
+    pub(super) fn set_head(&mut self, id: EntryId, head: &Head) {
+        let Head { archive_id, kind, key, created_nanos: _, refs } = head;
+        if self.is_named(id, key, *kind) {
+            self.set_facts(id, *archive_id, 0, refs);
+            self.states[at(id)] = State::Newer;
+        }
+    }
+
+    /// Whether an entry was written under the name that it has. If not, it belongs to a store below this one, as
+    /// everything beside it does, or was put here by other means.
+    fn is_named(&mut self, id: EntryId, key: &str, kind: Kind) -> bool {
+        let name = self.name(id).to_owned();
+        let Some((scope, own_key, own_kind)) = naming::parse(&self.object_name(id)) else { return false };
+        if own_key.as_str() == key && own_kind == kind {
+            return true;
+        }
+        self.states[at(id)] = State::Foreign;
+        let below = key.parse().ok().and_then(|key| naming::object_name(None, &key, kind).ok());
+        let nested = below.and_then(|below| name.strip_suffix(below.as_str()).map(str::to_owned));
+        if let Some(nested) = nested.filter(|nested| nested.ends_with('/') && scope.is_none()) {
+            self.disown(&nested);
+            self.nested.insert(nested);
+        }
+        false
+    }
+
+    fn set_facts(&mut self, id: EntryId, archive_id: ArchiveId, content_bytes: u64, refs: &[Ref]) {
         let refs_start = self.refs.len();
-        for r in &footer.refs {
+        for r in refs {
             if let Some(target) = self.find(&r.name).filter(|&target| target != id) {
                 self.refs.push(target);
             }
@@ -305,13 +436,11 @@ impl Inventory {
         let number = |n: usize| u32::try_from(n).expect("four billion refs do not fit into memory");
         self.facts_at[at(id)] = number(self.facts.len());
         self.facts.push(Facts {
-            archive_id: footer.archive_id,
-            content_bytes: footer.content_bytes,
-            members: footer.members,
+            archive_id,
+            content_bytes,
             refs_start: number(refs_start),
             refs_count: number(self.refs.len() - refs_start),
         });
-        self.states[at(id)] = State::Whole;
     }
 
     /// What became of reading its end. An entry that cannot be restored builds on nothing any more.

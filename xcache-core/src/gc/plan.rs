@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::inventory::{Branches, EntryId, Inventory, State, TagState, at};
+use super::inventory::{EntryId, Inventory, State, TagState, Writer, at};
 use super::policy::Policy;
 use crate::entry::Kind;
 use crate::store::{ETag, ObjectName};
@@ -43,6 +43,12 @@ pub enum Keep {
     TagsUnreadable,
     /// It is not there any more.
     Gone,
+    /// It belongs to another store, or was written under another key.
+    Foreign,
+    /// Its end cannot be read.
+    Unreadable,
+    /// This entry, whose end cannot be read, may build on it.
+    MayBeNeeded(EntryId),
 }
 
 /// Why an entry goes.
@@ -75,8 +81,8 @@ pub enum Delete {
 pub struct Questions {
     /// Entries whose tags matter.
     pub tags: Vec<EntryId>,
-    /// Entries whose footers matter.
-    pub footers: Vec<EntryId>,
+    /// Entries whose ends matter.
+    pub ends: Vec<EntryId>,
 }
 
 /// Numbers of a plan.
@@ -94,10 +100,9 @@ pub struct Totals {
 
 /// What `policy` does to `inventory` at the time `now`.
 pub fn plan(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>) -> Plan {
-    let mut work = Work::new(inventory, |id| shield(inventory, policy, now, id));
-    let live: Option<Branches> = policy.live_branches.as_ref().map(|live| live.iter().map(String::as_str).collect());
+    let mut work = Work::new(inventory, &[], |id| shield(inventory, policy, now, id));
     for id in inventory.ids() {
-        if let Some(why) = wanted(inventory, policy, live.as_ref(), now, id) {
+        if let Some(why) = wanted(inventory, policy, now, id) {
             work.want(id, why);
         }
     }
@@ -120,17 +125,17 @@ pub fn plan(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>) -> Plan 
 /// What deleting `targets` means; with `cascade`, whatever builds on them goes too. Pins and ages do not count: who
 /// names an entry means it.
 pub fn plan_removal(inventory: &Inventory, targets: &[Target], cascade: Cascade) -> Plan {
-    let mut work = Work::new(inventory, |_| None);
     let find = |target: &Target| {
         let id = inventory.find(target.name.as_str())?;
         target.etag.as_ref().is_none_or(|etag| inventory.etag_text(id) == etag.0).then_some(id)
     };
     let asked: Vec<EntryId> = targets.iter().filter_map(find).collect();
+    let mut work = Work::new(inventory, &asked, |_| None);
     for &id in &asked {
         work.want(id, Delete::Asked);
     }
     if cascade == Cascade::Yes {
-        let mut doomed = vec![false; inventory.len()];
+        let mut doomed = vec![false; inventory.entry_count()];
         let mut stack = asked;
         let dependents = Dependents::of(inventory);
         while let Some(id) = stack.pop() {
@@ -179,7 +184,7 @@ impl Plan {
         let mut totals = Totals::default();
         for id in inventory.ids() {
             match self.decision(id) {
-                Decision::Keep(Keep::Gone) => continue,
+                Decision::Keep(Keep::Gone | Keep::Foreign) => continue,
                 Decision::Keep(_) => {}
                 Decision::Delete(_) => {
                     totals.deleted_entries += 1;
@@ -192,24 +197,38 @@ impl Plan {
         totals
     }
 
-    /// What must be read before this plan of `policy` can be trusted: tags that make groups or pins, and the footers of
-    /// deltas that might build on a victim.
+    /// What must be read before this plan of `policy` can be trusted: first the tags that make groups or pins, then the ends
+    /// of entries that might build on a victim, and of the victims themselves.
     pub fn questions(&self, inventory: &Inventory, policy: &Policy, now: DateTime<Utc>) -> Questions {
-        let tags = {
-            let for_rules = tags_for_rules(inventory, policy, now);
-            let asked = |&id: &EntryId| {
-                for_rules[at(id)] || matches!(self.decision(id), Decision::Delete(_) | Decision::Keep(Keep::Needed(_)))
-            };
-            inventory.ids().filter(|&id| inventory.tag_state(id) == TagState::Unknown).filter(asked).collect()
+        let for_rules = tags_for_rules(inventory, policy, now);
+        let asked = |&id: &EntryId| {
+            for_rules[at(id)] || matches!(self.decision(id), Decision::Delete(_) | Decision::Keep(Keep::Needed(_)))
         };
-        let footers = if policy.dangling { unread_deltas(inventory) } else { self.footers(inventory) };
-        Questions { tags, footers }
+        let unknown = |&id: &EntryId| inventory.tag_state(id) == TagState::Unknown && inventory.counts(id);
+        let tags: Vec<EntryId> = inventory.ids().filter(unknown).filter(asked).collect();
+        if !tags.is_empty() {
+            return Questions { tags, ends: Vec::new() };
+        }
+        let deltas = if policy.dangling { unread_deltas(inventory) } else { Vec::new() };
+        Questions { tags, ends: if deltas.is_empty() { self.ends(inventory) } else { deltas } }
     }
 
-    /// The footers without which this plan cannot be trusted: those of all deltas, if anything goes. Times do not tell what
-    /// a delta cannot build on: the clocks of writers differ, and a copied object is as old as its copy.
-    pub fn footers(&self, inventory: &Inventory) -> Vec<EntryId> {
-        if self.victims().next().is_some() { unread_deltas(inventory) } else { Vec::new() }
+    /// The ends without which this plan cannot be trusted. If anything is deleted, those of all deltas: times do not tell
+    /// what a delta cannot build on, because the clocks of writers differ, and a copied object is as old as its copy. Then
+    /// those of the victims: one may belong to another store.
+    pub fn ends(&self, inventory: &Inventory) -> Vec<EntryId> {
+        let at_stake =
+            |&id: &EntryId| matches!(self.decision(id), Decision::Delete(_) | Decision::Keep(Keep::MayBeNeeded(_)));
+        let at_stake: Vec<EntryId> = inventory.ids().filter(at_stake).collect();
+        if at_stake.is_empty() {
+            return at_stake;
+        }
+        let deltas = unread_deltas(inventory);
+        if deltas.is_empty() {
+            at_stake.into_iter().filter(|&id| inventory.state(id) == State::Unread).collect()
+        } else {
+            deltas
+        }
     }
 }
 
@@ -249,6 +268,9 @@ fn shield(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
         TagState::Unreadable => return Some(Keep::TagsUnreadable),
         TagState::Unknown | TagState::Free => {}
     }
+    if matches!(inventory.state(id), State::Sealed | State::Unknown) {
+        return Some(Keep::Unreadable);
+    }
     if inventory.is_noted(id) {
         return Some(Keep::Noted);
     }
@@ -259,13 +281,7 @@ fn shield(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
 }
 
 /// The rules that look at one entry.
-fn wanted(
-    inventory: &Inventory,
-    policy: &Policy,
-    live: Option<&Branches>,
-    now: DateTime<Utc>,
-    id: EntryId,
-) -> Option<Delete> {
+fn wanted(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryId) -> Option<Delete> {
     if inventory.is_condemned(id) {
         return Some(Delete::Condemned);
     }
@@ -277,7 +293,9 @@ fn wanted(
     if policy.shadowed && is_shadowed(inventory, id) {
         return Some(Delete::Shadowed);
     }
-    if live.is_some_and(|live| inventory.branch(id).is_some() && !inventory.is_on(id, live)) {
+    if let (Some(live), Some(branch)) = (&policy.live_branches, inventory.branch(id))
+        && live.is_dead(branch)
+    {
         return Some(Delete::DeadBranch);
     }
     policy.max_age.is_some_and(|limit| now - inventory.modified(id) > limit).then_some(Delete::TooOld)
@@ -285,14 +303,16 @@ fn wanted(
 
 /// Whether an entry is a delta whose key has a base too.
 pub fn is_shadowed(inventory: &Inventory, id: EntryId) -> bool {
-    inventory.base_of_same_key(id).is_some_and(|base| inventory.state(base) != State::Gone)
+    inventory.base_of_same_key(id).is_some_and(|base| inventory.counts(base))
 }
 
 /// The entries after the `limit` newest of each group, with their rank from 1. Entries that no restore can return take
 /// no place.
 fn beyond_newest(inventory: &Inventory, policy: &Policy, limit: u32) -> Vec<(EntryId, u32)> {
     let takes_place = |&id: &EntryId| {
-        !matches!(inventory.state(id), State::Gone | State::Dangling | State::Damaged) && !is_shadowed(inventory, id)
+        inventory.counts(id)
+            && !matches!(inventory.state(id), State::Dangling | State::Damaged)
+            && !is_shadowed(inventory, id)
     };
     let group = |id: EntryId| {
         let (scope, family, branch) = inventory.group_numbers(id);
@@ -308,7 +328,7 @@ fn beyond_newest(inventory: &Inventory, policy: &Policy, limit: u32) -> Vec<(Ent
 }
 
 fn oldest_first(inventory: &Inventory) -> Vec<EntryId> {
-    let mut ids: Vec<EntryId> = inventory.ids().collect();
+    let mut ids: Vec<EntryId> = inventory.ids().filter(|&id| inventory.counts(id)).collect();
     ids.sort_unstable_by_key(|&id| (inventory.modified_millis(id), id));
     ids
 }
@@ -322,7 +342,7 @@ pub struct Dependents {
 impl Dependents {
     /// Of every entry, as far as footers have been read.
     pub fn of(inventory: &Inventory) -> Self {
-        let mut starts = vec![0; inventory.len() + 1];
+        let mut starts = vec![0; inventory.entry_count() + 1];
         for target in inventory.ids().flat_map(|id| inventory.refs(id)) {
             starts[at(*target) + 1] += 1;
         }
@@ -351,6 +371,8 @@ impl Dependents {
 struct Work<'a, S> {
     inventory: &'a Inventory,
     shield: S,
+    /// Deltas that stay, and of which it cannot be told what they build on.
+    sealed: Vec<(EntryId, Writer)>,
     decisions: Vec<Decision>,
     wanted: Vec<Option<Delete>>,
     /// Number of entries that stay in this plan and build on this one.
@@ -359,23 +381,39 @@ struct Work<'a, S> {
 }
 
 impl<'a, S: Fn(EntryId) -> Option<Keep>> Work<'a, S> {
-    fn new(inventory: &'a Inventory, shield: S) -> Self {
-        let gone = |id: &EntryId| inventory.state(*id) == State::Gone;
-        let mut dependents = vec![0; inventory.len()];
-        for target in inventory.ids().filter(|id| !gone(id)).flat_map(|id| inventory.refs(id)) {
+    fn new(inventory: &'a Inventory, asked: &[EntryId], shield: S) -> Self {
+        let mut dependents = vec![0; inventory.entry_count()];
+        for target in inventory.ids().filter(|&id| inventory.counts(id)).flat_map(|id| inventory.refs(id)) {
             dependents[at(*target)] += 1;
         }
-        let decisions =
-            inventory.ids().map(|id| Decision::Keep(if gone(&id) { Keep::Gone } else { Keep::Unasked })).collect();
-        let kept_bytes = inventory.ids().filter(|id| !gone(id)).map(|id| inventory.size(id)).sum();
-        Self { inventory, shield, decisions, wanted: vec![None; inventory.len()], dependents, kept_bytes }
+        let first = |id: EntryId| match inventory.state(id) {
+            State::Gone => Keep::Gone,
+            State::Foreign => Keep::Foreign,
+            _ => Keep::Unasked,
+        };
+        let is_sealed = |&id: &EntryId| {
+            inventory.state(id) == State::Sealed && inventory.kind(id) == Kind::Delta && !asked.contains(&id)
+        };
+        Self {
+            inventory,
+            shield,
+            sealed: inventory.ids().filter(is_sealed).map(|id| (id, inventory.writer(id))).collect(),
+            decisions: inventory.ids().map(|id| Decision::Keep(first(id))).collect(),
+            wanted: vec![None; inventory.entry_count()],
+            dependents,
+            kept_bytes: inventory.ids().filter(|&id| inventory.counts(id)).map(|id| inventory.size(id)).sum(),
+        }
     }
 
     fn want(&mut self, id: EntryId, why: Delete) {
         if self.decisions[at(id)] != Decision::Keep(Keep::Unasked) || self.wanted[at(id)].is_some() {
             return;
         }
-        match (self.shield)(id) {
+        let by_sealed = || {
+            let (writer, _) = self.sealed.iter().find(|(_, writer)| self.inventory.may_be_ref_of(id, writer))?;
+            Some(Keep::MayBeNeeded(*writer))
+        };
+        match (self.shield)(id).or_else(by_sealed) {
             Some(keep) => self.decisions[at(id)] = Decision::Keep(keep),
             None => {
                 self.wanted[at(id)] = Some(why);

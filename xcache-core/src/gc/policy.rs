@@ -1,8 +1,8 @@
 //! What an administrator wants gone.
 
-use std::collections::BTreeSet;
-
 use chrono::TimeDelta;
+
+use super::live::LiveRefs;
 
 /// Retention rules. Each is a limit of its own: an entry goes as soon as one rule says so, unless it is pinned, younger
 /// than the minimum age, noted by a running save, or needed by an entry that stays.
@@ -16,8 +16,8 @@ pub struct Policy {
     pub max_age: Option<TimeDelta>,
     /// The oldest entries go until the rest is no larger.
     pub max_total_bytes: Option<u64>,
-    /// Entries of branches that are not among these go; those without a branch stay.
-    pub live_branches: Option<BTreeSet<String>>,
+    /// Entries of branches, tags and pull requests that no longer exist are deleted; those without a branch tag are kept.
+    pub live_branches: Option<LiveRefs>,
     /// Deltas of a key that has a base too go: no restore ever looks at them.
     pub shadowed: bool,
     /// Deltas that cannot be restored go: a ref is missing, or their end is damaged. Bases are not read for this; what is

@@ -2,13 +2,15 @@
 
 use chrono::{DateTime, Utc};
 
+use super::ends::read_ends;
 use super::error::Result;
 use super::inventory::Inventory;
 use super::pass::{DeleteMode, Pass};
 use super::plan::{Cascade, Plan, Target, plan, plan_removal};
 use super::policy::Policy;
-use super::survey::{Tagging, read_footers, read_tags, survey};
+use super::survey::survey;
 use super::sweep::{Swept, sweep};
+use super::tagging::{Tagging, read_tags};
 use crate::monitor::Monitor;
 use crate::naming;
 use crate::store::probe::Features;
@@ -38,6 +40,8 @@ pub struct Outcome {
     pub tagging: Tagging,
     /// Multipart uploads that were found stale.
     pub uploads: Vec<StaleUpload>,
+    /// Why multipart uploads could not be listed.
+    pub uploads_failure: Option<store::Error>,
 }
 
 /// A multipart upload that nobody completes any more.
@@ -48,7 +52,7 @@ pub struct StaleUpload {
     /// When it began.
     pub initiated: DateTime<Utc>,
     /// Why it could not be thrown away.
-    pub failure: Option<crate::store::Error>,
+    pub failure: Option<store::Error>,
 }
 
 /// One clean-up or removal: where, and whom it reports to.
@@ -120,22 +124,18 @@ async fn prune_at(around: Surroundings<'_>, mut tagging: Tagging, policy: &Polic
     let plan = loop {
         let plan = plan(&inventory, policy, now);
         let questions = plan.questions(&inventory, policy, now);
-        if questions.tags.is_empty() && questions.footers.is_empty() {
+        if questions.tags.is_empty() && questions.ends.is_empty() {
             break plan;
         }
-        tagging = read_tags(store, monitor, &mut inventory, tagging, questions.tags).await?;
-        read_footers(store, &mut inventory, questions.footers).await?;
+        tagging = read_tags(store, &mut inventory, tagging, questions.tags).await?;
+        read_ends(store, &mut inventory, questions.ends).await?;
     };
     let swept = sweep_in(pass, &inventory, &plan).await;
-    // Last, and no condition of anything else: some stores cannot list uploads at all.
-    let uploads = match stale_uploads(store, now, pass, policy).await {
-        Ok(uploads) => uploads,
-        Err(error) => {
-            monitor.warning(&format!("stale uploads are left alone: {error}"), error.hint_text());
-            Vec::new()
-        }
+    let (uploads, uploads_failure) = match stale_uploads(&around, &inventory, policy).await {
+        Ok(uploads) => (uploads, None),
+        Err(error) => (Vec::new(), Some(error)),
     };
-    Ok(Outcome { now, inventory, plan, swept, tagging, uploads })
+    Ok(Outcome { now, inventory, plan, swept, tagging, uploads, uploads_failure })
 }
 
 /// Plans, and does it if there is a pass to do it in.
@@ -144,29 +144,33 @@ async fn remove_at(around: Surroundings<'_>, targets: &[Target], cascade: Cascad
     let mut inventory = survey(store, monitor, now, pass).await?;
     let plan = loop {
         let plan = plan_removal(&inventory, targets, cascade);
-        let footers = plan.footers(&inventory);
-        if footers.is_empty() {
+        let ends = plan.ends(&inventory);
+        if ends.is_empty() {
             break plan;
         }
-        read_footers(store, &mut inventory, footers).await?;
+        read_ends(store, &mut inventory, ends).await?;
     };
     let swept = sweep_in(pass, &inventory, &plan).await;
-    Ok(Outcome { now, inventory, plan, swept, tagging: Tagging::Known, uploads: Vec::new() })
+    let (tagging, uploads, uploads_failure) = (Tagging::Known, Vec::new(), None);
+    Ok(Outcome { now, inventory, plan, swept, tagging, uploads, uploads_failure })
 }
 
 async fn sweep_in(pass: Option<&Pass<'_>>, inventory: &Inventory, plan: &Plan) -> Option<Swept> {
     Some(sweep(pass?, inventory, plan).await)
 }
 
+/// After the sweep: a store that cannot list uploads is cleaned up all the same.
 async fn stale_uploads(
-    store: &dyn Store,
-    now: DateTime<Utc>,
-    pass: Option<&Pass<'_>>,
+    around: &Surroundings<'_>,
+    inventory: &Inventory,
     policy: &Policy,
 ) -> store::Result<Vec<StaleUpload>> {
+    let Surroundings { store, now, pass, .. } = *around;
     let Some(limit) = policy.stale_uploads else { return Ok(Vec::new()) };
     let is_stale = |upload: &dyn Upload| {
-        naming::parse(upload.name()).is_some() && now - upload.initiated() > limit.max(policy.min_age)
+        let name = upload.name().as_str();
+        let is_ours = !inventory.nested().any(|nested| name.starts_with(nested));
+        is_ours && naming::parse(upload.name()).is_some() && now - upload.initiated() > limit.max(policy.min_age)
     };
     let mut stale = Vec::new();
     for upload in store.uploads("").await? {
@@ -187,7 +191,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::gc::error::Error;
+    use crate::gc::plan::{Decision, Keep};
     use crate::monitor::Quiet;
     use crate::store::probe::features;
     use crate::store::{ErrorKind, PutMode, Tags};
@@ -202,7 +206,9 @@ mod tests {
         let policy = Policy { max_age: Some(TimeDelta::zero()), min_age: TimeDelta::zero(), ..Policy::default() };
         let operation = Operation { store: &store, sid: &[1; 16], mode: Mode::Real, monitor: &Quiet };
         let pruned = prune(&operation, &features, &policy).await;
-        assert!(matches!(pruned, Err(Error::TagsDenied(_))), "{pruned:?}");
+        let pruned = pruned.unwrap();
+        assert!(matches!(&pruned.tagging, Tagging::Unreadable(why) if why.contains("told to fail")), "{pruned:?}");
+        assert_eq!(pruned.plan.decision(0), Decision::Keep(Keep::TagsUnreadable));
         store.head(&name).await.unwrap();
     }
 }

@@ -1,30 +1,32 @@
-//! Reading a store: intents, marks, entries, and the ends and tags of those entries that matter.
+//! Listing a store: intents, marks, entries.
 //!
-//! The order matters: intents before entries. A saver publishes its delta before it takes its intent away, so whoever
-//! finds no intent any more finds the delta.
+//! The order matters: intents before entries. A saver publishes its delta before it takes its intent away, so a pass that
+//! does not find the intent any more finds the delta.
+//!
+//! Anybody who may save can write an intent, so one that makes no sense must not stop the clean-up. It is reported, and
+//! protects what it names, if it names anything.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::document::{self, IntentDocument, MarkDocument};
+use super::document::{self, DocumentError, IntentDocument, MarkDocument};
+use super::ends::{EntryEnd, read_end};
 use super::error::{Error, Result};
-use super::inventory::{EntryId, Inventory, State};
+use super::inventory::{Inventory, State, Writer};
 use super::pass::Pass;
-use crate::archive::footer::{Footer, Ref};
+use crate::archive::footer::ArchiveId;
 use crate::entry::Kind;
 use crate::monitor::{Monitor, chain};
 use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX};
-use crate::object_end::{self, Expected, Verdict};
-use crate::store::{self, ByteRange, Deletion, ETag, ErrorKind, ListedObject, ObjectName, Store};
+use crate::object_end::Expected;
+use crate::store::{self, ByteRange, Deletion, ErrorKind, ListedObject, ObjectName, Store};
 use crate::transfer::download::DownloadLimits;
 use crate::transfer::request::fetch;
 
 /// Requests under way at a time.
 pub(super) const PARALLEL: usize = 32;
-/// Footers whose names and refs are in memory at a time: all deltas of a large store may have to be read.
-const BATCH: usize = 4096;
 /// An intent this old belongs to a run that is dead or stalled; a stalled one finds out before it is done.
 const INTENT_EXPIRES_AFTER: TimeDelta = TimeDelta::hours(24);
 
@@ -42,16 +44,18 @@ pub(super) async fn survey(
     if pass.is_some() {
         remove_all(store, monitor, expired.into_iter().map(|intent| intent.name)).await;
     }
-    let noted = read_intents(store, standing).await?;
+    let noted = read_intents(store, standing, Some(monitor)).await?;
     let marks = read_marks(store, monitor).await?;
     let mut inventory = entries(store).await?;
     noted.iter().for_each(|name| inventory.note(name));
-    // What a mark names and the later listing does not show has been deleted, and never comes back.
-    let stale: Vec<ObjectName> = marks
-        .into_iter()
-        .filter(|(_, mark)| !inventory.condemn(&mark.name, &mark.etag))
-        .map(|(name, _)| name)
-        .collect();
+    let mut stale = Vec::new();
+    for (name, mark) in marks {
+        match is_marked(store, &inventory, &name, &mark).await? {
+            Marked::Here => inventory.condemn(&mark.name),
+            Marked::Gone => stale.push(name),
+            Marked::Unknown => {}
+        }
+    }
     if pass.is_some() {
         remove_all(store, monitor, stale.into_iter()).await;
     }
@@ -66,146 +70,72 @@ pub(super) async fn entries(store: &dyn Store) -> Result<Inventory> {
     Ok(inventory)
 }
 
-/// The names of what must stay, besides what `inventory` knows: noted by intents, or refs of deltas published since.
-pub(super) async fn needed_since(store: &dyn Store, inventory: &Inventory) -> Result<BTreeSet<String>> {
+/// Whether the object of a mark is there.
+enum Marked {
+    Here,
+    /// The mark is older than the listing, so its object has been deleted, and never comes back.
+    Gone,
+    Unknown,
+}
+
+/// A mark is about an archive. The ETag tells most of the time; where it differs, the object may have been copied.
+async fn is_marked(store: &dyn Store, inventory: &Inventory, name: &ObjectName, mark: &MarkDocument) -> Result<Marked> {
+    let Some(id) = inventory.find(&mark.name) else { return Ok(Marked::Gone) };
+    if inventory.etag_text(id) == mark.etag {
+        return Ok(Marked::Here);
+    }
+    let marked = naming::parse_condemned(name).map(ArchiveId);
+    let is_it = |found: ArchiveId| if Some(found) == marked { Marked::Here } else { Marked::Gone };
+    Ok(match read_end(store, &inventory.object_name(id), &inventory.etag(id)).await? {
+        EntryEnd::Footer(footer) => is_it(footer.archive_id),
+        EntryEnd::Newer(head) => is_it(head.archive_id),
+        EntryEnd::Plain | EntryEnd::Damaged => Marked::Gone,
+        EntryEnd::Gone | EntryEnd::Unknown(_) | EntryEnd::Sealed(_) => Marked::Unknown,
+    })
+}
+
+/// What must stay, besides what an inventory knows.
+#[derive(Debug, Default)]
+pub(super) struct Needed {
+    /// Noted by intents, or refs of deltas published since.
+    pub(super) names: BTreeSet<String>,
+    /// Deltas published since of which it cannot be told what they build on.
+    pub(super) unknown: Vec<Writer>,
+}
+
+/// Looks once more: what is needed that `inventory` does not know of.
+pub(super) async fn needed_since(store: &dyn Store, inventory: &Inventory) -> Result<Needed> {
     let intents = store::list_all(store, INTENTS_PREFIX).await?;
-    let mut needed = read_intents(store, intents).await?;
+    let mut needed = Needed { names: read_intents(store, intents, None).await?, unknown: Vec::new() };
     let mut new = Vec::new();
-    let known = |object: &ListedObject| {
-        let id = inventory.find(object.name.as_str())?;
-        (inventory.etag_text(id) == object.meta.etag.0).then_some(id)
-    };
+    let mut risen = None;
     each_page(store, |objects| {
-        let deltas = objects.into_iter().filter(|object| known(object).is_none()).filter(is_delta);
-        new.extend(deltas.map(|object| (object.name, object.meta.etag)));
+        for object in objects.into_iter().filter(is_delta) {
+            let known = inventory.find(object.name.as_str());
+            match known.filter(|&id| inventory.etag_text(id) == object.meta.etag.0) {
+                None => new.push(object),
+                Some(id) if inventory.state(id) == State::Gone => risen = Some(id),
+                Some(_) => {}
+            }
+        }
     })
     .await?;
-    let mut footers = stream::iter(new)
-        .map(|(name, etag)| async move { read_end(store, &name, &etag).await })
+    if let Some(id) = risen {
+        let name = inventory.name(id).to_owned();
+        return Err(Error::Contradiction { name, what: "whether it is there" });
+    }
+    let mut ends = stream::iter(new)
+        .map(|object| async move { Ok::<_, Error>((read_end(store, &object.name, &object.meta.etag).await?, object)) })
         .buffer_unordered(PARALLEL);
-    while let Some(end) = footers.try_next().await? {
-        if let EntryEnd::Footer(footer) = end {
-            needed.extend(footer.refs.into_iter().map(|r| r.name));
+    while let Some((end, object)) = ends.try_next().await? {
+        match end {
+            EntryEnd::Footer(footer) => needed.names.extend(footer.refs.into_iter().map(|r| r.name)),
+            EntryEnd::Newer(head) => needed.names.extend(head.refs.into_iter().map(|r| r.name)),
+            EntryEnd::Sealed(_) => needed.unknown.extend(Writer::of(&object)),
+            EntryEnd::Plain | EntryEnd::Damaged | EntryEnd::Unknown(_) | EntryEnd::Gone => {}
         }
     }
     Ok(needed)
-}
-
-/// Reads the footers of `ids` into `inventory`, and makes sure of every ref that the listing did not show.
-pub(super) async fn read_footers(store: &dyn Store, inventory: &mut Inventory, ids: Vec<EntryId>) -> Result<()> {
-    for batch in ids.chunks(BATCH) {
-        read_batch(store, inventory, batch).await?;
-    }
-    Ok(())
-}
-
-async fn read_batch(store: &dyn Store, inventory: &mut Inventory, ids: &[EntryId]) -> Result<()> {
-    let mut unsure: Vec<(EntryId, Ref)> = Vec::new();
-    let requests: Vec<_> = ids.iter().map(|&id| (id, inventory.object_name(id), inventory.etag(id))).collect();
-    let mut ends = stream::iter(requests)
-        .map(|(id, name, etag)| async move { Ok::<_, Error>((id, read_end(store, &name, &etag).await?)) })
-        .buffer_unordered(PARALLEL);
-    while let Some((id, end)) = ends.try_next().await? {
-        match end {
-            EntryEnd::Footer(footer) => {
-                inventory.set_footer(id, &footer);
-                let listed = |r: &Ref| inventory.find(&r.name).is_some_and(|t| inventory.etag_text(t) == r.etag);
-                unsure.extend(footer.refs.into_iter().filter(|r| !listed(r)).map(|r| (id, r)));
-            }
-            EntryEnd::Plain => inventory.set_state(id, State::Plain),
-            EntryEnd::Damaged => inventory.set_state(id, State::Damaged),
-            EntryEnd::Gone => inventory.set_state(id, State::Gone),
-        }
-    }
-    // A listing is no snapshot: a ref that came after its page was read is there all the same.
-    let mut refs = stream::iter(unsure)
-        .map(|(id, r)| async move { Ok::<_, Error>((id, is_there(store, &r).await?)) })
-        .buffer_unordered(PARALLEL);
-    while let Some((id, is_there)) = refs.try_next().await? {
-        if !is_there {
-            inventory.set_state(id, State::Dangling);
-        }
-    }
-    Ok(())
-}
-
-/// Whether a store knows tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tagging {
-    /// It does.
-    Known,
-    /// It does not.
-    Unsupported,
-}
-
-/// Reads the tags of `ids` into `inventory`. A store that is known to have none is not asked.
-pub(super) async fn read_tags(
-    store: &dyn Store,
-    monitor: &dyn Monitor,
-    inventory: &mut Inventory,
-    mut tagging: Tagging,
-    ids: Vec<EntryId>,
-) -> Result<Tagging> {
-    if tagging == Tagging::Unsupported {
-        ids.into_iter().for_each(|id| inventory.set_tags(id, Some(&store::Tags::new())));
-        return Ok(tagging);
-    }
-    let requests: Vec<_> = ids.into_iter().map(|id| (id, inventory.object_name(id))).collect();
-    let mut answers = stream::iter(requests)
-        .map(|(id, name)| async move { (id, store.tags(&name).await) })
-        .buffer_unordered(PARALLEL);
-    while let Some((id, answer)) = answers.next().await {
-        match answer {
-            Ok(tags) => inventory.set_tags(id, Some(&tags)),
-            Err(error) => match error.kind() {
-                ErrorKind::NotFound => {
-                    inventory.set_state(id, State::Gone);
-                    inventory.set_tags(id, None);
-                }
-                ErrorKind::Unsupported => {
-                    tagging = Tagging::Unsupported;
-                    inventory.set_tags(id, Some(&store::Tags::new()));
-                }
-                ErrorKind::Denied => return Err(Error::TagsDenied(error)),
-                ErrorKind::Unauthenticated => return Err(error.into()),
-                _ => {
-                    let text = format!("an entry whose tags cannot be read is kept: {}", chain(&error));
-                    monitor.warning(&text, error.hint_text());
-                    inventory.set_tags(id, None);
-                }
-            },
-        }
-    }
-    Ok(tagging)
-}
-
-/// What the end of an entry's object is.
-pub(super) enum EntryEnd {
-    Footer(Box<Footer>),
-    Plain,
-    Damaged,
-    /// No longer there, or no longer the same object.
-    Gone,
-}
-
-/// Reads the end of the object `name` that has this `etag`.
-pub(super) async fn read_end(store: &dyn Store, name: &ObjectName, etag: &ETag) -> Result<EntryEnd> {
-    match object_end::read_footer(store, name, etag).await? {
-        Verdict::Readable(Some(footer)) => Ok(EntryEnd::Footer(footer)),
-        Verdict::Readable(None) => Ok(EntryEnd::Plain),
-        Verdict::Damaged(_) => Ok(EntryEnd::Damaged),
-        Verdict::Newer(source) => Err(Error::NewerEntry { name: name.to_string(), source }),
-        Verdict::Gone(_) => Ok(EntryEnd::Gone),
-    }
-}
-
-/// Whether an error says that the object is no longer there, or another one is.
-pub(super) fn is_gone(error: &store::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Changed)
-}
-
-async fn is_there(store: &dyn Store, r: &Ref) -> Result<bool> {
-    Ok(matches!(object_end::find_ref(store, r).await?, Verdict::Readable(_)))
 }
 
 fn is_delta(object: &ListedObject) -> bool {
@@ -213,15 +143,25 @@ fn is_delta(object: &ListedObject) -> bool {
 }
 
 /// The names that intents protect. One that is gone by now has been answered: its delta is published, or given up.
-async fn read_intents(store: &dyn Store, intents: Vec<ListedObject>) -> Result<BTreeSet<String>> {
-    let mut bodies = stream::iter(intents)
-        .map(|intent| async move { Ok::<_, Error>((read_small(store, &intent.name).await?, intent.name)) })
+async fn read_intents(
+    store: &dyn Store,
+    intents: Vec<ListedObject>,
+    monitor: Option<&dyn Monitor>,
+) -> Result<BTreeSet<String>> {
+    let mut answers = stream::iter(intents)
+        .map(|intent| async move { (read_small(store, &intent, IntentDocument::protected).await, intent.name) })
         .buffer_unordered(PARALLEL);
     let mut names = BTreeSet::new();
-    while let Some((body, name)) = bodies.try_next().await? {
-        let Some(body) = body else { continue };
-        let intent = IntentDocument::parse(&body).map_err(|source| Error::Intent { name: name.to_string(), source })?;
-        names.extend(intent.refs.into_iter().map(|r| r.name));
+    while let Some((answer, name)) = answers.next().await {
+        match answer? {
+            Small::Read(protected) => names.extend(protected),
+            Small::Gone => {}
+            Small::Senseless(why) => {
+                if let Some(monitor) = monitor {
+                    monitor.notice(&format!("the intent `{name}` makes no sense and protects nothing: {why}"));
+                }
+            }
+        }
     }
     Ok(names)
 }
@@ -229,29 +169,58 @@ async fn read_intents(store: &dyn Store, intents: Vec<ListedObject>) -> Result<B
 /// The marks of condemned objects. One that cannot be understood is left alone.
 async fn read_marks(store: &dyn Store, monitor: &dyn Monitor) -> Result<Vec<(ObjectName, MarkDocument)>> {
     let marks = store::list_all(store, CONDEMNED_PREFIX).await?;
-    let mut bodies = stream::iter(marks)
-        .map(|mark| async move { Ok::<_, Error>((read_small(store, &mark.name).await?, mark.name)) })
+    let mut answers = stream::iter(marks)
+        .map(|mark| async move { (read_small(store, &mark, MarkDocument::parse).await, mark.name) })
         .buffer_unordered(PARALLEL);
     let mut all = Vec::new();
-    while let Some((body, name)) = bodies.try_next().await? {
-        match body.as_deref().map(MarkDocument::parse) {
-            Some(Ok(mark)) => all.push((name, mark)),
-            Some(Err(error)) => {
-                monitor
-                    .warning(&format!("cannot read the mark `{name}`, which is left alone: {}", chain(&error)), None);
+    while let Some((answer, name)) = answers.next().await {
+        match answer? {
+            Small::Read(mark) => all.push((name, mark)),
+            Small::Gone => {}
+            Small::Senseless(why) => {
+                monitor.notice(&format!("the mark `{name}` makes no sense and is left alone: {why}"));
             }
-            None => {}
         }
     }
     Ok(all)
 }
 
-async fn read_small(store: &dyn Store, name: &ObjectName) -> Result<Option<bytes::Bytes>> {
+/// A small document of ours.
+enum Small<T> {
+    Read(T),
+    /// Taken away since it was listed.
+    Gone,
+    /// It is there, and is not what it should be.
+    Senseless(String),
+}
+
+/// Reads a small document. What makes no sense is fetched twice.
+async fn read_small<T>(
+    store: &dyn Store,
+    object: &ListedObject,
+    parse: impl Fn(&[u8]) -> std::result::Result<T, DocumentError>,
+) -> Result<Small<T>> {
     let limits = DownloadLimits::default();
-    match fetch(store, (name, Expected::Present), ByteRange::Full, document::MAX_BYTES, &limits).await {
-        Ok(fetched) => Ok(Some(fetched.bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+    let mut before: Option<bytes::Bytes> = None;
+    loop {
+        // Not this very object: another run may write the same mark.
+        let expected = (&object.name, Expected::Present);
+        let body = match fetch(store, expected, ByteRange::Full, document::MAX_BYTES, &limits).await {
+            Ok(fetched) => fetched.bytes,
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => return Ok(Small::Gone),
+                ErrorKind::Invalid | ErrorKind::Unsupported => return Ok(Small::Senseless(chain(&error))),
+                _ => return Err(error.into()),
+            },
+        };
+        match (parse(&body), &before) {
+            (Ok(document), _) => return Ok(Small::Read(document)),
+            (Err(_), None) => before = Some(body),
+            (Err(why), Some(before)) if *before == body => return Ok(Small::Senseless(chain(&why))),
+            (Err(_), Some(_)) => {
+                return Err(Error::Contradiction { name: object.name.to_string(), what: "what it holds" });
+            }
+        }
     }
 }
 

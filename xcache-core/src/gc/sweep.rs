@@ -2,16 +2,20 @@
 //!
 //! 1. Condemn each victim. 2. Read intents and entries again: what a running save has noted, or a new delta builds on,
 //!    is spared, with all it builds on itself. 3. Delete, dependents before what they build on, each only if it still is
-//!    the same object. 4. Take the marks of the deleted away, and only those.
+//!    the same object; whatever the store answers, only what it no longer shows is deleted. 4. Take the marks of the
+//!    deleted away, and only those.
+
+use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, stream};
 
 use super::document::{MarkDocument, substitute_id};
-use super::error::Result;
+use super::ends::is_still;
+use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State, at};
 use super::pass::{DeleteMode, Pass};
 use super::plan::Plan;
-use super::survey::{EntryEnd, PARALLEL, is_gone, needed_since, read_end, remove_all};
+use super::survey::{Needed, PARALLEL, needed_since, remove_all};
 use crate::archive::footer::ArchiveId;
 use crate::naming::condemned_name;
 use crate::store::{self, Deletion, ETag, ErrorKind, ObjectName, PutMode, Store, Tags};
@@ -29,9 +33,9 @@ pub struct Swept {
     /// Condemned, but still in use: left to the next pass.
     pub left: Vec<(EntryId, Left)>,
     /// Could not be condemned or deleted.
-    pub failed: Vec<(EntryId, super::error::Error)>,
+    pub failed: Vec<(EntryId, Error)>,
     /// Ended the pass early.
-    pub stopped: Option<super::error::Error>,
+    pub stopped: Option<Error>,
 }
 
 /// Why a condemned entry is left to the next pass.
@@ -52,7 +56,8 @@ enum Fate {
 
 /// Deletes the victims of `plan`.
 pub(super) async fn sweep(pass: &Pass<'_>, inventory: &Inventory, plan: &Plan) -> Swept {
-    let mut sweep = Sweep { pass, inventory, fates: vec![Fate::Stays; inventory.len()], swept: Swept::default() };
+    let mut sweep =
+        Sweep { pass, inventory, fates: vec![Fate::Stays; inventory.entry_count()], swept: Swept::default() };
     if let Err(error) = sweep.run(plan).await {
         sweep.swept.stopped = Some(error);
     }
@@ -78,9 +83,29 @@ impl Sweep<'_> {
         // What could not be condemned stays, and what it builds on with it.
         let stay: Vec<EntryId> = self.swept.failed.iter().map(|&(id, _)| id).collect();
         self.spare(stay, Left::DependentStays);
-        let needed = needed_since(self.pass.store, self.inventory).await?;
-        self.spare(needed.iter().filter_map(|name| self.inventory.find(name)).collect(), Left::InUse);
+        let Needed { names, unknown } = needed_since(self.pass.store, self.inventory).await?;
+        let mut needed: Vec<EntryId> = names.iter().filter_map(|name| self.inventory.find(name)).collect();
+        let may_be_needed = |&id: &EntryId| unknown.iter().any(|writer| self.inventory.may_be_ref_of(id, writer));
+        needed.extend(condemned.iter().map(|&(id, _)| id).filter(may_be_needed));
+        self.spare(needed, Left::InUse);
         self.delete_all(&condemned).await
+    }
+
+    /// What must not be deleted before `id`: its refs; if it cannot be read, all victims that may be its refs.
+    fn targets(&self, id: EntryId) -> Vec<EntryId> {
+        if self.inventory.state(id) != State::Sealed {
+            return self.inventory.refs(id).to_vec();
+        }
+        let writer = self.inventory.writer(id);
+        let age = |id| (self.inventory.modified_millis(id), id);
+        let may_be_ref = |&target: &EntryId| {
+            self.fates[at(target)] == Fate::Victim
+                && self.inventory.may_be_ref_of(target, &writer)
+                // Never a circle.
+                && !self.inventory.refs(target).contains(&id)
+                && (self.inventory.state(target) != State::Sealed || age(target) < age(id))
+        };
+        self.inventory.ids().filter(may_be_ref).collect()
     }
 
     /// Puts a mark for each victim. Returns those that are condemned now, with their mark.
@@ -91,8 +116,7 @@ impl Sweep<'_> {
             stream::iter(victims).map(|id| async move { (id, condemn(store, inventory, id).await) }).buffered(PARALLEL);
         while let Some((id, answer)) = answers.next().await {
             match answer {
-                Ok(Some(mark)) => condemned.push((id, mark)),
-                Ok(None) => self.swept.gone.push(id),
+                Ok(mark) => condemned.push((id, mark)),
                 Err(error) => self.swept.failed.push((id, error)),
             }
         }
@@ -101,7 +125,7 @@ impl Sweep<'_> {
 
     /// Takes entries, and all they build on, off the list.
     fn spare(&mut self, mut stack: Vec<EntryId>, why: Left) {
-        let mut seen = vec![false; self.inventory.len()];
+        let mut seen = vec![false; self.inventory.entry_count()];
         while let Some(id) = stack.pop() {
             if std::mem::replace(&mut seen[at(id)], true) {
                 continue;
@@ -110,19 +134,19 @@ impl Sweep<'_> {
                 self.fates[at(id)] = Fate::Stays;
                 self.swept.left.push((id, why));
             }
-            stack.extend(self.inventory.refs(id));
+            stack.extend(self.targets(id));
         }
     }
 
     /// Deletes dependents first: what they build on follows when their deletion has returned.
     async fn delete_all(&mut self, condemned: &[(EntryId, ObjectName)]) -> Result<()> {
-        let mut dependents = vec![0_u32; self.inventory.len()];
+        let mut dependents = vec![0_u32; self.inventory.entry_count()];
+        let mut targets: HashMap<EntryId, Vec<EntryId>> = HashMap::new();
         for &(id, _) in condemned.iter().filter(|(id, _)| self.fates[at(*id)] == Fate::Victim) {
-            for &target in self.inventory.refs(id) {
-                dependents[at(target)] += 1;
-            }
+            targets.insert(id, self.targets(id));
         }
-        let mut marks: Vec<Option<&ObjectName>> = vec![None; self.inventory.len()];
+        targets.values().flatten().for_each(|&target| dependents[at(target)] += 1);
+        let mut marks: Vec<Option<&ObjectName>> = vec![None; self.inventory.entry_count()];
         let mut ready = Vec::new();
         for (id, mark) in condemned {
             marks[at(*id)] = Some(mark);
@@ -136,7 +160,7 @@ impl Sweep<'_> {
             self.pass.hold().await?;
             let done = self.delete_batch(batch).await;
             remove_all(self.pass.store, self.pass.monitor, done.iter().filter_map(|&id| marks[at(id)].cloned())).await;
-            for target in done.iter().flat_map(|&id| self.inventory.refs(id)) {
+            for target in done.iter().filter_map(|id| targets.get(id)).flatten() {
                 dependents[at(*target)] -= 1;
                 if dependents[at(*target)] == 0 && self.fates[at(*target)] == Fate::Victim {
                     ready.push(*target);
@@ -161,10 +185,10 @@ impl Sweep<'_> {
         while let Some((id, answer)) = answers.next().await {
             self.fates[at(id)] = Fate::Done;
             match answer {
-                Ok(()) => self.swept.deleted.push(id),
-                Err(error) if is_gone(&error) => self.swept.gone.push(id),
+                Ok(Done::Deleted) => self.swept.deleted.push(id),
+                Ok(Done::Gone) => self.swept.gone.push(id),
                 Err(error) => {
-                    self.swept.failed.push((id, error.into()));
+                    self.swept.failed.push((id, error));
                     continue;
                 }
             }
@@ -174,32 +198,61 @@ impl Sweep<'_> {
     }
 }
 
-/// Marks one entry as condemned; none if it is gone.
-async fn condemn(store: &dyn Store, inventory: &Inventory, id: EntryId) -> Result<Option<ObjectName>> {
+/// Marks one entry as condemned.
+async fn condemn(store: &dyn Store, inventory: &Inventory, id: EntryId) -> Result<ObjectName> {
     let name = inventory.object_name(id);
     let etag = inventory.etag(id);
-    let archive_id = match (inventory.facts(id), inventory.state(id)) {
-        (Some(facts), _) => Some(facts.archive_id),
-        (None, State::Unread) => match read_end(store, &name, &etag).await? {
-            EntryEnd::Footer(footer) => Some(footer.archive_id),
-            EntryEnd::Plain | EntryEnd::Damaged => None,
-            EntryEnd::Gone => return Ok(None),
-        },
-        (None, _) => None,
-    };
+    // The plan has looked at the end of every victim.
+    let archive_id = inventory.facts(id).map(|facts| facts.archive_id);
     let ArchiveId(mark_id) = archive_id.unwrap_or_else(|| substitute_id(name.as_str(), &etag.0));
     let mark = condemned_name(&mark_id);
     store.put(&mark, MarkDocument::new(&name, &etag).to_bytes(), PutMode::Overwrite, &Tags::new()).await?;
-    Ok(Some(mark))
+    Ok(mark)
 }
 
-/// Deletes the very object that was listed.
-async fn delete(store: &dyn Store, mode: DeleteMode, name: ObjectName, etag: ETag) -> store::Result<()> {
-    if mode == DeleteMode::Unconditional && store.head(&name).await?.etag != etag {
-        return Err(store::Error::new(ErrorKind::Changed, "delete", &name));
+/// How an entry went.
+#[derive(Clone, Copy)]
+enum Done {
+    /// By our deletion.
+    Deleted,
+    /// Before it.
+    Gone,
+}
+
+/// Deletes the very object that was listed. What the store answers is not proof in either direction, and entries that this
+/// one builds on are deleted next: only an object that a HEAD no longer shows is gone.
+async fn delete(store: &dyn Store, mode: DeleteMode, name: ObjectName, etag: ETag) -> Result<Done> {
+    if mode == DeleteMode::Unconditional && !is_still(store, &name, &etag).await? {
+        // The listing showed it, so two more answers must agree that it is gone.
+        return match is_still(store, &name, &etag).await? {
+            true => Err(Error::Contradiction { name: name.to_string(), what: "whether it is there" }),
+            false => Ok(Done::Gone),
+        };
     }
-    let deletion = Deletion { name, if_match: Some(etag) };
-    store.delete(&[deletion]).await.into_iter().next().unwrap_or_else(|| {
-        Err(store::Error::new(ErrorKind::Corrupt, "delete", store).detail("the store gave no answer"))
-    })
+    let if_match = (mode == DeleteMode::Conditional).then(|| etag.clone());
+    let deletion = Deletion { name: name.clone(), if_match };
+    let answer = store.delete(&[deletion]).await.into_iter().next().unwrap_or_else(|| {
+        Err(store::Error::new(ErrorKind::Corrupt, "delete", &name).detail("the store gave no answer"))
+    });
+    let contradiction = || Error::Contradiction { name: name.to_string(), what: "whether it is there" };
+    let is_there = match &answer {
+        // It said no.
+        Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unauthenticated) => true,
+        _ => is_still(store, &name, &etag).await?,
+    };
+    match answer {
+        Ok(()) if is_there => Err(Error::NotDeleted(name.to_string())),
+        Ok(()) => Ok(Done::Deleted),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Changed) => {
+            if is_there {
+                Err(contradiction())
+            } else {
+                Ok(Done::Gone)
+            }
+        }
+        // The answer was lost, or made no sense: two others must agree that the deletion took place.
+        Err(error) if is_there => Err(error.into()),
+        Err(_) if is_still(store, &name, &etag).await? => Err(contradiction()),
+        Err(_) => Ok(Done::Deleted),
+    }
 }

@@ -10,6 +10,7 @@ use crate::archive::frame::Decoder;
 use crate::archive::index::{Chunk, Frame};
 use crate::archive::reader::Archive;
 use crate::chunk::ChunkHash;
+use crate::monitor::chain;
 use crate::object_end::{self, Content, Expected, Gone, Verdict};
 use crate::store::{self, ByteRange, ETag, ErrorKind, ObjectName, Store, collect};
 use crate::{archive, naming};
@@ -41,6 +42,9 @@ pub struct Verified {
     pub read_bytes: u64,
     /// There is no index: only the presence of the object was verified.
     pub is_plain: bool,
+    /// Its footer names another key or kind than its name does: it belongs to another store, or was put here by other
+    /// means. Nothing else was verified.
+    pub is_foreign: bool,
 }
 
 /// Something wrong with an entry.
@@ -49,14 +53,6 @@ pub enum Fault {
     /// The end of the object is not that of an archive.
     #[error("its end cannot be read")]
     End(#[source] archive::Error),
-    /// The archive was written for another key or kind than the object's name says.
-    #[error("it was written as the {kind} of key `{key}`")]
-    OtherEntry {
-        /// What it says it is.
-        kind: crate::entry::Kind,
-        /// Whose it says it is.
-        key: String,
-    },
     /// An object that it builds on is not there.
     #[error("`{0}`, which it builds on, is gone")]
     RefMissing(String),
@@ -93,28 +89,51 @@ pub enum Fault {
     },
 }
 
-/// Verifies the object `name` that has this `etag`. Trouble with the store is an error, not a fault.
-pub async fn verify(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Depth) -> store::Result<Verified> {
+/// Verifies the object `name` that has this `etag`; none if it has been deleted or replaced since it was listed. Trouble
+/// with the store is an error, not a fault, and a fault is what two looks find.
+pub async fn verify(
+    store: &Arc<dyn Store>,
+    name: &ObjectName,
+    etag: &ETag,
+    depth: Depth,
+) -> store::Result<Option<Verified>> {
+    let Some(first) = look(store, name, etag, depth).await? else { return Ok(None) };
+    if first.faults.is_empty() {
+        return Ok(Some(first));
+    }
+    let Some(mut second) = look(store, name, etag, depth).await? else { return Ok(None) };
+    let first: Vec<String> = first.faults.iter().map(|fault| chain(fault)).collect();
+    second.faults.retain(|fault| first.contains(&chain(fault)));
+    // Deleted since the first look, together with what it built on? Then that is no fault.
+    let gone = object_end::look_again(&**store, name, etag).await?;
+    Ok(gone.is_none().then_some(second))
+}
+
+/// One look.
+async fn look(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Depth) -> store::Result<Option<Verified>> {
     let mut verified = Verified::default();
-    let mut end = object_end::fetch(&**store, name, TAIL_BYTES, Expected::This(etag)).await?;
+    let mut end = match object_end::fetch(&**store, name, TAIL_BYTES, Expected::This(etag)).await {
+        Ok(end) => end,
+        Err(error) => return Gone::of(&error).map(|_| None).ok_or(error),
+    };
     let archive = match object_end::open(&**store, name, &mut end).await? {
         Verdict::Readable(Content::Archive(archive)) => archive,
         Verdict::Readable(Content::Plain) => {
             verified.is_plain = true;
-            return Ok(verified);
+            return Ok(Some(verified));
         }
         Verdict::Damaged(error) | Verdict::Newer(error) => {
             verified.faults.push(Fault::End(error));
-            return Ok(verified);
+            return Ok(Some(verified));
         }
-        // Deleted since it was listed: no fault.
-        Verdict::Gone(_) => return Err(store::Error::not_found("verify", name)),
+        Verdict::Gone(_) => return Ok(None),
     };
     let footer = &archive.footer;
     if let Some((_, key, kind)) = naming::parse(name)
         && (key.as_str() != footer.key || kind != footer.kind)
     {
-        verified.faults.push(Fault::OtherEntry { kind: footer.kind, key: footer.key.clone() });
+        verified.is_foreign = true;
+        return Ok(Some(verified));
     }
     let mut sources = vec![Some((name.clone(), etag.clone()))];
     for r in &footer.refs {
@@ -125,10 +144,6 @@ pub async fn verify(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, dept
                 sources.push(None);
             }
         }
-    }
-    if !verified.faults.is_empty() {
-        // Deleted since the first look, together with what it built on? Then that is no fault.
-        store.get(name, ByteRange::Last(1), Some(etag)).await?;
     }
     if depth == Depth::Chunks {
         let mut runs = stream::iter(runs(&archive))
@@ -149,7 +164,7 @@ pub async fn verify(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, dept
             verified.read_bytes += run.read_bytes;
         }
     }
-    Ok(verified)
+    Ok(Some(verified))
 }
 
 async fn find(store: &dyn Store, r: &Ref) -> store::Result<Result<(ObjectName, ETag), Fault>> {

@@ -1,9 +1,8 @@
 //! Tables of plans: what is there, what the policy says, what follows.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::archive::footer::{ArchiveId, Footer, Ref};
+use crate::gc::live::LiveRefs;
 use crate::gc::policy::GroupBy;
 use crate::naming::encode_tag_value;
 use crate::store::{ListedObject, ObjectMeta, Tags};
@@ -40,7 +39,7 @@ fn inventory(lines: &[&str]) -> Inventory {
             match word.as_str() {
                 "keep" => drop(tags.insert("keep".into(), "true".into())),
                 "noted" => inventory.note(&line[0]),
-                "condemned" => assert!(inventory.condemn(&line[0], &format!("etag of {}", line[0]))),
+                "condemned" => inventory.condemn(&line[0]),
                 "gone" => state = State::Gone,
                 "dangling" => state = State::Dangling,
                 "on" => refs.push(reference(words.next().unwrap())),
@@ -49,7 +48,8 @@ fn inventory(lines: &[&str]) -> Inventory {
         }
         inventory.set_tags(id, Some(&tags));
         if inventory.kind(id) == Kind::Delta {
-            inventory.set_footer(id, &footer(refs));
+            let key = inventory.name(id).trim_end_matches("-delta.tar.zst").to_owned();
+            assert!(inventory.set_footer(id, &footer(&key, refs)));
         }
         inventory.set_state(id, state);
     }
@@ -68,11 +68,11 @@ fn reference(name: &str) -> Ref {
     }
 }
 
-fn footer(refs: Vec<Ref>) -> Footer {
+fn footer(key: &str, refs: Vec<Ref>) -> Footer {
     Footer {
         archive_id: ArchiveId([0; 16]),
         kind: Kind::Delta,
-        key: String::new(),
+        key: key.to_owned(),
         created_nanos: 0,
         refs,
         members: 0,
@@ -152,7 +152,7 @@ fn the_minimum_age_wins_over_every_rule() {
     let policy = Policy {
         keep_newest: Some(0),
         max_total_bytes: Some(0),
-        live_branches: Some(BTreeSet::new()),
+        live_branches: Some(LiveRefs::default()),
         shadowed: true,
         dangling: true,
         min_age: TimeDelta::days(2),
@@ -226,7 +226,7 @@ fn the_oldest_go_until_the_rest_is_small_enough() {
 
 #[test]
 fn dead_branches_shadowed_and_dangling_entries_go() {
-    let live = Some(BTreeSet::from(["main".to_owned()]));
+    let live = Some(LiveRefs::from_iter(["main"]));
     check(
         &Policy { live_branches: live, shadowed: true, dangling: true, ..Policy::default() },
         &[
@@ -270,10 +270,18 @@ fn only_what_matters_is_asked_for() {
         });
     }
     inventory.finish();
-    let check = |policy: Policy, tags: &[EntryId], footers: &[EntryId]| {
-        let plan = plan(&inventory, &policy, day(NOW_DAYS));
-        let expected = Questions { tags: tags.to_vec(), footers: footers.to_vec() };
-        assert_eq!(plan.questions(&inventory, &policy, day(NOW_DAYS)), expected);
+    let ask = |inventory: &Inventory, policy: &Policy| {
+        plan(inventory, policy, day(NOW_DAYS)).questions(inventory, policy, day(NOW_DAYS))
+    };
+    let mut check = |policy: Policy, tags: &[EntryId], ends: &[EntryId]| {
+        let before = ask(&inventory, &policy);
+        assert_eq!(before.tags, tags);
+        if !tags.is_empty() {
+            assert!(before.ends.is_empty(), "tags come first: what is pinned needs no other question");
+            tags.iter().for_each(|&id| inventory.set_tags(id, Some(&Tags::new())));
+        }
+        assert_eq!(ask(&inventory, &policy), Questions { tags: Vec::new(), ends: ends.to_vec() });
+        tags.iter().for_each(|&id| inventory.forget_tags(id));
     };
     check(Policy { max_age: Some(TimeDelta::days(30)), ..Policy::default() }, &[], &[]);
     // Pins of victims, and deltas that may build on them.
@@ -281,7 +289,7 @@ fn only_what_matters_is_asked_for() {
     // Branches of families that are large enough.
     check(Policy { keep_newest: Some(1), ..Policy::default() }, &[0, 1], &[3, 4]);
     check(Policy { keep_newest: Some(2), ..Policy::default() }, &[], &[]);
-    let live_branches = Some(BTreeSet::new());
+    let live_branches = Some(LiveRefs::default());
     check(Policy { live_branches, min_age: TimeDelta::days(2), ..Policy::default() }, &[0, 1, 2, 3], &[]);
     check(Policy { dangling: true, ..Policy::default() }, &[], &[3, 4]);
 }
@@ -300,10 +308,12 @@ fn what_is_newer_than_a_delta_by_the_clock_may_still_be_what_it_builds_on() {
     inventory.finish();
     let removal =
         plan_removal(&inventory, &[Target { name: ObjectName::new(names[0]).unwrap(), etag: None }], Cascade::No);
-    assert_eq!(removal.footers(&inventory), [1]);
+    assert_eq!(removal.ends(&inventory), [1]);
+    let names = names.map(|name| inventory.find(name).unwrap());
+    names.into_iter().for_each(|id| inventory.set_tags(id, Some(&Tags::new())));
     let policy = Policy { max_total_bytes: Some(0), ..Policy::default() };
     let questions = plan(&inventory, &policy, day(NOW_DAYS)).questions(&inventory, &policy, day(NOW_DAYS));
-    assert_eq!(questions.footers, [1]);
+    assert_eq!(questions.ends, [1]);
     check(
         &policy,
         &[
@@ -322,7 +332,7 @@ fn branches_too_long_for_a_tag_are_told_apart() {
     let expect = |found: [Decision; 3]| [(&*old, found[0]), (&*new, found[1]), (&*alone, found[2])];
     let newest = Policy { keep_newest: Some(1), ..Policy::default() };
     check(&newest, &expect([delete(Delete::BeyondNewest(2)), UNASKED, UNASKED]));
-    let live = Policy { live_branches: Some(BTreeSet::from([long("one")])), ..Policy::default() };
+    let live = Policy { live_branches: Some(LiveRefs::from_iter([long("one").as_str()])), ..Policy::default() };
     check(&live, &expect([UNASKED, UNASKED, delete(Delete::DeadBranch)]));
 }
 
@@ -330,7 +340,7 @@ fn branches_too_long_for_a_tag_are_told_apart() {
 fn a_branch_tag_in_another_alphabet_is_a_branch() {
     // Of those who write tags as they are.
     check(
-        &Policy { live_branches: Some(BTreeSet::from(["a=b".to_owned()])), ..Policy::default() },
+        &Policy { live_branches: Some(LiveRefs::from_iter(["a=b"])), ..Policy::default() },
         &[("a-base.tar.zst 1 1 a=b", UNASKED), ("b-base.tar.zst 1 1 a=3Db", UNASKED)],
     );
 }

@@ -1,0 +1,108 @@
+//! The refs that still exist, and which branch tags are those of refs that do not.
+
+use std::collections::HashSet;
+
+use crate::naming::{branch_tag, encode_tag_value};
+
+/// The refs of a repository, to tell entries of live ones from those of dead ones.
+///
+/// A list need not be complete: one made of branches says nothing of tags. So tags are judged only by a list that has a
+/// tag, and pull requests only by one that has a pull request. An entry whose tag is none of these — of a ref under any
+/// other name — is never dead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveRefs {
+    /// As in tags, plain and encoded: a value that was too long cannot be decoded.
+    tags: HashSet<String>,
+    has_tags: bool,
+    has_pull_requests: bool,
+}
+
+/// What a branch tag stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Branch,
+    Tag,
+    PullRequest,
+    Other,
+}
+
+impl<'a> FromIterator<&'a str> for LiveRefs {
+    /// Refs in full (`refs/heads/main`, `refs/tags/v1`), as in tags (`main`, `tags/v1`), and those that a clone has of its
+    /// remote (`refs/remotes/origin/main`). Blank names are ignored.
+    fn from_iter<T: IntoIterator<Item = &'a str>>(names: T) -> Self {
+        let mut live = Self::default();
+        for name in names.into_iter().map(str::trim).filter(|name| !name.is_empty()) {
+            let tag = match name.strip_prefix("refs/remotes/").and_then(|rest| rest.split_once('/')) {
+                Some((_, branch)) => branch,
+                None => branch_tag(name),
+            };
+            live.has_tags |= kind(tag) == Kind::Tag;
+            live.has_pull_requests |= kind(tag) == Kind::PullRequest;
+            // Other tools may tag entries with the ref in full.
+            live.tags.extend([tag.to_owned(), encode_tag_value(tag), encode_tag_value(name)]);
+        }
+        live
+    }
+}
+
+impl LiveRefs {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tags.is_empty()
+    }
+
+    /// Whether an entry with this branch tag belongs to a ref that no longer exists.
+    pub fn is_dead(&self, tag: &str) -> bool {
+        let is_judged = match kind(tag) {
+            Kind::Branch => true,
+            Kind::Tag => self.has_tags,
+            Kind::PullRequest => self.has_pull_requests,
+            Kind::Other => false,
+        };
+        is_judged && !self.tags.contains(tag)
+    }
+}
+
+fn kind(tag: &str) -> Kind {
+    // A value that was too long to be decoded may still be a ref in full.
+    match branch_tag(tag) {
+        tag if tag.starts_with("tags/") => Kind::Tag,
+        tag if tag.starts_with("pull/") => Kind::PullRequest,
+        tag if tag.starts_with("refs/") => Kind::Other,
+        _ => Kind::Branch,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(names: &[&str]) -> LiveRefs {
+        names.iter().copied().collect()
+    }
+
+    #[test]
+    fn what_is_listed_lives() {
+        let long = format!("refs/heads/{}", "x".repeat(300));
+        let refs =
+            ["refs/heads/main", " topic/x ", "refs/tags/v1", "refs/pull/7/merge", "refs/remotes/origin/far", &long];
+        let live = live(&refs);
+        let long = encode_tag_value(&"x".repeat(300));
+        for tag in ["main", "topic/x", "tags/v1", "pull/7/merge", "far", &long] {
+            assert!(!live.is_dead(tag), "{tag}");
+        }
+        for tag in ["gone", "v1", "tags/v2", "pull/8/merge", "origin/far"] {
+            assert!(live.is_dead(tag), "{tag}");
+        }
+        assert!(!live.is_dead("refs/notes/x") && !live.is_dead("refs/changes/1/2"));
+    }
+
+    #[test]
+    fn a_list_judges_only_what_it_has() {
+        let branches = live(&["main"]);
+        assert!(branches.is_dead("gone") && !branches.is_dead("tags/v1") && !branches.is_dead("pull/7/merge"));
+        assert!(live(&["main", "refs/tags/v2"]).is_dead("tags/v1"));
+        assert!(live(&["main", "refs/pull/8/merge"]).is_dead("pull/7/merge"));
+        assert!(live(&["", " "]).is_empty());
+    }
+}
