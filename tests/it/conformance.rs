@@ -265,9 +265,15 @@ async fn tags_are_kept(place: &Place) {
     upload.complete(PutMode::Create).await.unwrap();
     put(store, "plain", "x").await;
     assert_eq!(store.tags(&name("put")).await.unwrap(), tags);
-    let kept = if place.is_exact_about_tags { tags } else { Tags::new() };
+    let kept = if place.is_exact_about_tags { tags.clone() } else { Tags::new() };
     assert_eq!(store.tags(&name("uploaded")).await.unwrap(), kept);
     assert_eq!(store.tags(&name("plain")).await.unwrap(), Tags::new());
+    store.set_tags(&name("plain"), &tags).await.unwrap();
+    assert_eq!(store.tags(&name("plain")).await.unwrap(), tags, "given afterwards");
+    store.set_tags(&name("plain"), &Tags::new()).await.unwrap();
+    assert_eq!(store.tags(&name("plain")).await.unwrap(), Tags::new());
+    assert_eq!(kind(store.set_tags(&name("missing"), &tags).await), ErrorKind::NotFound);
+    assert_eq!(read(store, &name("plain"), ByteRange::Full).await.1, "x");
 
     if place.is_exact_about_tags {
         store.put(&name("put"), Bytes::from_static(b"y"), PutMode::Overwrite, &Tags::new()).await.unwrap();
@@ -499,9 +505,10 @@ async fn readers_keep_the_object_they_opened(place: &Place) {
 
 async fn features_are_found_and_remembered(place: &Place) {
     let store = place.store.as_ref();
-    assert_eq!(features(store).await.unwrap(), Features::all());
+    let expected = Features { multipart_tags: place.is_exact_about_tags, ..Features::all() };
+    assert_eq!(features(store).await.unwrap(), expected);
     assert_eq!(names(store, "").await, BTreeSet::from([".xcache/store".to_owned()]), "the probe is gone");
     let etag = store.head(&name(".xcache/store")).await.unwrap().etag;
-    assert_eq!(features(store).await.unwrap(), Features::all());
+    assert_eq!(features(store).await.unwrap(), expected);
     assert_eq!(store.head(&name(".xcache/store")).await.unwrap().etag, etag, "probed twice");
 }

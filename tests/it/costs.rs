@@ -138,7 +138,9 @@ fn a_base_of_several_parts_costs_one_request_for_each_and_two_more() {
         let tree = counted.job.dir("tree");
         fs::write(tree.join("file"), Rng::new(1).bytes(35 << 20)).unwrap();
         saved(&counted.job, &counted.behind, "key", &tree);
-        counted.check("CompleteUpload 1, CreateUpload 1, HeadObject 3, UploadPart 5", 1);
+        // Ministack keeps no tags of uploads: the object gets them afterwards.
+        let tagging = if server.name == "ministack" { "PutTagging 1, " } else { "" };
+        counted.check(&format!("CompleteUpload 1, CreateUpload 1, HeadObject 3, {tagging}UploadPart 5"), 1);
     }
 }
 

@@ -31,6 +31,7 @@ mod interop;
 mod model;
 mod old_archives;
 mod one_step;
+mod quirks;
 mod readme;
 mod restore_back;
 mod restore_cases;

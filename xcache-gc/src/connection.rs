@@ -7,15 +7,15 @@ use xcache_cli::RunContext;
 use xcache_cli::report::Reporter;
 use xcache_core::gc::Mode;
 use xcache_core::store::Store;
-use xcache_core::store::open::open;
-use xcache_core::store::probe::{self, Features};
+use xcache_core::store::open::{Opened, open};
+use xcache_core::store::probe::Features;
 
 use crate::args::CommonArgs;
 
 /// An open store.
 pub(crate) struct Connection {
     pub(crate) store: Arc<dyn Store>,
-    needs_probe: bool,
+    opened: Opened,
 }
 
 impl Connection {
@@ -26,18 +26,15 @@ impl Connection {
             reporter.notice(format_args!("no store given, using the local one at `{}`", selection.config.url));
         }
         let opened = open(&selection.config).await?;
-        Ok(Self { store: opened.store, needs_probe: opened.needs_probe })
+        Ok(Self { store: Arc::clone(&opened.store), opened })
     }
 
     /// What the store honours. Commands that only read have no need to know, and a dry run does not try what nobody has
     /// tried before, because that takes writing.
     pub(crate) async fn features(&self, mode: Mode) -> anyhow::Result<Features> {
-        if !self.needs_probe {
-            return Ok(Features::all());
-        }
         let features = match mode {
-            Mode::Real => probe::features(&*self.store).await,
-            Mode::Dry(_) => probe::remembered(&*self.store).await.map(|found| found.unwrap_or(Features::all())),
+            Mode::Real => self.opened.features().await,
+            Mode::Dry(_) => self.opened.remembered_features().await,
         };
         features.context("cannot find out what the store honours")
     }

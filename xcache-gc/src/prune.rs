@@ -69,7 +69,11 @@ pub(crate) async fn run(
     let store = &*connection.store;
     let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
     let operation = Operation { store, sid: &unique_id()?, mode, monitor: reporter };
-    let outcome = prune(&operation, &connection.features(mode).await?, &policy).await?;
+    let features = connection.features(mode).await?;
+    if features.tags && !features.tags_large_objects() {
+        reporter.notice("the store keeps no tags on large objects: those have no branch, and none of them is pinned");
+    }
+    let outcome = prune(&operation, &features, &policy).await?;
     let presented = Presented { command: "prune", store: store.to_string(), policy: Some(&policy), outcome: &outcome };
     Ok(presented.tell(context, reporter))
 }

@@ -8,7 +8,6 @@ use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::{self, Mode};
 use xcache_core::naming::object_name;
 use xcache_core::store::open::Opened;
-use xcache_core::store::probe::{self, Features};
 
 use crate::config::Config;
 
@@ -16,7 +15,7 @@ use crate::config::Config;
 pub(crate) async fn clear(config: &Config, reporter: &Reporter, opened: &Opened) -> anyhow::Result<()> {
     let store = &*opened.store;
     let key = config.keys.primary();
-    let features = if opened.needs_probe { probe::features(store).await? } else { Features::all() };
+    let features = opened.features().await?;
     let name = |kind| object_name(config.scopes.write.as_ref(), key, kind);
     let targets = [Kind::Base, Kind::Delta].into_iter().map(|kind| Ok(Target { name: name(kind)?, etag: None }));
     let targets = targets.collect::<anyhow::Result<Vec<_>>>()?;

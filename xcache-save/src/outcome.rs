@@ -58,6 +58,8 @@ pub struct Saved {
     pub sent_bytes: u64,
     /// Files left out because they cannot be read or are of a kind that is not saved.
     pub skipped: u64,
+    /// It was to be pinned with `keep=true`, and the store or the role took no tags. Already reported as a warning.
+    pub is_pin_lost: bool,
 }
 
 impl Outcome {
@@ -74,7 +76,8 @@ impl Outcome {
     /// How the process ends.
     pub fn exit(&self, config: &Config) -> Exit {
         let is_failure = match self {
-            Self::Saved(_) | Self::NothingToSave => false,
+            Self::Saved(saved) => saved.is_pin_lost && config.on_trouble == OnTrouble::Fail,
+            Self::NothingToSave => false,
             Self::AlreadyExists { .. } => config.if_exists == IfExists::Fail,
             Self::NotSaved { .. } => config.on_trouble == OnTrouble::Fail,
         };

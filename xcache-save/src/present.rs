@@ -85,6 +85,10 @@ impl caches_report::Presented for Presented<'_> {
         let flag = match (self.outcome, self.config.if_exists, self.config.on_trouble) {
             (Outcome::AlreadyExists { .. }, IfExists::Fail, _) => "if-exists",
             (Outcome::NotSaved { .. }, _, OnTrouble::Fail) => "fail-on-error",
+            (Outcome::Saved(Saved { is_pin_lost: true, .. }), _, OnTrouble::Fail) => {
+                reporter.error("failing because the entry is not pinned and `--fail-on-error` is set", None);
+                return;
+            }
             _ => return,
         };
         reporter.error(format_args!("Failed to save cache entry. Exiting as {flag} is set. Input key: {key}"), None);
@@ -156,7 +160,8 @@ impl Presented<'_> {
     const FORMAT: u32 = 1;
 
     fn closing_line(&self, saved: &Saved) -> String {
-        let Saved { kind, object: _, built_on, files, tree_bytes, stored_bytes, sent_bytes, skipped } = saved;
+        let Saved { kind, object: _, built_on, files, tree_bytes, stored_bytes, sent_bytes, skipped, is_pin_lost: _ } =
+            saved;
         let built_on = built_on.as_ref().map(|key| format!(" on `{key}`")).unwrap_or_default();
         let skipped = if *skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
         format!(

@@ -22,8 +22,8 @@ use xcache_core::pack::{Job, jobs_of_members};
 use xcache_core::plan::{Plan, Reason};
 use xcache_core::scan::{Tree, TreeRoot, scan};
 use xcache_core::state;
-use xcache_core::store::open::open;
-use xcache_core::store::probe::{self, Features};
+use xcache_core::store::open::{Opened, open};
+use xcache_core::store::probe::Features;
 use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode, Store};
 
 use crate::config::{Config, Form};
@@ -37,18 +37,16 @@ pub(crate) struct Run<'a> {
     pub(crate) context: &'a RunContext,
     pub(crate) reporter: &'a Reporter,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) opened: Opened,
     pub(crate) features: Features,
     /// Whether the store is believed when it says that we have published.
     pub(crate) is_trusted: bool,
 }
 
-const UNCONDITIONAL: &str =
-    "this store does not honour conditional writes: two saves of one key at the same time may both succeed";
-
 /// Saves what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
     let opened = cli::unless_interrupted(open(&config.store.config)).await??;
-    let (store, key) = (opened.store, config.keys.primary());
+    let (store, key) = (opened.store.clone(), config.keys.primary());
     let scope = config.scopes.write.as_ref();
     for (inner, outer) in config.paths.overlaps() {
         reporter
@@ -58,8 +56,7 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         let (paths, threads) = (config.paths.clone(), config.limits.workers);
         tokio::task::spawn_blocking(move || scan(&paths, threads))
     };
-    let features = async { if opened.needs_probe { probe::features(&*store).await } else { Ok(Features::all()) } };
-    let looking = async { tokio::join!(exists(&*store, scope, key), features, scanning) };
+    let looking = async { tokio::join!(exists(&*store, scope, key), opened.features(), scanning) };
     let (there, features, tree) = cli::unless_interrupted(looking).await?;
     let tree = tree.context("cannot scan")?;
     let there = match there {
@@ -81,10 +78,7 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
     for root in tree.roots.iter().filter(|root| root.kind == RootKind::Nothing && !is_told(&tree, root)) {
         reporter.notice(format_args!("nothing at path `{}`; it is left out", root.given));
     }
-    let run = Run { config, context, reporter, store, features: features?, is_trusted: !opened.needs_probe };
-    if !(run.features.create_only_put && run.features.create_only_multipart) {
-        reporter.notice_once(UNCONDITIONAL);
-    }
+    let run = Run { config, context, reporter, store, features: features?, is_trusted: !opened.needs_probe, opened };
     if let Some(entry) = &spoilt {
         reporter.notice(format_args!("replacing the damaged entry of key `{key}`"));
         return run.replace(Arc::new(tree), entry).await;
@@ -258,6 +252,7 @@ impl Run<'_> {
             stored_bytes: stored.bytes,
             sent_bytes: stored.sent_bytes,
             skipped: stored.skipped,
+            is_pin_lost: stored.is_pin_lost,
         })
     }
 }

@@ -18,12 +18,13 @@ use xcache_core::archive::writer::{Title, finish};
 use xcache_core::delta::{Assembled, Earlier, Facts, Known, assemble, select};
 use xcache_core::entry::Kind;
 use xcache_core::monitor::{Monitor as _, Unit};
-use xcache_core::naming::object_name;
+use xcache_core::naming::{self, object_name};
 use xcache_core::object_end::{find_archive, own_ref};
 use xcache_core::pack::{Job, Packed, Settings, pack};
 use xcache_core::scan::{Signature, Skipped, Tree};
 use xcache_core::state;
-use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
+use xcache_core::store::probe::Features;
+use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode, Tags};
 use xcache_core::transfer::upload::{Confirm, Piece, Published, Signals, UploadLimits, publish};
 
 use crate::save::{Run, random};
@@ -36,6 +37,10 @@ const PART_COUNT: u64 = 4_000;
 const QUEUE: usize = 1;
 /// How many files that were left out are named.
 const NAMED: usize = 10;
+
+/// Said where the request that published had to go without its condition.
+const UNCONDITIONAL: &str = "this store does not honour conditional writes: of two saves of one key at the same time, both \
+                             may report success, and the later one is kept";
 
 /// What to write.
 pub(crate) enum What {
@@ -63,6 +68,8 @@ pub(crate) struct Stored {
     pub(crate) sent_bytes: u64,
     pub(crate) archive: Archive,
     pub(crate) skipped: u64,
+    /// It was to be pinned, and is not.
+    pub(crate) is_pin_lost: bool,
     /// What comes after the data frames.
     end: Bytes,
     signatures: Vec<Option<Signature>>,
@@ -146,7 +153,7 @@ async fn try_to_write(
     let published = match published {
         Ok(published) => published,
         Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed) => {
-            match cli::unless_interrupted(is_ours(run, &name, archive_id)).await? {
+            match cli::unless_interrupted(is_ours(run, &name, &tags, archive_id)).await? {
                 Some(published) => published,
                 None => return Ok(Written::Exists { sent_bytes }),
             }
@@ -160,13 +167,34 @@ async fn try_to_write(
         }
     };
     let Made { archive, end, signatures, skipped } = made?;
-    if published.tags_dropped {
-        run.reporter.notice("the store or the role takes no tags: clean-up will group this entry by its key");
-    }
+    let is_pin_lost = published.tags_dropped && naming::is_pin(&tags);
+    report_lacks(run, published.tags_dropped, is_pin_lost, signals.is_unconditional.load(Ordering::Relaxed));
     tell_skipped(run.reporter, &skipped);
     let skipped = skipped.len() as u64;
     let Published { etag, bytes, .. } = published;
-    Ok(Written::Stored(Box::new(Stored { name, etag, bytes, sent_bytes, archive, skipped, end, signatures })))
+    let stored = Stored { name, etag, bytes, sent_bytes, archive, skipped, is_pin_lost, end, signatures };
+    Ok(Written::Stored(Box::new(stored)))
+}
+
+/// Says what this store could not do for the entry.
+fn report_lacks(run: &Run<'_>, tags_dropped: bool, is_pin_lost: bool, is_unconditional: bool) {
+    if is_pin_lost {
+        run.reporter.warning(
+            "the entry is not pinned: the store or the role takes no tags, so `keep=true` is lost",
+            Some("a clean-up can delete this entry; use a store that keeps object tags, or allow s3:PutObjectTagging"),
+        );
+    } else if tags_dropped {
+        run.reporter.notice("the store or the role takes no tags: a clean-up will group this entry by its key");
+    }
+    if let Some(class) = run.opened.refused_storage_class() {
+        run.reporter.warning(
+            format_args!("the store does not know the storage class `{class}`: the entry has its default class"),
+            Some("leave out `--s3-storage-class`, or name one that the store has"),
+        );
+    }
+    if is_unconditional {
+        run.reporter.notice_once(UNCONDITIONAL);
+    }
 }
 
 /// Everything that happens on plain threads: pack, put the index together, end the archive.
@@ -226,9 +254,15 @@ fn make(
 }
 
 /// Whether the object that is there is the one we have just sent: the answer to our first try may have been lost.
-async fn is_ours(run: &Run<'_>, name: &ObjectName, archive_id: ArchiveId) -> Option<Published> {
+async fn is_ours(run: &Run<'_>, name: &ObjectName, tags: &Tags, archive_id: ArchiveId) -> Option<Published> {
     let meta = find_archive(&*run.store, name, archive_id).await.ok()??;
-    Some(Published { etag: meta.etag, bytes: meta.size, parts: 1, tags_dropped: false })
+    // An upload whose tags are given to the object afterwards has not got that far.
+    let tags_dropped = match run.features {
+        Features { tags: false, .. } => true,
+        Features { multipart_tags: true, .. } => false,
+        _ => run.store.set_tags(name, tags).await.is_err(),
+    };
+    Some(Published { etag: meta.etag, bytes: meta.size, parts: 1, tags_dropped })
 }
 
 /// Shows how far the upload is, for ever.

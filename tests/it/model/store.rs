@@ -310,6 +310,10 @@ impl Store for ModelStore {
         Ok(Tags::new())
     }
 
+    async fn set_tags(&self, name: &ObjectName, _tags: &Tags) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "tag", name))
+    }
+
     async fn uploads(&self, _prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
         Ok(Vec::new())
     }

@@ -60,6 +60,7 @@ pub struct Error {
     object: String,
     detail: Option<String>,
     hint: Option<String>,
+    is_answer: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -69,7 +70,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of `kind` while doing `action` (a verb: "download", "list") to `object`.
     pub fn new(kind: ErrorKind, action: &'static str, object: impl fmt::Display) -> Self {
-        Self { kind, action, object: object.to_string(), detail: None, hint: None, source: None }
+        Self { kind, action, object: object.to_string(), detail: None, hint: None, is_answer: false, source: None }
     }
 
     /// A missing object.
@@ -91,6 +92,13 @@ impl Error {
         self
     }
 
+    /// Notes that the store itself has answered so, rather than that no answer came.
+    #[must_use]
+    pub fn answered(mut self) -> Self {
+        self.is_answer = true;
+        self
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -107,6 +115,7 @@ impl Error {
             object: object.to_string(),
             detail: self.detail.clone(),
             hint: self.hint.clone(),
+            is_answer: self.is_answer,
             source: None,
         }
     }
@@ -124,6 +133,21 @@ impl Error {
     /// What callers branch on.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Whether the store refused what was asked for, or answered with nonsense: asking in another way may help. An
+    /// answer about the object, the role or the credentials is no refusal, and neither is silence.
+    pub fn is_refusal(&self) -> bool {
+        match self.kind {
+            ErrorKind::Unsupported | ErrorKind::Invalid | ErrorKind::Corrupt | ErrorKind::Other => true,
+            ErrorKind::Unavailable => self.is_answer,
+            ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::Changed
+            | ErrorKind::Conflict
+            | ErrorKind::Denied
+            | ErrorKind::Unauthenticated => false,
+        }
     }
 
     /// The next step for the user, where there is one.

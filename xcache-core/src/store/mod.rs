@@ -12,6 +12,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 
+pub mod adapted;
 mod error;
 pub mod local;
 pub mod open;
@@ -205,6 +206,9 @@ pub trait Store: Send + Sync + fmt::Debug + fmt::Display {
 
     /// The tags of an object; empty if it has none.
     async fn tags(&self, name: &ObjectName) -> Result<Tags>;
+
+    /// Gives an object these tags in place of those that it has.
+    async fn set_tags(&self, name: &ObjectName, tags: &Tags) -> Result<()>;
 
     /// The multipart uploads under way for names that begin with `prefix`, ours and other people's. One request for
     /// each thousand.

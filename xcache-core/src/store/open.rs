@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::adapted::Adapted;
 use super::local::LocalStore;
+use super::probe::{self, Features};
 use super::s3::S3Store;
 use super::{Error, ErrorKind, ObjectName, Result, Store};
 
@@ -220,11 +222,46 @@ pub struct StoreConfig {
 /// An open store.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// The store.
+    /// The store. It is asked only for what [`Self::features`] has found that it honours.
     pub store: Arc<dyn Store>,
-    /// Whether [`super::probe::features`] must find out what it honours. Not for AWS and directories, which are
-    /// taken at their word.
+    /// Whether it must be found out what it honours. Not for AWS and directories, which are taken at their word.
     pub needs_probe: bool,
+    /// The same as `store`; none for a directory.
+    adapted: Option<Adapted>,
+    /// What is inside; none for a directory.
+    s3: Option<S3Store>,
+}
+
+impl Opened {
+    /// What the store honours, from memory or by trying. To be called before anything is written or deleted, and before
+    /// two commands of one program would both try.
+    pub async fn features(&self) -> Result<Features> {
+        match self.adapted.as_ref().filter(|_| self.needs_probe) {
+            Some(adapted) => {
+                let found = probe::features(adapted.inner()).await?;
+                adapted.adopt(found);
+                Ok(found)
+            }
+            None => Ok(Features::all()),
+        }
+    }
+
+    /// The storage class that was asked for, if the store has refused it and objects are written without one.
+    pub fn refused_storage_class(&self) -> Option<&str> {
+        self.s3.as_ref().and_then(S3Store::refused_storage_class)
+    }
+
+    /// What an earlier run has found that the store honours; everything if none has. Nothing is written.
+    pub async fn remembered_features(&self) -> Result<Features> {
+        match self.adapted.as_ref().filter(|_| self.needs_probe) {
+            Some(adapted) => {
+                let found = probe::remembered(adapted.inner()).await?.unwrap_or(Features::all());
+                adapted.adopt(found);
+                Ok(found)
+            }
+            None => Ok(Features::all()),
+        }
+    }
 }
 
 /// Opens a store. Sends nothing to it: a wrong bucket or wrong credentials show at the first request.
@@ -232,14 +269,16 @@ pub async fn open(config: &StoreConfig) -> Result<Opened> {
     match &config.url {
         StoreUrl::Local(directory) => {
             let store = LocalStore::open(directory.clone()).await?;
-            Ok(Opened { store: Arc::new(store), needs_probe: false })
+            Ok(Opened { store: Arc::new(store), needs_probe: false, adapted: None, s3: None })
         }
         StoreUrl::S3 { bucket, prefix } => {
             let s3 = &config.s3;
             s3.endpoint.iter().chain(&s3.configured_endpoint).try_for_each(|endpoint| check_endpoint(endpoint))?;
             let store = S3Store::open(bucket, prefix, s3).await?;
-            let needs_probe = !store.is_aws();
-            Ok(Opened { store: Arc::new(store), needs_probe })
+            // Directory buckets (S3 Express One Zone) have no tags, and some conditions of their own.
+            let needs_probe = !store.is_aws() || bucket.ends_with("--x-s3");
+            let adapted = Adapted::new(Arc::new(store.clone()), Features::all());
+            Ok(Opened { store: Arc::new(adapted.clone()), needs_probe, adapted: Some(adapted), s3: Some(store) })
         }
     }
 }

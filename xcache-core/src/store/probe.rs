@@ -1,11 +1,12 @@
 //! What a store honours of what we ask for. Real stores differ, and silently: some answer 200 to a second create-only
-//! write, some drop tags, some ignore `If-Match` on delete.
+//! write, some drop tags, some refuse the very ETag that they gave out. `docs/stores.md` has what is known of each.
 //!
-//! AWS and directories are taken at their word. Another endpoint is tried once per prefix, with objects of one byte
-//! below `.xcache/probe/`, and what was found is remembered in `.xcache/store`. One thing a probe cannot find: whether
-//! several create-only completions of multipart uploads *at the same time* exclude each other.
+//! AWS and directories are taken at their word. Another endpoint is tried once per prefix, with three small objects below
+//! `.xcache/probe/`, and what was found is remembered in `.xcache/store`. One thing a probe cannot find: whether several
+//! create-only completions of multipart uploads *at the same time* exclude each other.
 //!
-//! A role that may not try something finds out nothing about the store, and remembers nothing for others.
+//! An answer that makes no sense counts as lacking. A role that may not try something finds out nothing about the store,
+//! and remembers nothing for others.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,23 +14,79 @@ use serde::{Deserialize, Serialize};
 use super::unique::unique_name;
 use super::{ByteRange, Deletion, ETag, Error, ErrorKind, ObjectName, PutMode, Result, Store, Tags, collect};
 
+mod parts;
+#[cfg(test)]
+mod tests;
+
 /// What a store honours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
-    /// `If-None-Match: *` on small writes.
+    /// `If-None-Match: *` on PutObject.
     pub create_only_put: bool,
-    /// `If-None-Match: *` on the completion of multipart uploads.
+    /// `If-None-Match: *` on CompleteMultipartUpload.
     pub create_only_multipart: bool,
-    /// `If-Match` on deletes.
+    /// `If-Match` on PutObject.
+    pub conditional_put: bool,
+    /// `If-Match` on CompleteMultipartUpload.
+    pub conditional_multipart: bool,
+    /// `If-Match` on GetObject.
+    pub conditional_get: bool,
+    /// `If-Match` on DeleteObject.
     pub conditional_delete: bool,
-    /// Tags.
+    /// Ranges that count from the end.
+    pub suffix_range: bool,
+    /// Tags on PutObject.
     pub tags: bool,
+    /// Tags on CreateMultipartUpload.
+    pub multipart_tags: bool,
+    /// PutObjectTagging, for objects whose tags were not kept when they were made.
+    pub late_tags: bool,
+    /// ListMultipartUploads.
+    pub list_uploads: bool,
+    /// DeleteObjects.
+    pub batch_delete: bool,
 }
 
 impl Features {
     /// Everything: AWS and directories.
     pub const fn all() -> Self {
-        Self { create_only_put: true, create_only_multipart: true, conditional_delete: true, tags: true }
+        Self {
+            create_only_put: true,
+            create_only_multipart: true,
+            conditional_put: true,
+            conditional_multipart: true,
+            conditional_get: true,
+            conditional_delete: true,
+            suffix_range: true,
+            tags: true,
+            multipart_tags: true,
+            late_tags: true,
+            list_uploads: true,
+            batch_delete: true,
+        }
+    }
+
+    /// Whether large objects can have tags, given when they are made or afterwards.
+    pub fn tags_large_objects(&self) -> bool {
+        self.tags && (self.multipart_tags || self.late_tags)
+    }
+
+    /// What both have.
+    fn and(self, other: Self) -> Self {
+        Self {
+            create_only_put: self.create_only_put && other.create_only_put,
+            create_only_multipart: self.create_only_multipart && other.create_only_multipart,
+            conditional_put: self.conditional_put && other.conditional_put,
+            conditional_multipart: self.conditional_multipart && other.conditional_multipart,
+            conditional_get: self.conditional_get && other.conditional_get,
+            conditional_delete: self.conditional_delete && other.conditional_delete,
+            suffix_range: self.suffix_range && other.suffix_range,
+            tags: self.tags && other.tags,
+            multipart_tags: self.multipart_tags && other.multipart_tags,
+            late_tags: self.late_tags && other.late_tags,
+            list_uploads: self.list_uploads && other.list_uploads,
+            batch_delete: self.batch_delete && other.batch_delete,
+        }
     }
 }
 
@@ -41,7 +98,7 @@ struct Remembered {
 }
 
 /// Raised when more or better is probed: older findings are then found again.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Where findings are kept.
 const KNOWN: &str = ".xcache/store";
@@ -49,7 +106,7 @@ const KNOWN: &str = ".xcache/store";
 /// Far more than the document has.
 const MAX_REMEMBERED_BYTES: usize = 64 * 1024;
 
-/// What the store honours, from memory or by trying. One request if somebody has tried before, else about ten.
+/// What the store honours, from memory or by trying. One request if another run has tried before, else about 25.
 ///
 /// What this role may not try counts as not honoured, but for tags: they count as honoured, so that whoever depends on
 /// them asks for them and is told that they are denied.
@@ -58,19 +115,20 @@ pub async fn features(store: &dyn Store) -> Result<Features> {
         return Ok(features);
     }
     let found = probe(store).await?;
-    match found.certain() {
-        Some(features) => remember(store, features).await?,
-        None => tracing::debug!("this role may not try what the store honours: {found:?}"),
+    if found.is_certain {
+        remember(store, found.features).await?;
+    } else {
+        tracing::debug!("this role may not try what the store honours: {found:?}");
     }
-    Ok(found.features())
+    Ok(found.features)
 }
 
-/// What somebody found before, if anybody did; nothing is written. One request.
+/// What another run found before, if any did; nothing is written. One request.
 pub async fn remembered(store: &dyn Store) -> Result<Option<Features>> {
     let name = known_name(KNOWN)?;
     let download = match store.get(&name, ByteRange::Full, None).await {
         Ok(download) => download,
-        // Who may not list is told "denied" for what is not there.
+        // A role that may not list gets "denied" for what is not there.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -104,204 +162,178 @@ enum Finding {
     Denied,
 }
 
+impl Finding {
+    /// Of an answer that is right if `is_right` says so; a refusal and nonsense count as lacking, silence as a failure.
+    fn of<T>(answer: Result<T>, is_right: impl FnOnce(&T) -> bool) -> Result<Self> {
+        match answer {
+            Ok(answer) if is_right(&answer) => Ok(Self::Honoured),
+            Ok(_) => Ok(Self::Lacking),
+            Err(error) if error.kind() == ErrorKind::Denied => Ok(Self::Denied),
+            Err(error) if error.is_refusal() || is_condition(&error) || error.kind() == ErrorKind::NotFound => {
+                Ok(Self::Lacking)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Of a request whose condition cannot hold: only its failing is right.
+    fn of_failing<T>(answer: Result<T>) -> Result<Self> {
+        match answer {
+            Err(error) if is_condition(&error) => Ok(Self::Honoured),
+            answer => Self::of(answer, |_| false),
+        }
+    }
+
+    /// Honoured if both are.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Denied, _) | (_, Self::Denied) => Self::Denied,
+            (Self::Honoured, Self::Honoured) => Self::Honoured,
+            _ => Self::Lacking,
+        }
+    }
+}
+
+fn is_condition(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Findings {
-    create_only_put: Finding,
-    create_only_multipart: Finding,
-    conditional_delete: Finding,
-    tags: Finding,
+    features: Features,
+    /// Whether everything could be tried.
+    is_certain: bool,
 }
 
 impl Findings {
-    fn features(self) -> Features {
-        let Self { create_only_put, create_only_multipart, conditional_delete, tags } = self;
-        Features {
-            create_only_put: create_only_put == Finding::Honoured,
-            create_only_multipart: create_only_multipart == Finding::Honoured,
-            conditional_delete: conditional_delete == Finding::Honoured,
-            tags: tags != Finding::Lacking,
-        }
+    fn new() -> Self {
+        Self { features: Features::all(), is_certain: true }
     }
 
-    /// The features, if everything could be tried.
-    fn certain(self) -> Option<Features> {
-        let Self { create_only_put, create_only_multipart, conditional_delete, tags } = self;
-        let all = [create_only_put, create_only_multipart, conditional_delete, tags];
-        (!all.contains(&Finding::Denied)).then(|| self.features())
+    fn note(&mut self, feature: impl FnOnce(&mut Features) -> &mut bool, finding: Finding) {
+        if finding != Finding::Honoured {
+            *feature(&mut self.features) = false;
+        }
+        self.is_certain &= finding != Finding::Denied;
+    }
+
+    /// The same for what counts as honoured until it is refused to the one who needs it.
+    fn note_unless_denied(&mut self, feature: impl FnOnce(&mut Features) -> &mut bool, finding: Finding) {
+        if finding == Finding::Lacking {
+            *feature(&mut self.features) = false;
+        }
+        self.is_certain &= finding != Finding::Denied;
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { features: self.features.and(other.features), is_certain: self.is_certain && other.is_certain }
     }
 }
 
-/// Tries everything on one object of its own, which is gone afterwards if it may be deleted.
+/// Tries everything on objects of its own, which are gone afterwards if they may be deleted.
 async fn probe(store: &dyn Store) -> Result<Findings> {
-    let name = known_name(&format!(".xcache/probe/{}", unique_name()))?;
-    let found = probe_object(store, &name).await;
-    for answer in store.delete(&[Deletion { name, if_match: None }]).await {
-        if let Err(error) = answer {
-            tracing::debug!(%error, "the probe is left behind");
+    let name = |what| known_name(&format!(".xcache/probe/{}-{what}", unique_name()));
+    let names = [name("put")?, name("tags")?, name("parts")?];
+    let [put, tags, parts] = &names;
+    let (put, tags, parts) =
+        tokio::join!(probe_put(store, put), probe_tags(store, tags), parts::probe_parts(store, parts));
+    let has_batches = clean_up(store, &names).await;
+    // The plain write comes first: if that fails, its error says most.
+    let mut found = put?.and(tags?).and(parts?);
+    found.features.batch_delete = has_batches;
+    Ok(found)
+}
+
+/// Conditions on small writes and on reads, and ranges.
+async fn probe_put(store: &dyn Store, name: &ObjectName) -> Result<Findings> {
+    let mut found = Findings::new();
+    let put = async |mode| store.put(name, body(), mode, &Tags::new()).await;
+    let mut etag = match put(PutMode::Create).await {
+        Ok(etag) => etag,
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            found.note(|features| &mut features.create_only_put, Finding::Denied);
+            found.note(|features| &mut features.conditional_put, Finding::Denied);
+            return Ok(found);
         }
-    }
-    found
-}
-
-async fn probe_object(store: &dyn Store, name: &ObjectName) -> Result<Findings> {
-    let tags = probe_tags(store, name).await?;
-    if tags == Finding::Denied {
-        // With the tags gone, at least there is something for the conditions to meet.
-        match store.put(name, body(), PutMode::Overwrite, &Tags::new()).await {
-            Err(error) if error.kind() == ErrorKind::Denied => {
-                let denied = Finding::Denied;
-                return Ok(Findings {
-                    create_only_put: denied,
-                    create_only_multipart: denied,
-                    conditional_delete: denied,
-                    tags,
-                });
-            }
-            written => written?,
-        };
-    }
-    let create_only_put = honours(store.put(name, body(), PutMode::Create, &Tags::new()).await)?;
-    let create_only_multipart = probe_upload(store, name).await?;
-    // No object has this identity.
-    let other = ETag("00000000000000000000000000000000".to_owned());
-    let deletion = Deletion { name: name.clone(), if_match: Some(other) };
-    let conditional_delete = match store.delete(&[deletion]).await.pop() {
-        Some(deleted) => honours(deleted)?,
-        None => Finding::Lacking,
+        Err(error) if error.is_refusal() || is_condition(&error) => {
+            found.note(|features| &mut features.create_only_put, Finding::Lacking);
+            put(PutMode::Overwrite).await?
+        }
+        Err(error) => return Err(error),
     };
-    Ok(Findings { create_only_put, create_only_multipart, conditional_delete, tags })
+    if found.features.create_only_put {
+        let again = written(put(PutMode::Create).await, &mut etag);
+        found.note(|features| &mut features.create_only_put, Finding::of_failing(again)?);
+    }
+    let wrong = written(put(PutMode::Replace(no_object())).await, &mut etag);
+    let right = written(put(PutMode::Replace(etag.clone())).await, &mut etag);
+    let finding = Finding::of_failing(wrong)?.and(Finding::of(right, |()| true)?);
+    found.note(|features| &mut features.conditional_put, finding);
+
+    let end = async |bytes: usize| {
+        let whole = BODY.len();
+        let download = store.get(name, ByteRange::Last(bytes as u64), None).await?;
+        let start = whole.saturating_sub(bytes);
+        let is_in_place = download.offset == start as u64 && download.meta.size == whole as u64;
+        Ok(is_in_place && collect(download, MAX_REMEMBERED_BYTES).await? == BODY[start..])
+    };
+    let short = Finding::of(end(BODY.len() / 2).await, |is_right| *is_right)?;
+    let long = Finding::of(end(BODY.len() * 100).await, |is_right| *is_right)?;
+    found.note(|features| &mut features.suffix_range, short.and(long));
+    let pinned = store.get(name, ByteRange::Full, Some(&etag)).await;
+    found.note(|features| &mut features.conditional_get, Finding::of(pinned, |_| true)?);
+    Ok(found)
 }
 
-/// Writes the object, with tags if there are any. Without a condition: a refusal would not say which of the two it is
-/// for.
-async fn probe_tags(store: &dyn Store, name: &ObjectName) -> Result<Finding> {
-    let asked = Tags::from([("probe".to_owned(), "1".to_owned())]);
-    let kept = match store.put(name, body(), PutMode::Overwrite, &asked).await {
+/// Tags on small writes. Without a condition: a refusal would not say which of the two it is for.
+async fn probe_tags(store: &dyn Store, name: &ObjectName) -> Result<Findings> {
+    let mut found = Findings::new();
+    let kept = match store.put(name, body(), PutMode::Overwrite, &tags()).await {
         Ok(_) => store.tags(name).await,
-        Err(error) if refuses(&error) => {
-            store.put(name, body(), PutMode::Overwrite, &Tags::new()).await?;
-            Err(error)
+        Err(error) => Err(error),
+    };
+    found.note_unless_denied(|features| &mut features.tags, Finding::of(kept, |kept| *kept == tags())?);
+    Ok(found)
+}
+
+/// Removes what a probe has written, all at once. Returns whether that is how it went.
+async fn clean_up(store: &dyn Store, names: &[ObjectName]) -> bool {
+    let deletions: Vec<Deletion> = names.iter().map(|name| Deletion { name: name.clone(), if_match: None }).collect();
+    let answers = store.delete(&deletions).await;
+    let is_refused =
+        answers.len() != names.len() || answers.iter().flat_map(|a| a.as_ref().err()).any(Error::is_refusal);
+    let is_there = !is_refused && store.head(&names[0]).await.is_ok() && answers[0].is_ok();
+    if is_refused || is_there {
+        for deletion in &deletions {
+            for error in store.delete(std::slice::from_ref(deletion)).await.into_iter().filter_map(Result::err) {
+                tracing::debug!(%error, "the probe is left behind");
+            }
         }
-        Err(error) => Err(error),
-    };
-    match kept {
-        Ok(kept) if kept == asked => Ok(Finding::Honoured),
-        Ok(_) => Ok(Finding::Lacking),
-        Err(error) if refuses(&error) => Ok(Finding::Lacking),
-        Err(error) if error.kind() == ErrorKind::Denied => Ok(Finding::Denied),
-        Err(error) => Err(error),
     }
+    !(is_refused || is_there)
 }
 
-async fn probe_upload(store: &dyn Store, name: &ObjectName) -> Result<Finding> {
-    let upload = match store.upload(name, &Tags::new()).await {
-        Ok(upload) => upload,
-        Err(error) => return honours::<()>(Err(error)),
-    };
-    let completed = match upload.part(1, 0, "?".into()).await {
-        Ok(()) => upload.complete(PutMode::Create).await,
-        Err(error) => Err(error),
-    };
-    // Whatever came of it: a completed one is no error here.
-    if let Err(error) = upload.abort().await {
-        tracing::debug!(%error, "an upload of the probe is left behind");
-    }
-    honours(completed)
+/// Notes which object is there now.
+fn written(answer: Result<ETag>, etag: &mut ETag) -> Result<()> {
+    answer.map(|new| *etag = new)
 }
 
-/// Whether a request whose condition cannot hold was refused for that.
-fn honours<T>(answer: Result<T>) -> Result<Finding> {
-    match answer {
-        Ok(_) => Ok(Finding::Lacking),
-        Err(error) => match error.kind() {
-            ErrorKind::AlreadyExists | ErrorKind::Changed => Ok(Finding::Honoured),
-            ErrorKind::Unsupported | ErrorKind::Invalid => Ok(Finding::Lacking),
-            ErrorKind::Denied => Ok(Finding::Denied),
-            _ => Err(error),
-        },
-    }
-}
-
-fn refuses(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid)
-}
+/// What the objects of a probe hold: enough to have a beginning and an end.
+const BODY: &[u8] = b"xcache tries what this store honours";
 
 fn body() -> Bytes {
-    Bytes::from_static(b"?")
+    Bytes::from_static(BODY)
+}
+
+fn tags() -> Tags {
+    Tags::from([("probe".to_owned(), "1".to_owned())])
+}
+
+/// No object has this identity.
+fn no_object() -> ETag {
+    ETag("00000000000000000000000000000000".to_owned())
 }
 
 fn known_name(name: &str) -> Result<ObjectName> {
     ObjectName::new(name).map_err(|error| Error::new(ErrorKind::Invalid, "probe", name).source(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transfer::doubles::{Conditions, Faulty, MemoryStore};
-
-    async fn names(store: &dyn Store) -> Vec<String> {
-        let page = store.list("", None).await.unwrap();
-        page.objects.iter().map(|object| object.name.to_string()).collect()
-    }
-
-    #[tokio::test]
-    async fn what_a_store_lacks_is_found_and_remembered() {
-        let lacks_tags = Features { tags: false, ..Features::all() };
-        let lacks_conditions = Features { create_only_put: false, create_only_multipart: false, ..Features::all() };
-        for (store, expected) in [
-            (Faulty::new(MemoryStore::default()), Features::all()),
-            (Faulty::new(MemoryStore::default()).refuse_tags(ErrorKind::Unsupported), lacks_tags),
-            (Faulty::new(MemoryStore::default()).refuse_tags(ErrorKind::Invalid), lacks_tags),
-            (Faulty::new(MemoryStore::default()).fail("tags", ErrorKind::Unsupported, 1), lacks_tags),
-            (Faulty::new(MemoryStore::default()).conditions(Conditions::Ignored), lacks_conditions),
-            (Faulty::new(MemoryStore::default()).conditions(Conditions::Refused), lacks_conditions),
-        ] {
-            assert_eq!(features(&store).await.unwrap(), expected);
-            assert_eq!(names(&store).await, [".xcache/store"]);
-            assert_eq!(features(&store).await.unwrap(), expected);
-            assert!(store.uploads("").await.unwrap().is_empty());
-        }
-    }
-
-    #[tokio::test]
-    async fn what_a_role_may_not_try_is_remembered_for_nobody() {
-        let check = async |store: Faulty, expected: Features, left: usize| {
-            assert_eq!(features(&store).await.unwrap(), expected);
-            let names = names(&store).await;
-            assert!(!names.contains(&".xcache/store".to_owned()), "{names:?}");
-            assert_eq!(names.len(), left, "{names:?}");
-            assert!(store.uploads("").await.unwrap().is_empty());
-        };
-        let denied = ErrorKind::Denied;
-        let faulty = || Faulty::new(MemoryStore::default());
-        let all = Features::all();
-        // Whoever depends on tags must ask for them, and be told.
-        check(faulty().refuse_tags(denied), all, 0).await;
-        check(faulty().fail("tags", denied, u32::MAX), all, 0).await;
-        check(faulty().fail("delete", denied, u32::MAX), Features { conditional_delete: false, ..all }, 1).await;
-        check(faulty().fail("upload", denied, u32::MAX), Features { create_only_multipart: false, ..all }, 0).await;
-        check(faulty().fail("complete", denied, u32::MAX), Features { create_only_multipart: false, ..all }, 0).await;
-        let nothing =
-            Features { create_only_put: false, create_only_multipart: false, conditional_delete: false, tags: true };
-        check(faulty().fail("put", denied, u32::MAX), nothing, 0).await;
-        check(faulty().fail("get", denied, 1).fail("put", denied, u32::MAX), nothing, 0).await;
-    }
-
-    #[tokio::test]
-    async fn what_may_not_be_deleted_is_left_behind_and_no_failure() {
-        // The conditional deletion is answered, the last one is not permitted.
-        let store = Faulty::new(MemoryStore::default()).fail_after("delete", 1, ErrorKind::Denied);
-        assert_eq!(features(&store).await.unwrap(), Features::all());
-        assert_eq!(names(&store).await.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_failing_probe_leaves_no_upload_and_no_findings() {
-        for request in ["part 1", "complete"] {
-            let store = Faulty::new(MemoryStore::default()).fail(request, ErrorKind::Unavailable, u32::MAX);
-            assert_eq!(features(&store).await.unwrap_err().kind(), ErrorKind::Unavailable);
-            assert!(store.uploads("").await.unwrap().is_empty(), "{request}");
-            assert_eq!(names(&store).await, Vec::<String>::new());
-        }
-    }
 }

@@ -157,6 +157,17 @@ impl Store for MemoryStore {
         Ok(self.find(name)?.tags)
     }
 
+    async fn set_tags(&self, name: &ObjectName, tags: &Tags) -> Result<()> {
+        self.log("set tags");
+        match self.shared.objects.lock().unwrap().get_mut(name) {
+            Some(object) => {
+                object.tags = tags.clone();
+                Ok(())
+            }
+            None => Err(Error::not_found("tag", name)),
+        }
+    }
+
     async fn uploads(&self, _prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
         let uploads = self.shared.uploads.lock().unwrap();
         Ok(uploads.iter().cloned().map(|upload| Box::new(upload) as Box<dyn Upload>).collect())
@@ -460,6 +471,12 @@ impl Store for Faulty {
     async fn tags(&self, name: &ObjectName) -> Result<Tags> {
         self.check("tags", name)?;
         self.inner.tags(name).await
+    }
+
+    async fn set_tags(&self, name: &ObjectName, tags: &Tags) -> Result<()> {
+        self.check("set tags", name)?;
+        self.check_tags(name, tags)?;
+        self.inner.set_tags(name, tags).await
     }
 
     async fn uploads(&self, prefix: &str) -> Result<Vec<Box<dyn Upload>>> {

@@ -30,10 +30,11 @@ pub(super) struct Publication<'a> {
 impl Publication<'_> {
     /// The mode to send. A store that does not know conditions is asked what is there, as late as possible: the rest
     /// cannot be closed, and a condition that it does not know might make it refuse the request.
-    async fn mode(&self, honours_conditions: bool) -> Result<PutMode> {
-        if honours_conditions {
+    async fn mode(&self, honoured: Honoured) -> Result<PutMode> {
+        if honoured.covers(&self.mode) {
             return Ok(self.mode.clone());
         }
+        self.signals.is_unconditional.store(true, Ordering::Relaxed);
         let there = match self.store.head(self.name).await {
             Ok(meta) => Some(meta.etag),
             // Who may not list is told "denied" for what is not there.
@@ -49,14 +50,22 @@ impl Publication<'_> {
         }
     }
 
+    /// Whether small objects, too, are better sent as parts: without a condition on PutObject the name is free for others
+    /// while the whole body is on its way, and with parts only while they are put together.
+    pub(super) fn prefers_parts(&self) -> bool {
+        !self.features.create_only_put && self.mode == PutMode::Create
+    }
+
     /// One request for all of it.
     pub(super) async fn put(&self, body: Bytes) -> Result<Published> {
         let bytes = length(body.len());
-        let mut tags = self.tags.clone();
-        let mut tags_dropped = false;
+        let Features { create_only_put, conditional_put, tags: keeps_tags, .. } = self.features;
+        let honoured = Honoured { create: create_only_put, replace: conditional_put };
+        let mut tags = if keeps_tags { self.tags.clone() } else { Tags::new() };
+        let mut tags_dropped = tags != *self.tags;
         let mut attempt = 1;
         let etag = loop {
-            let mode = self.mode(self.features.create_only_put).await?;
+            let mode = self.mode(honoured).await?;
             self.signals.may_be_there.store(true, Ordering::Relaxed);
             match self.store.put(self.name, body.clone(), mode, &tags).await {
                 Ok(etag) => break etag,
@@ -80,6 +89,9 @@ impl Publication<'_> {
 
     /// Begins a multipart upload. Also tells whether the tags had to be left out.
     pub(super) async fn begin(&self) -> Result<(Arc<dyn Upload>, bool)> {
+        if !self.features.multipart_tags {
+            return Ok((self.store.upload(self.name, &Tags::new()).await?.into(), !self.tags.is_empty()));
+        }
         match self.store.upload(self.name, self.tags).await {
             Ok(upload) => Ok((upload.into(), false)),
             Err(error) if refuses_tags(&error, self.tags) => {
@@ -89,11 +101,27 @@ impl Publication<'_> {
         }
     }
 
+    /// Gives the published object the tags that its upload had to leave out. Returns whether it is still without them.
+    pub(super) async fn tag(&self) -> bool {
+        if !self.features.tags_large_objects() {
+            return true;
+        }
+        match self.store.set_tags(self.name, self.tags).await {
+            Ok(()) => false,
+            Err(error) => {
+                tracing::debug!(%error, "the object has no tags");
+                true
+            }
+        }
+    }
+
     /// The request that makes an object of the parts sent.
     pub(super) async fn complete(&self, upload: &dyn Upload) -> Result<ETag> {
+        let Features { create_only_multipart, conditional_multipart, .. } = self.features;
+        let honoured = Honoured { create: create_only_multipart, replace: conditional_multipart };
         let mut attempt = 1;
         loop {
-            let mode = self.mode(self.features.create_only_multipart).await?;
+            let mode = self.mode(honoured).await?;
             self.signals.may_be_there.store(true, Ordering::Relaxed);
             let error = match upload.complete(mode).await {
                 Ok(etag) => return Ok(etag),
@@ -128,11 +156,28 @@ impl Publication<'_> {
     }
 }
 
+/// Which conditions the request at hand may have.
+#[derive(Clone, Copy)]
+struct Honoured {
+    create: bool,
+    replace: bool,
+}
+
+impl Honoured {
+    fn covers(self, mode: &PutMode) -> bool {
+        match mode {
+            PutMode::Create => self.create,
+            PutMode::Replace(_) => self.replace,
+            PutMode::Overwrite => true,
+        }
+    }
+}
+
 /// Whether an error proves that another object was first.
 fn is_lost_race(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed)
 }
 
 fn refuses_tags(error: &Error, tags: &Tags) -> bool {
-    !tags.is_empty() && matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied)
+    !tags.is_empty() && matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid | ErrorKind::Denied)
 }

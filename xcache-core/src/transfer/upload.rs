@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -49,6 +50,9 @@ pub enum Confirm {
     Head,
 }
 
+/// How long after an unconditional write it is asked whose object is there: longer than a request that publishes takes.
+const CONFIRM_AFTER: Duration = Duration::from_secs(1);
+
 /// What is told while an upload runs.
 #[derive(Debug)]
 pub struct Signals {
@@ -56,6 +60,8 @@ pub struct Signals {
     pub sent: AtomicU64,
     /// Whether the object may be there, now or later: what publishes it has been sent, and nothing proves that it failed.
     pub may_be_there: AtomicBool,
+    /// Whether what publishes had to be sent without its condition.
+    pub is_unconditional: AtomicBool,
     /// To give up, also when all pieces have been made: [`Notify::notify_one`].
     pub cancel: Notify,
     /// Hears of what happened that is not an error of the upload.
@@ -71,7 +77,13 @@ impl Default for Signals {
 impl Signals {
     /// The signals of an upload that reports to `monitor`.
     pub fn new(monitor: Arc<dyn Monitor>) -> Self {
-        Self { sent: AtomicU64::new(0), may_be_there: AtomicBool::new(false), cancel: Notify::new(), monitor }
+        Self {
+            sent: AtomicU64::new(0),
+            may_be_there: AtomicBool::new(false),
+            is_unconditional: AtomicBool::new(false),
+            cancel: Notify::new(),
+            monitor,
+        }
     }
 }
 
@@ -111,6 +123,14 @@ pub async fn publish(
     let publishing = Publishing { publication, limits };
     let published = publishing.run(pieces).await?;
     if limits.confirm == Confirm::Head {
+        if publishing.publication.signals.is_unconditional.load(Ordering::Relaxed) {
+            // Another writer may have asked for the name at the same time and be about to write.
+            let moment = async {
+                tokio::time::sleep(CONFIRM_AFTER).await;
+                Ok(())
+            };
+            publishing.unless_cancelled(moment).await?;
+        }
         match publishing.unless_cancelled(store.head(name)).await {
             Ok(there) if there.etag == published.etag => {}
             Ok(_) => {
@@ -136,10 +156,12 @@ impl Publishing<'_> {
     async fn run(&self, mut pieces: Receiver<Piece>) -> Result<Published> {
         let publication = &self.publication;
         let mut gather = Gather::default();
+        let mut is_finished = false;
         // Until there is more than one part, nothing is sent: it may be all.
-        while gather.bytes() <= self.limits.part_bytes {
+        while !is_finished && gather.bytes() <= self.limits.part_bytes {
             match self.unless_cancelled(async { Ok(pieces.recv().await) }).await? {
                 Some(Piece::Data(piece)) => gather.push(piece),
+                Some(Piece::Finish) if publication.prefers_parts() && gather.bytes() > 0 => is_finished = true,
                 Some(Piece::Finish) => {
                     return self.unless_cancelled(publication.put(gather.take(usize::MAX).into_bytes())).await;
                 }
@@ -150,7 +172,7 @@ impl Publishing<'_> {
         let (upload, tags_dropped) = self.unless_cancelled(publication.begin()).await?;
         let mut parts = Parts { upload: Aborter(Some(upload)), running: JoinSet::new(), begun: 0, offset: 0 };
         let sending = async {
-            self.send(&mut pieces, gather, &mut parts).await?;
+            self.send(&mut pieces, gather, is_finished, &mut parts).await?;
             match &parts.upload.0 {
                 Some(upload) => publication.complete(&**upload).await,
                 None => Err(self.unfinished()),
@@ -159,6 +181,7 @@ impl Publishing<'_> {
         match self.unless_cancelled(sending).await {
             Ok(etag) => {
                 parts.upload.disarm();
+                let tags_dropped = tags_dropped && publication.tag().await;
                 Ok(Published { etag, bytes: parts.offset, parts: parts.begun, tags_dropped })
             }
             Err(error) => {
@@ -180,8 +203,13 @@ impl Publishing<'_> {
     }
 
     /// Sends parts while pieces come, and returns when all have arrived.
-    async fn send(&self, pieces: &mut Receiver<Piece>, mut gather: Gather, parts: &mut Parts) -> Result<()> {
-        let mut is_finished = false;
+    async fn send(
+        &self,
+        pieces: &mut Receiver<Piece>,
+        mut gather: Gather,
+        mut is_finished: bool,
+        parts: &mut Parts,
+    ) -> Result<()> {
         loop {
             let part_bytes = part_bytes(self.limits.part_bytes, parts.begun.saturating_add(1));
             let has_part = gather.bytes() >= part_bytes || (is_finished && gather.bytes() > 0);
@@ -290,7 +318,13 @@ mod tests {
 
     /// For a store that knows no conditions.
     const UNCONDITIONAL: UploadLimits = UploadLimits {
-        features: Features { create_only_put: false, create_only_multipart: false, ..Features::all() },
+        features: Features {
+            create_only_put: false,
+            create_only_multipart: false,
+            conditional_put: false,
+            conditional_multipart: false,
+            ..Features::all()
+        },
         ..LIMITS
     };
 
@@ -406,10 +440,11 @@ mod tests {
 
     #[tokio::test]
     async fn without_conditions_the_name_is_asked_for_last() {
-        for (bytes, last) in [(50, ["head", "put"]), (500, ["head", "complete"])] {
+        // Also of what fits one request: its body would be on its way between the question and the write.
+        for bytes in [50, 500] {
             let store = MemoryStore::default();
             send(&store, &noise(bytes), 40, &UNCONDITIONAL).await.unwrap();
-            assert!(store.take_log().ends_with(&last.map(str::to_owned)));
+            assert!(store.take_log().ends_with(&["head", "complete"].map(str::to_owned)));
         }
     }
 
@@ -528,7 +563,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_without_tags_gets_the_object_without() {
-        for (bytes, kind) in [(50, ErrorKind::Unsupported), (50, ErrorKind::Denied), (500, ErrorKind::Denied)] {
+        for (bytes, kind) in [
+            (50, ErrorKind::Unsupported),
+            (50, ErrorKind::Invalid),
+            (50, ErrorKind::Denied),
+            (500, ErrorKind::Invalid),
+            (500, ErrorKind::Denied),
+        ] {
             let store = Faulty::new(MemoryStore::default()).refuse_tags(kind);
             let published = send(&store, &noise(bytes), 40, &LIMITS).await.unwrap();
             assert!(published.tags_dropped);
@@ -536,6 +577,31 @@ mod tests {
         }
         let store = Faulty::new(MemoryStore::default()).fail("put", ErrorKind::Denied, u32::MAX);
         assert_eq!(send(&store, &noise(50), 40, &LIMITS).await.unwrap_err().kind(), ErrorKind::Denied);
+    }
+
+    #[tokio::test]
+    async fn what_a_store_is_known_to_lack_is_not_sent_to_it() {
+        let lacking = |features| UploadLimits { features, ..LIMITS };
+        let without_tags =
+            lacking(Features { tags: false, multipart_tags: false, late_tags: false, ..Features::all() });
+        let late_tags = lacking(Features { multipart_tags: false, ..Features::all() });
+        for (bytes, limits, requests) in [
+            (50, &without_tags, vec!["put"]),
+            (150, &without_tags, vec!["upload", "part 1", "part 2", "complete"]),
+            (50, &late_tags, vec!["put"]),
+            (150, &late_tags, vec!["upload", "part 1", "part 2", "complete", "set tags"]),
+        ] {
+            let inner = MemoryStore::default();
+            let is_tagged = limits.features.tags;
+            let store = Faulty::new(inner.clone());
+            let published = send(&store, &noise(bytes), 40, limits).await.unwrap();
+            assert_eq!(published.tags_dropped, !is_tagged);
+            assert_eq!(inner.take_log(), requests);
+            let expected = if is_tagged { tags() } else { Tags::new() };
+            assert_eq!(store.tags(&name()).await.unwrap(), expected);
+        }
+        let denied = Faulty::new(MemoryStore::default()).fail("set tags", ErrorKind::Denied, 1);
+        assert!(send(&denied, &noise(150), 40, &late_tags).await.unwrap().tags_dropped);
     }
 
     #[tokio::test]

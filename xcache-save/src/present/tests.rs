@@ -36,6 +36,7 @@ fn saved() -> Saved {
         stored_bytes: 1024,
         sent_bytes: 1024,
         skipped: 0,
+        is_pin_lost: false,
     }
 }
 
@@ -81,6 +82,16 @@ fn log_lines_are_those_of_actions_cache() {
         Exit::Done,
         "Cache saved with key: k\n\
          saved `k` as delta on `j`: 3 files, 1 skipped, 2.0 KiB in 1.0 KiB, sent 1.0 KiB in 2.0 s (512 B/s)\n",
+    );
+    let unpinned = || Outcome::Saved(Saved { is_pin_lost: true, ..saved() });
+    let is_saved = "Cache saved with key: k\n\
+                    saved `k` as base: 3 files, 2.0 KiB in 1.0 KiB, sent 1.0 KiB in 2.0 s (512 B/s)\n";
+    check(&[], unpinned(), Exit::Done, is_saved);
+    check(
+        &["--fail-on-error"],
+        unpinned(),
+        Exit::Failed,
+        &format!("{is_saved}error: failing because the entry is not pinned and `--fail-on-error` is set\n"),
     );
     let exists = |when| Outcome::AlreadyExists { when, sent_bytes: 1024 };
     let not_saving = "Cache hit occurred on the primary key k, not saving cache.\n";

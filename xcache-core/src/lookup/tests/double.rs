@@ -138,6 +138,10 @@ impl Store for Double {
         unreachable!("a lookup needs no tags")
     }
 
+    async fn set_tags(&self, _: &ObjectName, _: &Tags) -> Result<()> {
+        unreachable!("a lookup only reads")
+    }
+
     async fn uploads(&self, _: &str) -> Result<Vec<Box<dyn Upload>>> {
         unreachable!("a lookup only reads")
     }

@@ -271,7 +271,7 @@ fn tags_path(name: &ObjectName, etag: &ETag) -> (Vec<String>, String) {
     (directories, format!("{}-{etag}", &hash[2..34]))
 }
 
-fn write_tags(root: &Path, name: &ObjectName, etag: &ETag, tags: &Tags) -> io::Result<()> {
+pub(super) fn write_tags(root: &Path, name: &ObjectName, etag: &ETag, tags: &Tags) -> io::Result<()> {
     use io::Write as _;
     let mut draft = Draft::create(root, "tmp")?;
     draft.file.write_all(&serde_json::to_vec(tags)?)?;

@@ -265,6 +265,16 @@ impl Store for LocalStore {
         .await
     }
 
+    async fn set_tags(&self, name: &ObjectName, tags: &Tags) -> Result<()> {
+        let path = ObjectPath::new("tag", name)?;
+        let (target, tags) = (name.clone(), tags.clone());
+        self.blocking("tag", name, move |inner| {
+            let (_, meta) = file::open(&inner.root, &path)?;
+            Ok(file::write_tags(&inner.root, &target, &meta.etag, &tags)?)
+        })
+        .await
+    }
+
     async fn uploads(&self, prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
         let (prefix, store) = (prefix.to_owned(), self.clone());
         let shown = format!("{self}/{prefix}");

@@ -33,13 +33,14 @@ impl Request<'_> {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code();
                 let message = answer.err().message();
-                self.refused(answer.raw(), code, message)
+                self.refused(answer.raw(), code, message).answered()
             }
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();
                 let kind = if status >= 500 { ErrorKind::Unavailable } else { ErrorKind::Corrupt };
                 self.error(kind, format!("the answer makes no sense (HTTP {status})"))
                     .hint(self.check_endpoint())
+                    .answered()
                     .source(failure)
             }
             _ => self.not_sent(failure),
@@ -116,6 +117,7 @@ impl Request<'_> {
                 self.error(ErrorKind::Unavailable, says).hint("the store is overloaded or failing; try again later")
             }
             (_, 400..=499) => self.error(ErrorKind::Invalid, says),
+            (_, 200..=299) => self.error(ErrorKind::Corrupt, format!("the answer makes no sense ({label})")),
             _ => self.error(ErrorKind::Other, says),
         }
     }
