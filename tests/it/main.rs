@@ -41,6 +41,7 @@ mod scopes;
 mod simulation;
 mod stores;
 mod support;
+mod trust;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
 const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");

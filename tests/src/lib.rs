@@ -7,6 +7,7 @@ pub mod fuzz;
 pub mod job;
 pub mod place;
 pub mod proxy;
+pub mod recorded;
 pub mod runner;
 pub mod s3;
 pub mod tree;

@@ -34,8 +34,8 @@ pub struct CacheArgs {
     #[arg(long, env = var::CACHES, value_name = "LIST", allow_hyphen_values = true)]
     pub caches: Option<String>,
 
-    /// Where state is left by restore for the next save [default: $RUNNER_TEMP/xcache in CI, else
-    /// $XDG_STATE_HOME/xcache or ~/.local/state/xcache]
+    /// Where a restore leaves state for the save of the same job [default: below the temporary directory of the CI job,
+    /// otherwise $XDG_STATE_HOME/xcache or ~/.local/state/xcache]
     #[arg(long, env = var::STATE_DIR, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 

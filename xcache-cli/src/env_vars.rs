@@ -37,6 +37,8 @@ pub const KEY: &str = "XCACHE_KEY";
 pub const CACHES: &str = "XCACHE_CACHES";
 /// `--restore-keys`.
 pub const RESTORE_KEYS: &str = "XCACHE_RESTORE_KEYS";
+/// `--mode`.
+pub const MODE: &str = "XCACHE_MODE";
 /// `--scope`.
 pub const SCOPE: &str = "XCACHE_SCOPE";
 /// `--state-dir`.

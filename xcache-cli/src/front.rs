@@ -134,6 +134,8 @@ pub trait Program {
     fn early_outputs(args: &Self::Args) -> Vec<(&'static str, String)>;
     /// Checks the arguments of each cache.
     fn configure(args: &Self::Args, context: &RunContext, event: &Event) -> Result<Vec<Self::Config>, UsageError>;
+    /// What to warn of before anything is done. Asked of one cache: they differ in paths and keys only.
+    fn warnings(config: &Self::Config) -> Vec<Warning>;
     /// The store of a cache.
     fn store(config: &Self::Config) -> &StoreSelection;
     /// Works on one cache.
@@ -148,6 +150,15 @@ pub trait Program {
     fn exit(outcome: &Self::Outcome, config: &Self::Config) -> Exit;
     /// An outcome, to be told.
     fn present<'a>(context: &RunContext, done: &'a Done<'a, Self::Config, Self::Outcome>) -> Self::Presented<'a>;
+}
+
+/// Something about the configuration that is worth a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What.
+    pub text: String,
+    /// What to do about it.
+    pub hint: Option<&'static str>,
 }
 
 /// A cache that was worked on.
@@ -199,6 +210,9 @@ fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -
     };
     if let Some(store) = configs.iter().map(P::store).find(|store| store.is_default) {
         reporter.notice(format_args!("no store given, using the local one at `{}`", store.url()));
+    }
+    for Warning { text, hint } in configs.first().map(P::warnings).unwrap_or_default() {
+        reporter.warning(text, hint);
     }
     let run = Run::<P> { configs: &configs, context: &context, reporter };
     let (done, exit) = run.all(runtime, timeout);

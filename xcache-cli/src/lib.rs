@@ -18,6 +18,7 @@ pub mod values;
 pub mod store_args;
 pub mod output_args;
 pub mod transfer_args;
+pub mod mode_args;
 pub mod scope_args;
 pub mod cache_args;
 pub mod caches;

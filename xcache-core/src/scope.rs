@@ -1,7 +1,9 @@
 //! Scopes: the optional path segment that keeps the entries of one ref apart from those of others.
 //!
-//! A run writes into its own scope only, and reads its own, then the base branch of its pull request, then the default
-//! branch. A policy per prefix can therefore keep a pull request from changing what `main` restores.
+//! A pull request executes what its author wrote, so what it saves must not be restored by anyone else. By default it
+//! writes into a scope of its own, and reads that, then the shared entries, which lie outside of all scopes and belong to
+//! every other run. With a scope for each ref, a run reads its own, then the base branch of its pull request, then the
+//! default branch. Either way a policy per prefix can enforce that a pull request changes nothing that `main` restores.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,23 +20,27 @@ pub struct Scope(String);
 pub enum ScopeMode {
     /// No scopes: all entries lie together.
     None,
+    /// The own ref for a pull request, none for everything else.
+    Auto,
     /// The ref that the run is for.
     Ref,
     /// This one.
     Named(Scope),
 }
 
-/// What the environment of a run tells of its refs. Empty texts count as absent, as GitHub sets them.
+/// What the environment of a run tells of its refs. Empty texts count as absent.
 ///
 /// The head branch of a pull request is not among them on purpose: its name is chosen by whoever opened the pull
 /// request, perhaps in a fork, and may be that of a branch here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunRefs<'a> {
-    /// `GITHUB_REF`: `refs/heads/main`, `refs/tags/v1`, or `refs/pull/7/merge` in a pull request.
+    /// `refs/heads/main`, `refs/tags/v1`, or `refs/pull/7/merge` in a pull request.
     pub own: Option<&'a str>,
-    /// `GITHUB_BASE_REF`: the branch that a pull request is for, without `refs/heads/`.
+    /// Whether it is a pull request that is built.
+    pub is_pull_request: bool,
+    /// The branch that a pull request is for, without `refs/heads/`.
     pub base_branch: Option<&'a str>,
-    /// The repository's default branch, from the event file, without `refs/heads/`.
+    /// The repository's default branch, without `refs/heads/`.
     pub default_branch: Option<&'a str>,
 }
 
@@ -43,7 +49,7 @@ pub struct RunRefs<'a> {
 pub struct Scopes {
     /// Entries are written here only.
     pub write: Option<Scope>,
-    /// Entries are looked for here, in order: own, base branch of a pull request, default branch.
+    /// Entries are looked for here, in order, the least trusted first.
     pub read: Vec<Option<Scope>>,
 }
 
@@ -70,8 +76,11 @@ pub enum ScopeError {
     #[error("scope `{0}` has a slash at an end, or two in a row")]
     Slash(String),
     /// The scope shall be the ref, but the run has none.
-    #[error("scope `ref` needs to know the ref, but GITHUB_REF is not set")]
+    #[error("scope `ref` needs to know the ref, but GITHUB_REF is not set, nor what other CI systems set for it")]
     NoRef,
+    /// The scope shall be that of the pull request, but its number is unknown.
+    #[error("this is a pull request, but the environment does not say which")]
+    NoPullRequest,
 }
 
 impl Scope {
@@ -121,6 +130,7 @@ impl FromStr for ScopeMode {
     fn from_str(text: &str) -> Result<Self, ScopeError> {
         match text {
             "none" => Ok(Self::None),
+            "auto" => Ok(Self::Auto),
             "ref" => Ok(Self::Ref),
             name => name.parse().map(Self::Named),
         }
@@ -131,6 +141,7 @@ impl fmt::Display for ScopeMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("none"),
+            Self::Auto => f.write_str("auto"),
             Self::Ref => f.write_str("ref"),
             Self::Named(scope) => scope.fmt(f),
         }
@@ -144,11 +155,16 @@ impl Scopes {
     }
 
     /// Works out the scopes of a run: writes go to its own, reads to its own, then to the base branch of its pull
-    /// request, then to the default branch, each once.
+    /// request, then to the default branch, each once; with [`ScopeMode::Auto`], to its own and the shared entries.
     pub fn new(mode: &ScopeMode, refs: &RunRefs<'_>) -> Result<Self, ScopeError> {
-        let RunRefs { own, base_branch, default_branch } = refs;
+        let RunRefs { own, is_pull_request, base_branch, default_branch } = refs;
         let own = match mode {
             ScopeMode::None => return Ok(Self::none()),
+            ScopeMode::Auto if !is_pull_request => return Ok(Self::none()),
+            ScopeMode::Auto => {
+                let own: Scope = present(*own).ok_or(ScopeError::NoPullRequest)?.parse()?;
+                return Ok(Self { write: Some(own.clone()), read: vec![Some(own), None] });
+            }
             ScopeMode::Ref => present(*own).ok_or(ScopeError::NoRef)?.parse()?,
             ScopeMode::Named(scope) => scope.clone(),
         };
@@ -220,7 +236,8 @@ pub(crate) mod tests {
     #[track_caller]
     fn check_run(mode: &str, refs: [&str; 3], expected: Result<&[&str], ScopeError>) {
         let [own, base, default] = refs;
-        let refs = RunRefs { own: Some(own), base_branch: Some(base), default_branch: Some(default) };
+        let (own, base_branch, default_branch) = (Some(own), Some(base), Some(default));
+        let refs = RunRefs { own, is_pull_request: false, base_branch, default_branch };
         let scopes = Scopes::new(&mode.parse().unwrap(), &refs);
         let expected = expected.map(|names| names.iter().map(|name| Some(name.parse().unwrap())).collect::<Vec<_>>());
         assert_eq!(scopes.as_ref().map(|scopes| &scopes.read), expected.as_ref());
@@ -245,10 +262,33 @@ pub(crate) mod tests {
 
     #[test]
     fn without_scopes_all_entries_lie_together() {
-        let refs = RunRefs { own: Some("refs/heads/main"), base_branch: Some("main"), default_branch: Some("main") };
+        let main = Some("main");
+        let refs =
+            RunRefs { own: Some("refs/heads/main"), is_pull_request: false, base_branch: main, default_branch: main };
         assert_eq!(Scopes::new(&ScopeMode::None, &refs), Ok(Scopes { write: None, read: vec![None] }));
         assert!(Scopes::none().may_build_on(None, None));
         assert!(!Scopes::none().may_build_on(None, Some(&"x".parse().unwrap())));
+    }
+
+    #[test]
+    fn by_default_only_a_pull_request_has_a_scope() {
+        let scopes = |own, is_pull_request| {
+            let refs = RunRefs { own, is_pull_request, base_branch: Some("main"), default_branch: Some("main") };
+            Scopes::new(&ScopeMode::Auto, &refs)
+        };
+        let pull: Scope = "refs/pull/7/merge".parse().unwrap();
+        let expected = Scopes { write: Some(pull.clone()), read: vec![Some(pull.clone()), None] };
+        assert_eq!(scopes(Some("refs/pull/7/merge"), true), Ok(expected.clone()));
+        for own in [Some("refs/heads/main"), Some("refs/tags/v1"), None] {
+            assert_eq!(scopes(own, false), Ok(Scopes::none()), "{own:?}");
+        }
+        // Never into the shared entries because something is not known.
+        for own in [None, Some("")] {
+            assert_eq!(scopes(own, true), Err(ScopeError::NoPullRequest), "{own:?}");
+        }
+        assert!(expected.may_build_on(Some(&pull), None));
+        assert!(!expected.may_build_on(None, Some(&pull)));
+        assert!(!Scopes::none().may_build_on(None, Some(&pull)));
     }
 
     #[test]

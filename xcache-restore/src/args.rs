@@ -5,6 +5,7 @@ use xcache_cli::cache_args::CacheArgs;
 use xcache_cli::caches::CacheSpec;
 use xcache_cli::compat_args::CompatArgs;
 use xcache_cli::env_vars as var;
+use xcache_cli::mode_args::ModeArgs;
 use xcache_cli::other_args::OtherArgs;
 use xcache_cli::output_args::OutputArgs;
 use xcache_cli::scope_args::ScopeArgs;
@@ -54,6 +55,9 @@ pub struct Args {
 
     #[command(flatten)]
     pub(crate) scope: ScopeArgs,
+
+    #[command(flatten)]
+    pub(crate) mode: ModeArgs,
 
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,

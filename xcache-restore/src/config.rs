@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use xcache_cli::cache_args::{CacheArgs, OnTrouble};
 use xcache_cli::ci::event::Event;
+use xcache_cli::mode_args::Access;
 use xcache_cli::store_args::StoreSelection;
 use xcache_cli::transfer_args::Limits;
 use xcache_cli::{RunContext, UsageError};
@@ -18,6 +19,8 @@ use crate::args::Args;
 pub struct Config {
     /// Where from.
     pub store: StoreSelection,
+    /// What this run may do.
+    pub access: Access,
     /// Whose entries are read, and cleared.
     pub scopes: Scopes,
     /// Where to.
@@ -26,6 +29,8 @@ pub struct Config {
     pub keys: Keys,
     /// What to do with the entry.
     pub action: Action,
+    /// Whether the commit asks to delete the entry, which this run may not do.
+    pub is_clearing_refused: bool,
     /// Whether a miss is a failure.
     pub on_miss: OnMiss,
     /// What becomes of files that are not in the entry.
@@ -101,26 +106,32 @@ impl Config {
             clear_token,
             store,
             scope,
+            mode,
             transfer,
             output: _,
             compat: _,
             other: _,
         } = args;
-        let (keys, scopes) = (cache.keys(restore_keys)?, scope.resolve(context, event)?);
+        let job = context.ci.with(event);
+        let keys = cache.keys(restore_keys)?;
+        let mut access = mode.resolve(&job);
+        let scopes = scope.resolve(&job, &mut access)?;
         CacheArgs::check_names(&keys, &scopes)?;
         Ok(Self {
             keys,
             paths: cache.path_list(context)?,
             action: match (event.has_token(token(clear_token)), lookup_only.is_on("lookup-only", context)?) {
-                // Who only looks does not delete.
+                // A run that only looks does not delete.
                 (_, true) => Action::Lookup,
-                (true, false) => Action::Clear,
-                (false, false) => Action::Restore,
+                (true, false) if access.mode.may_write() => Action::Clear,
+                (_, false) => Action::Restore,
             },
+            is_clearing_refused: event.has_token(token(clear_token)) && !access.mode.may_write(),
             on_miss: if fail_on_cache_miss.is_on("fail-on-cache-miss", context)? { OnMiss::Fail } else { OnMiss::GoOn },
             others: if *clean { Others::Remove } else { Others::Keep },
             owners: if *same_owner { Owners::Saved } else { Owners::Current },
             store: store.resolve(context)?,
+            access,
             scopes,
             state_dir: cache.state_dir(context),
             limits: transfer.resolve(context),

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use xcache_cli::ci::event::Event;
-use xcache_cli::front::{self, Done, OnWrongInput, Program, Shared};
+use xcache_cli::front::{self, Done, OnWrongInput, Program, Shared, Warning};
 use xcache_cli::report::Reporter;
 use xcache_cli::store_args::StoreSelection;
 use xcache_cli::{Exit, RunContext, UsageError};
@@ -88,5 +88,9 @@ impl Program for Restore {
     fn present<'a>(context: &RunContext, done: &'a Done<'a, Config, Outcome>) -> Presented<'a> {
         let Done { config, outcome, elapsed } = done;
         Presented { config, outcome, started: context.now, elapsed: *elapsed }
+    }
+
+    fn warnings(config: &Config) -> Vec<Warning> {
+        config.access.fault()
     }
 }

@@ -48,6 +48,8 @@ pub struct Restored {
 /// Why there is a miss, from harmless to worst: of several reasons, the worst is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MissReason {
+    /// The mode of this run does not allow looking.
+    Off,
     /// No entry matches.
     NothingThere,
     /// The entry was saved for other paths.
@@ -97,7 +99,7 @@ impl MissReason {
     /// Whether something is wrong, as opposed to merely absent.
     pub fn is_trouble(self) -> bool {
         match self {
-            Self::NothingThere | Self::OtherPaths | Self::NewerFormat | Self::Cleared => false,
+            Self::Off | Self::NothingThere | Self::OtherPaths | Self::NewerFormat | Self::Cleared => false,
             Self::Misconfigured
             | Self::TimedOut
             | Self::Denied
@@ -112,6 +114,7 @@ impl MissReason {
     /// One word for outputs, summary and document.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Off => "off",
             Self::NothingThere => "nothing-there",
             Self::OtherPaths => "other-paths",
             Self::NewerFormat => "newer-format",
@@ -130,6 +133,7 @@ impl MissReason {
     /// The reason in words.
     pub fn sentence(self) -> &'static str {
         match self {
+            Self::Off => "off: the mode does not allow looking",
             Self::NothingThere => "nothing there: no entry has or begins with one of the keys",
             Self::OtherPaths => "other paths: the entry was saved for other paths",
             Self::NewerFormat => "newer format: the entry was written by a newer version of xcache",
@@ -177,10 +181,10 @@ mod tests {
     #[test]
     fn trouble_is_worse_than_absence() {
         use MissReason::{
-            CannotWrite, Cleared, Corrupt, Denied, Failed, Misconfigured, NewerFormat, NoStore, NothingThere,
+            CannotWrite, Cleared, Corrupt, Denied, Failed, Misconfigured, NewerFormat, NoStore, NothingThere, Off,
             OtherPaths, TimedOut, Unreachable,
         };
-        let absent = [NothingThere, OtherPaths, NewerFormat, Cleared];
+        let absent = [Off, NothingThere, OtherPaths, NewerFormat, Cleared];
         let trouble = [Misconfigured, TimedOut, Denied, NoStore, Unreachable, Corrupt, CannotWrite, Failed];
         let order: Vec<_> = absent.into_iter().chain(trouble).collect();
         assert!(order.is_sorted());

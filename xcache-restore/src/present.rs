@@ -41,6 +41,7 @@ struct Document<'a> {
     matched_key: Option<&'a str>,
     store: String,
     scope: Option<&'a str>,
+    mode: &'static str,
     kind: Option<String>,
     object: Option<&'a str>,
     stored_bytes: Option<u64>,
@@ -109,6 +110,7 @@ impl caches_report::Presented for Presented<'_> {
             matched_key: entry.map(|entry| entry.key.as_str()),
             store: config.store.url(),
             scope: entry.and_then(|entry| entry.scope.as_ref()).map(|scope| scope.as_str()),
+            mode: config.access.mode.word(),
             kind: entry.map(|entry| entry.kind.to_string()),
             object: entry.map(|entry| entry.name.as_str()),
             stored_bytes: entry.map(|entry| entry.meta.size),
@@ -163,6 +165,14 @@ impl Presented<'_> {
     /// The version of the document.
     const FORMAT: u32 = 1;
 
+    /// The reason in words.
+    fn sentence(&self, reason: MissReason) -> String {
+        match reason {
+            MissReason::Off => format!("off: {}", self.config.access.reason),
+            reason => reason.sentence().to_owned(),
+        }
+    }
+
     fn print_miss(&self, reason: MissReason, reporter: &Reporter) {
         let Config { keys, on_miss, on_trouble, .. } = self.config;
         // On failure `actions/cache` says only that.
@@ -172,7 +182,7 @@ impl Presented<'_> {
             (OnMiss::GoOn, OnTrouble::Fail | OnTrouble::GoOn) => None,
         };
         if let Some(flag) = flag {
-            reporter.line(reason.sentence());
+            reporter.line(self.sentence(reason));
             let text =
                 format!("Failed to restore cache entry. Exiting as {flag} is set. Input key: {}", keys.primary());
             reporter.error(text, None);
@@ -181,7 +191,7 @@ impl Presented<'_> {
         let restore_keys = keys.restore().iter().map(|key| key.as_str());
         let names: Vec<_> = std::iter::once(keys.primary().as_str()).chain(restore_keys).collect();
         reporter.line(format_args!("Cache not found for input keys: {}", names.join(", ")));
-        reporter.line(reason.sentence());
+        reporter.line(self.sentence(reason));
     }
 
     fn closing_line(&self, restored: &Restored) -> String {

@@ -28,6 +28,12 @@ use crate::outcome::{self, Hit, MissReason, Outcome};
 
 /// Restores what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
+    if config.is_clearing_refused {
+        reporter.notice(format_args!("not cleared: read-only ({})", config.access.reason));
+    }
+    if !config.access.mode.may_read() && config.action != Action::Clear {
+        return Ok(Outcome::Miss(MissReason::Off));
+    }
     let opened = cli::unless_interrupted(open(&config.store.config)).await??;
     if config.action == Action::Clear {
         cli::unless_interrupted(clear::clear(config, reporter, &opened)).await??;

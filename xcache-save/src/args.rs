@@ -8,6 +8,7 @@ use xcache_cli::cache_args::CacheArgs;
 use xcache_cli::caches::CacheSpec;
 use xcache_cli::compat_args::CompatArgs;
 use xcache_cli::env_vars as var;
+use xcache_cli::mode_args::ModeArgs;
 use xcache_cli::other_args::OtherArgs;
 use xcache_cli::output_args::OutputArgs;
 use xcache_cli::scope_args::ScopeArgs;
@@ -54,15 +55,15 @@ pub struct Args {
     #[arg(long = "tag", env = var::TAG, value_name = "NAME=VALUE", help_heading = "Tags")]
     pub(crate) tags: Vec<String>,
 
-    /// Branch that the entry is tagged with [default: from GITHUB_REF]
+    /// Branch that the entry is tagged with [default: from the CI job]
     #[arg(long, env = var::BRANCH, value_name = "NAME", help_heading = "Tags")]
     pub(crate) branch: Option<String>,
 
-    /// Commit that the entry is tagged with [default: GITHUB_SHA]
+    /// Commit that the entry is tagged with [default: from the CI job]
     #[arg(long, env = var::COMMIT, value_name = "SHA", help_heading = "Tags")]
     pub(crate) commit: Option<String>,
 
-    /// Repository that the entry is tagged with [default: GITHUB_REPOSITORY]
+    /// Repository that the entry is tagged with [default: from the CI job]
     #[arg(long, env = var::REPO, value_name = "OWNER/NAME", help_heading = "Tags")]
     pub(crate) repo: Option<String>,
 
@@ -71,6 +72,9 @@ pub struct Args {
 
     #[command(flatten)]
     pub(crate) scope: ScopeArgs,
+
+    #[command(flatten)]
+    pub(crate) mode: ModeArgs,
 
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use xcache_cli::cache_args::{CacheArgs, OnTrouble};
 use xcache_cli::ci::event::Event;
+use xcache_cli::mode_args::Access;
 use xcache_cli::store_args::StoreSelection;
 use xcache_cli::transfer_args::Limits;
 use xcache_cli::values::lines;
@@ -23,6 +24,8 @@ use crate::args::{Args, IfExists};
 pub struct Config {
     /// Where to.
     pub store: StoreSelection,
+    /// What this run may do.
+    pub access: Access,
     /// Whose entries are written and read.
     pub scopes: Scopes,
     /// What.
@@ -93,13 +96,16 @@ impl Config {
             repo,
             store,
             scope,
+            mode,
             transfer,
             output: _,
             compat: _,
             other: _,
         } = args;
         let job = context.ci.with(event);
-        let (keys, scopes) = (cache.keys(restore_keys)?, scope.resolve(context, event)?);
+        let keys = cache.keys(restore_keys)?;
+        let mut access = mode.resolve(&job);
+        let scopes = scope.resolve(&job, &mut access)?;
         CacheArgs::check_names(&keys, &scopes)?;
         let base_key = base_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
         let given = |value: &Option<String>, default: Option<&str>| value.as_deref().or(default).map(str::to_owned);
@@ -124,6 +130,7 @@ impl Config {
             level: *level,
             tags: EntryTags { branch, base: tags },
             store: store.resolve(context)?,
+            access,
             scopes,
             state_dir: cache.state_dir(context),
             limits: transfer.resolve(context),

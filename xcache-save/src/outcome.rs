@@ -23,6 +23,8 @@ pub enum Outcome {
     },
     /// None of the paths exists.
     NothingToSave,
+    /// The mode of this run does not allow saving.
+    ReadOnly,
     /// Cache trouble, already reported as a warning; nothing is saved.
     NotSaved {
         /// Bytes sent in vain.
@@ -69,6 +71,7 @@ impl Outcome {
             Self::Saved(_) => "saved",
             Self::AlreadyExists { .. } => "exists",
             Self::NothingToSave => "nothing-to-save",
+            Self::ReadOnly => "read-only",
             Self::NotSaved { .. } => "not-saved",
         }
     }
@@ -77,7 +80,7 @@ impl Outcome {
     pub fn exit(&self, config: &Config) -> Exit {
         let is_failure = match self {
             Self::Saved(saved) => saved.is_pin_lost && config.on_trouble == OnTrouble::Fail,
-            Self::NothingToSave => false,
+            Self::NothingToSave | Self::ReadOnly => false,
             Self::AlreadyExists { .. } => config.if_exists == IfExists::Fail,
             Self::NotSaved { .. } => config.on_trouble == OnTrouble::Fail,
         };

@@ -35,6 +35,7 @@ struct Document<'a> {
     key: &'a str,
     store: String,
     scope: Option<&'a str>,
+    mode: &'static str,
     branch: Option<&'a str>,
     kind: Option<String>,
     object: Option<&'a str>,
@@ -80,6 +81,9 @@ impl caches_report::Presented for Presented<'_> {
                 ));
             }
             Outcome::NothingToSave => reporter.notice("there is nothing at any of the paths that can be saved"),
+            Outcome::ReadOnly => {
+                reporter.line(format_args!("not saved: read-only ({})", self.config.access.reason));
+            }
             Outcome::NotSaved { .. } => reporter.line(format_args!("Cache not saved with key: {key}")),
         }
         let flag = match (self.outcome, self.config.if_exists, self.config.on_trouble) {
@@ -119,6 +123,7 @@ impl caches_report::Presented for Presented<'_> {
             key: config.keys.primary().as_str(),
             store: config.store.url(),
             scope: config.scopes.write.as_ref().map(|scope| scope.as_str()),
+            mode: config.access.mode.word(),
             branch: config.tags.branch(),
             kind: saved.map(|saved| saved.kind.to_string()),
             object: saved.map(|saved| saved.object.as_str()),
@@ -139,7 +144,7 @@ impl caches_report::Presented for Presented<'_> {
 
     fn outputs(caches: &[Self]) -> Vec<(&'static str, String)> {
         let words = caches.iter().map(|cache| cache.outcome.word());
-        let order = ["not-saved", "nothing-to-save", "exists", "saved"];
+        let order = ["not-saved", "read-only", "nothing-to-save", "exists", "saved"];
         let worst = words.min_by_key(|word| order.iter().position(|other| other == word));
         let kinds = caches.iter().filter_map(Presented::saved).map(|saved| saved.kind.to_string());
         let sum =
@@ -179,7 +184,9 @@ impl Presented<'_> {
     fn saved(&self) -> Option<&Saved> {
         match self.outcome {
             Outcome::Saved(saved) => Some(saved),
-            Outcome::AlreadyExists { .. } | Outcome::NothingToSave | Outcome::NotSaved { .. } => None,
+            Outcome::AlreadyExists { .. } | Outcome::NothingToSave | Outcome::ReadOnly | Outcome::NotSaved { .. } => {
+                None
+            }
         }
     }
 
@@ -195,7 +202,7 @@ impl Presented<'_> {
             Outcome::AlreadyExists { sent_bytes, .. } | Outcome::NotSaved { sent_bytes } => {
                 Numbers { sent_bytes: *sent_bytes, ..Numbers::default() }
             }
-            Outcome::NothingToSave => Numbers::default(),
+            Outcome::NothingToSave | Outcome::ReadOnly => Numbers::default(),
         }
     }
 }

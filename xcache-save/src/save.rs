@@ -45,6 +45,9 @@ pub(crate) struct Run<'a> {
 
 /// Saves what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
+    if !config.access.mode.may_write() {
+        return Ok(Outcome::ReadOnly);
+    }
     let opened = cli::unless_interrupted(open(&config.store.config)).await??;
     let (store, key) = (opened.store.clone(), config.keys.primary());
     let scope = config.scopes.write.as_ref();

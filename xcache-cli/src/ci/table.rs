@@ -346,8 +346,12 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
 
+    use xcache_core::scope::Scope;
+
     use super::super::event::Event;
     use super::*;
+    use crate::mode_args::{Access, ModeArgs, ModeChoice};
+    use crate::scope_args::ScopeArgs;
 
     /// One recorded environment.
     struct Recorded {
@@ -401,8 +405,23 @@ mod tests {
             "branch" => job.branch().map(str::to_owned),
             "job" => job.id.clone(),
             "temp" => job.temp_dir.as_ref().map(|dir| dir.display().to_string()),
+            "writes" => Some(scopes(job).0),
+            "reads" => Some(scopes(job).1),
+            "mode" => Some(access(job).mode.word().to_owned()),
             name => panic!("unknown column `{name}`"),
         }
+    }
+
+    /// What a run may do by default.
+    fn access(job: &CiJob) -> Access {
+        ModeArgs { mode: ModeChoice::Auto }.resolve(job)
+    }
+
+    /// Where a run saves and looks by default.
+    fn scopes(job: &CiJob) -> (String, String) {
+        let scopes = ScopeArgs { scope: None }.resolve(job, &mut access(job)).unwrap();
+        let name = |scope: &Option<Scope>| scope.as_ref().map_or("shared".to_owned(), ToString::to_string);
+        (name(&scopes.write), scopes.read.iter().map(name).collect::<Vec<_>>().join(", "))
     }
 
     #[test]

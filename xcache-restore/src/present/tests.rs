@@ -118,6 +118,8 @@ fn log_lines_are_those_of_actions_cache() {
         Exit::Done,
         "Cache not found for input keys: k\nother paths: the entry was saved for other paths\n",
     );
+    let off = "Cache not found for input keys: k\noff: mode `write-only`\n";
+    check(&["--mode", "write-only", "--fail-on-error"], Outcome::Miss(MissReason::Off), Exit::Done, off);
 }
 
 #[test]
@@ -134,6 +136,7 @@ fn outputs_are_those_of_actions_cache_and_ours() {
     check(hit("k-1", prefix(), Some(RESTORED)), Some("false"), Some("k-1"), "prefix", "");
     check(Outcome::Miss(MissReason::NothingThere), None, None, "miss", "nothing-there");
     check(Outcome::Miss(MissReason::Cleared), None, None, "miss", "cleared");
+    check(Outcome::Miss(MissReason::Off), None, None, "miss", "off");
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn the_document_has_sizes_in_bytes_and_times_in_utc() {
         found,
         serde_json::json!({
             "format": 1, "command": "restore", "outcome": "exact", "reason": null, "lookup_only": false, "key": "k",
-            "matched_key": "k", "store": "file:///h/.cache/xcache", "scope": null, "kind": "base",
+            "matched_key": "k", "store": "file:///h/.cache/xcache", "scope": null, "mode": "write", "kind": "base",
             "object": "k-base.tar.zst", "stored_bytes": 500, "saved_at": "1970-01-01T00:00:00.000Z", "files": 3,
             "kept_files": 1, "removed_files": 0, "tree_bytes": 2048, "received_bytes": 1024,
             "started": "1970-01-01T00:00:00.000Z", "seconds": 2.0

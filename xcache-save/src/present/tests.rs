@@ -109,6 +109,8 @@ fn log_lines_are_those_of_actions_cache() {
         "another run saved key `k` first, not saving cache (1.0 KiB sent)\n",
     );
     check(&[], Outcome::NothingToSave, Exit::Done, "notice: there is nothing at any of the paths that can be saved\n");
+    let read_only = "not saved: read-only (mode `read`)\n";
+    check(&["--mode", "read", "--fail-on-error"], Outcome::ReadOnly, Exit::Done, read_only);
     check(&[], Outcome::NotSaved { sent_bytes: 0 }, Exit::Done, "Cache not saved with key: k\n");
     check(
         &["--fail-on-error"],
@@ -139,7 +141,7 @@ fn the_document_has_sizes_in_bytes_and_times_in_utc() {
         found,
         serde_json::json!({
             "format": 1, "command": "save", "outcome": "saved", "key": "k", "store": "file:///h/.cache/xcache",
-            "scope": null, "branch": "main", "kind": "base", "object": "k-base.tar.zst", "built_on": null, "files": 3,
+            "scope": null, "mode": "write", "branch": "main", "kind": "base", "object": "k-base.tar.zst", "built_on": null, "files": 3,
             "skipped": 0, "tree_bytes": 2048, "stored_bytes": 1024, "sent_bytes": 1024,
             "started": "1970-01-01T00:00:00.000Z", "seconds": 2.0
         })
