@@ -67,27 +67,28 @@ impl Releases {
     }
 }
 
-/// A program that prints `word` and its arguments, but with `--version` nothing.
+/// A program that prints `word` and its arguments, and its version and documents as ours do.
 fn program(path: &Path, word: &str) {
-    fs::write(path, format!("#!/bin/sh\n[ \"$1\" = --version ] || echo {word} \"$@\"\n")).unwrap();
+    let script = "case $1 in\n--version) echo \"${0##*/} 1.2.3\" ;;\n--man | --completions) echo \"of $0 $2\" ;;\n";
+    fs::write(path, format!("#!/bin/sh\n{script}*) echo {word} \"$@\" ;;\nesac\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A job with an action of release 1.2.3 in `action source`, and the files of the release in `release`.
+/// A job with an action of release 1.2.3 in `action source`, and the files of the release in `release`, both made as the
+/// release workflow does it. The sums name a server where there is none.
 fn job() -> Job {
     let job = Job::github();
     job.dir("workspace");
-    let (release, action) = (job.dir("release"), job.dir("action source").join("action"));
+    let (build, action) = (job.dir("build"), job.dir("action source").join("action"));
     fs::create_dir(&action).unwrap();
     fs::copy(checkout().join("action/run.sh"), action.join("run.sh")).unwrap();
     for name in ["xcache-restore", "xcache-save", "xcache-gc"] {
-        program(&release.join(format!("{name}-1.2.3-{TARGET}")), "released");
+        program(&build.join(name), "released");
     }
-    // As the release workflow does it; the sums name the server that the release was written for.
-    let script =
-        "gzip -k -- xcache-*; { echo '# http://127.0.0.1:9/releases/download'; sha256sum -- xcache-*; } >\"$0\"";
-    let script = Command::new("sh").args(["-c", script]).arg(action.join("SHA256SUMS")).current_dir(&release).status();
-    assert!(script.unwrap().success());
+    let release = job.path("release");
+    job.command(checkout().join(".ci/pack")).arg(build).args(["1.2.3", TARGET]).arg(&release).run().ok();
+    let sums = job.command(checkout().join(".ci/sums")).arg("http://127.0.0.1:9/releases/download").arg(release).run();
+    fs::write(action.join("SHA256SUMS"), sums.ok().stdout).unwrap();
     job
 }
 
@@ -263,6 +264,53 @@ fn releases_come_from_the_named_place_else_the_actions_server_else_where_they_we
     fs::remove_dir_all(job.path("tool cache")).unwrap();
     run(&job, &other.url, "xcache-restore", &[("XCACHE_ACTION_REPOSITORY", "")]).ok().says(&[&origin.url]);
     assert_eq!((other.asked().len(), origin.asked().len()), (1, 2));
+}
+
+#[test]
+fn a_release_has_every_program_by_itself_and_an_archive_with_all_that_belongs_to_them() {
+    let job = job();
+    let mut names: Vec<String> = Vec::new();
+    for entry in fs::read_dir(job.path("release")).unwrap() {
+        names.push(entry.unwrap().file_name().into_string().unwrap());
+    }
+    names.sort();
+    let expected =
+        ["xcache-1.2.3-T.tar.gz", "xcache-gc-1.2.3-T.gz", "xcache-restore-1.2.3-T.gz", "xcache-save-1.2.3-T.gz"];
+    assert_eq!(names, expected.map(|name| name.replace('T', TARGET)));
+    let archive = job.path("release").join(&names[0]);
+    let listing = job.command("tar").arg("-tzf").arg(&archive).run().ok().stdout;
+    let root = format!("xcache-1.2.3-{TARGET}/");
+    let mut files: Vec<&str> = listing.lines().filter_map(|name| name.strip_prefix(&root)).collect();
+    files.retain(|name| !name.is_empty() && !name.ends_with('/'));
+    let other = "CHANGELOG.md LICENSE-APACHE LICENSE-MIT README.md";
+    let completions = "completions/_P completions/P.bash completions/P.fish";
+    let mut expected: Vec<String> = other.split(' ').map(str::to_owned).collect();
+    for program in ["xcache-restore", "xcache-save", "xcache-gc"] {
+        expected.extend(format!("{completions} man/P.1 P").replace('P', program).split(' ').map(str::to_owned));
+    }
+    files.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(files, expected);
+
+    // `cargo binstall` finds it: its patterns with this version and target are these names.
+    for program in ["xcache-restore", "xcache-save", "xcache-gc"] {
+        let manifest = fs::read_to_string(checkout().join(program).join("Cargo.toml")).unwrap();
+        let section = manifest.split("[package.metadata.binstall]\n").nth(1).unwrap();
+        let filled = section.replace("{ version }", "1.2.3").replace("{ target }", TARGET).replace("{ bin }", program);
+        assert!(filled.contains(&format!("{{ repo }}/releases/download/v1.2.3/{}\"\n", names[0])), "{filled}");
+        assert!(filled.contains(&format!("bin-dir = \"{root}{program}{{ binary-ext }}\"\n")), "{filled}");
+        assert!(filled.contains("pkg-fmt = \"tgz\"\n"), "{filled}");
+    }
+    let workflow = fs::read_to_string(checkout().join(".github/workflows/release.yml")).unwrap();
+    let targets: Vec<&str> = workflow.split("{ target: ").skip(1).filter_map(|rest| rest.split(',').next()).collect();
+    assert_eq!(targets, [TARGET, "aarch64-unknown-linux-musl"]);
+}
+
+#[test]
+fn a_release_of_another_version_is_not_packed() {
+    let job = job();
+    let pack = job.command(checkout().join(".ci/pack")).arg(job.path("build"));
+    pack.args(["1.2.4", TARGET]).arg(job.path("other")).run().expect_code(1).says(&["is not version 1.2.4"]);
 }
 
 #[test]
