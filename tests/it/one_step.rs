@@ -256,7 +256,7 @@ fn a_signal_during_a_download_leaves_nothing_running_and_nothing_behind() {
     let sum = "0".repeat(64);
     fs::write(action.join("SHA256SUMS"), format!("{sum}  xcache-restore-1.2.3-x86_64-unknown-linux-musl\n")).unwrap();
     // A download that never ends by itself.
-    program(&node.bin.join("curl"), "echo $$; exec sleep 1000");
+    program(&node.bin.join("curl"), "echo $$; exec sleep 30");
     let path = std::env::var_os("PATH").unwrap();
     let path = std::env::join_paths([node.bin.clone()].into_iter().chain(std::env::split_paths(&path))).unwrap();
     let command = node.job.command("node").arg(action.join("main.js")).env("PATH", path);
