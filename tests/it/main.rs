@@ -41,6 +41,7 @@ mod scopes;
 mod simulation;
 mod stores;
 mod support;
+mod surroundings;
 mod trust;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");

@@ -141,7 +141,7 @@ fn what_was_set_aside_in_a_directory_without_write_permission_goes() {
 
 #[test]
 fn what_is_somebody_elses_is_told_and_no_failure() {
-    if !rustix::process::geteuid().is_root() {
+    if !xcache_tests::skip::has_root() {
         eprintln!("not tested: only root can make what is somebody else's");
         return;
     }

@@ -10,4 +10,5 @@ pub mod proxy;
 pub mod recorded;
 pub mod runner;
 pub mod s3;
+pub mod skip;
 pub mod tree;

@@ -1,5 +1,7 @@
 //! Reading what the runner says of the run, and answering it: event, outputs, summary, document.
 
+use std::io;
+
 use serde::Serialize;
 
 use super::RunContext;
@@ -18,13 +20,22 @@ pub fn read_event(context: &RunContext, reporter: &Reporter) -> Event {
     }
 }
 
+/// A file of the runner that cannot be written to.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {what} to `{path}`")]
+struct Unanswered {
+    what: &'static str,
+    path: String,
+    source: io::Error,
+}
+
 /// Writes outputs of the step, if there is a step.
 pub fn write_outputs(context: &RunContext, reporter: &Reporter, outputs: &[(&str, String)]) {
     if let Some(path) = &context.ci.output
         && context.ci.is_actions()
         && let Err(error) = output::append(path, outputs)
     {
-        reporter.warning(format_args!("cannot write outputs to `{}`: {error}", path.display()), None);
+        reporter.warning_for(&Unanswered { what: "outputs", path: path.display().to_string(), source: error });
     }
 }
 
@@ -34,7 +45,7 @@ pub fn write_summary(context: &RunContext, reporter: &Reporter, markdown: &str) 
         && context.ci.is_actions()
         && let Err(error) = summary::append(path, markdown)
     {
-        reporter.warning(format_args!("cannot write the summary to `{}`: {error}", path.display()), None);
+        reporter.warning_for(&Unanswered { what: "the summary", path: path.display().to_string(), source: error });
     }
 }
 

@@ -314,8 +314,8 @@ impl<'a, C, T> Ended<'a, C, T> {
     /// The run as a whole gave nothing.
     fn crashed(&mut self, crash: &Crash, is_safe_to_abandon: bool) {
         let class = match crash {
-            Crash::Abandoned(why) if is_safe_to_abandon => why.class(),
-            Crash::Abandoned(_) => Class::Unsafe,
+            Crash::Abandoned { why, .. } if is_safe_to_abandon => why.class(),
+            Crash::Abandoned { .. } => Class::Unsafe,
             Crash::Runtime(_) | Crash::NoThreads | Crash::Panic(_) => Class::Trouble,
         };
         match class {

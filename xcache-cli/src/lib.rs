@@ -25,6 +25,7 @@ pub mod caches;
 pub mod caches_report;
 pub mod compat_args;
 pub mod other_args;
+pub mod child;
 pub mod machine;
 pub mod refusal;
 pub mod runtime;

@@ -30,8 +30,13 @@ pub enum Crash {
     #[error("internal error: {0}")]
     Panic(String),
     /// Cleaning up took too long, or was not waited for.
-    #[error("{0}, and ended before everything was cleaned up")]
-    Abandoned(Interrupted),
+    #[error("{why}, and ended before everything was cleaned up{}", if *.is_asked_again { " because of a second signal" } else { "" })]
+    Abandoned {
+        /// Why the run was to stop.
+        why: Interrupted,
+        /// Whether a second signal ended it, and not the time.
+        is_asked_again: bool,
+    },
 }
 
 impl Crash {
@@ -40,7 +45,7 @@ impl Crash {
         match self {
             Self::NoThreads => Some("allow more: `ulimit -u`, or the pids limit of the container"),
             Self::Runtime(_) => Some("allow more open files and threads: `ulimit -n`, `ulimit -u`"),
-            Self::Panic(_) | Self::Abandoned(_) => None,
+            Self::Panic(_) | Self::Abandoned { .. } => None,
         }
     }
 
@@ -117,11 +122,11 @@ async fn watch_over(mut asked: Option<[Signal; 2]>, timeout: Option<Duration>) -
         why = time_up(timeout) => why,
     };
     STOP.send_replace(Some(why));
-    tokio::select! {
-        () = next_signal(&mut asked) => {}
-        () = tokio::time::sleep(CLEAN_UP) => {}
-    }
-    Crash::Abandoned(why)
+    let is_asked_again = tokio::select! {
+        () = next_signal(&mut asked) => true,
+        () = tokio::time::sleep(CLEAN_UP) => false,
+    };
+    Crash::Abandoned { why, is_asked_again }
 }
 
 async fn next_signal(asked: &mut Option<[Signal; 2]>) {

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Context as _;
-use xcache_cli::UsageError;
+use xcache_cli::{UsageError, child};
 
 /// Reads a file with one branch to a line.
 pub(crate) fn from_file(path: &Path) -> anyhow::Result<BTreeSet<String>> {
@@ -18,7 +17,7 @@ pub(crate) fn from_file(path: &Path) -> anyhow::Result<BTreeSet<String>> {
 /// Asks git for the refs of `remote`.
 pub(crate) fn from_git(remote: &str) -> anyhow::Result<BTreeSet<String>> {
     // A remote that looks like an option stays a remote.
-    let output = Command::new("git")
+    let output = child::command("git")
         .args(["ls-remote", "--quiet", "--", remote])
         .env("GIT_TERMINAL_PROMPT", "0")
         .output()

@@ -90,7 +90,9 @@ impl MissReason {
     }
 
     fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
-        if let Some(restore::Error::Write { .. }) = cause.downcast_ref::<restore::Error>() {
+        if let Some(restore::Error::Write { .. } | restore::Error::NoSpace { .. }) =
+            cause.downcast_ref::<restore::Error>()
+        {
             return Some(Self::CannotWrite);
         }
         matches!(cause.downcast_ref::<Interrupted>()?, Interrupted::Timeout(_)).then_some(Self::TimedOut)

@@ -162,14 +162,12 @@ impl Run<'_> {
                 ErrorKind::Denied | ErrorKind::Unauthenticated => MissReason::Denied,
                 // A store that contradicts itself says nothing about the entry.
                 ErrorKind::Unavailable | ErrorKind::Corrupt => MissReason::Unreachable,
+                ErrorKind::Invalid => MissReason::NoStore,
                 _ => MissReason::Failed,
             },
             // Whoever wrote it may be able to read it, so no save replaces it.
-            Error::Refused(_)
-            | Error::Write { .. }
-            | Error::NoSpace { .. }
-            | Error::Interrupted
-            | Error::Panic { .. } => MissReason::Failed,
+            Error::Refused(_) | Error::Interrupted | Error::Panic { .. } => MissReason::Failed,
+            Error::Write { .. } | Error::NoSpace { .. } => MissReason::CannotWrite,
         };
         let error = anyhow::Error::new(error).context(format!("entry `{}` cannot be used", entry.key));
         if reason.is_trouble() {

@@ -1,6 +1,7 @@
 //! An error with its causes, in one line, and the hint that one of them carries.
 
 use std::error::Error;
+use std::io;
 
 use crate::{Crash, UsageError};
 use xcache_core::store::ErrorKind;
@@ -26,6 +27,10 @@ pub fn cause(error: &(dyn Error + 'static)) -> String {
     match root.downcast_ref::<store::Error>() {
         // An outage or a refusal is of the store; anything else is of the object.
         Some(error) if is_of_the_store(error.kind()) => format!("{:?}: {}", error.kind(), error.reason()),
+        // "No such file or directory" says nothing without what was looked for.
+        _ if root.is::<io::Error>() => {
+            text(causes(error).take_while(|cause| !cause.is::<io::Error>()).last().unwrap_or(root))
+        }
         _ => root.to_string(),
     }
 }
