@@ -51,9 +51,17 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
     let opened = cli::unless_interrupted(open(&config.store.config)).await??;
     let (store, key) = (opened.store.clone(), config.keys.primary());
     let scope = config.scopes.write.as_ref();
-    for (inner, outer) in config.paths.overlaps() {
-        reporter
-            .notice(format_args!("path `{}` lies inside `{}`: its files are stored twice", inner.given, outer.given));
+    match &config.paths.overlaps()[..] {
+        [] => {}
+        [(inner, outer), others @ ..] => {
+            let more = match others.len() {
+                0 => String::new(),
+                1 => ", and 1 more path lies inside another".to_owned(),
+                count => format!(", and {count} more paths lie inside others"),
+            };
+            let (inner, outer) = (&inner.given, &outer.given);
+            reporter.notice(format_args!("path `{inner}` lies inside `{outer}`{more}: such files are stored twice"));
+        }
     }
     let scanning = {
         let (paths, threads) = (config.paths.clone(), config.limits.workers);

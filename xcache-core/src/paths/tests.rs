@@ -165,5 +165,18 @@ mod unix {
         check_overlaps("*.txt\n*.md", &[]);
         check_overlaps("**/target\na/target/x", &[("a/target/x", "**/target")]);
         check_overlaps("/\n~", &[("~", "/")]);
+        check_overlaps("a\na\na", &[("a", "a"), ("a", "a")]);
+        check_overlaps("a/b/c\na/b\na", &[("a/b/c", "a/b"), ("a/b", "a")]);
+        check_overlaps("*\n*", &[]);
+        check_overlaps("a/*\na", &[("a/*", "a")]);
+        check_overlaps("a/*\na/b", &[("a/b", "a/*")]);
+    }
+
+    #[test]
+    fn ten_thousand_lines_are_told_of_once_each() {
+        let equal = vec!["a"; 10_000].join("\n");
+        assert_eq!(parse(&equal).unwrap().overlaps().len(), 9_999);
+        let nested: String = (0..10_000).map(|number| format!("{number}/a\n")).collect();
+        assert_eq!(parse(&nested).unwrap().overlaps().len(), 0);
     }
 }
