@@ -87,11 +87,20 @@ fn file(directory: &Path, paths: &PathList) -> PathBuf {
 
 /// Leaves state in `directory`, which is made if need be and readable by its owner only.
 pub fn write(directory: &Path, note: &Note<'_>) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let path = file(directory, note.paths);
     let temporary = path.with_extension(format!("{}", std::process::id()));
     let mut out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let written = fill(&mut out, note).and_then(|()| std::fs::rename(&temporary, &path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn fill(out: &mut std::fs::File, note: &Note<'_>) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
     // The clock that gives files their times is that of the kernel, which is a tick behind.
     out.write_all(MAGIC)?;
     let clock = out.metadata()?;
@@ -102,11 +111,7 @@ pub fn write(directory: &Path, note: &Note<'_>) -> io::Result<()> {
     let (own, signatures) = (note.own.clone(), note.signatures.to_vec());
     let head = Head { store: note.store.to_owned(), own, footer, roots, signatures, noted_nanos };
     let head = postcard::to_stdvec(&head).map_err(io::Error::other)?;
-    let written = write_body(&mut out, &head, note.stored_index).and_then(|()| std::fs::rename(&temporary, &path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
+    write_body(out, &head, note.stored_index)
 }
 
 fn write_body(out: &mut std::fs::File, head: &[u8], index: &[u8]) -> io::Result<()> {
