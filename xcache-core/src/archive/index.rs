@@ -87,10 +87,18 @@ pub struct Member {
     pub path: Box<[u8]>,
     /// Mode, times, owner.
     pub meta: Metadata,
-    /// Extended attributes in the `user.` namespace, sorted by name.
+    /// Those extended attributes that are kept ([`is_kept_xattr`]), sorted by name.
     pub xattrs: Xattrs,
     /// What it is.
     pub content: Content,
+}
+
+/// Whether an extended attribute of this name is kept: those of users, access control lists, and file capabilities.
+/// All others belong to the system that a file is on.
+pub fn is_kept_xattr(name: &[u8]) -> bool {
+    const OF_THE_SYSTEM: [&[u8]; 3] = [b"system.posix_acl_access", b"system.posix_acl_default", b"security.capability"];
+    let is_sound = name.len() <= MAX_NAME_BYTES && !name.contains(&0);
+    is_sound && (name.starts_with(b"user.") || OF_THE_SYSTEM.contains(&name))
 }
 
 /// An extended attribute: name and value.
@@ -338,9 +346,8 @@ impl Index {
             if member.meta.mtime_nanos >= 1_000_000_000 || member.meta.mode > 0o7777 {
                 return bad("has an impossible mode or time");
             }
-            let is_user =
-                |name: &[u8]| name.starts_with(b"user.") && name.len() <= MAX_NAME_BYTES && !name.contains(&0);
-            if member.xattrs.iter().any(|(name, value)| !is_user(name) || value.len() > MAX_XATTR_BYTES) {
+            let is_bad = |(name, value): &Xattr| !is_kept_xattr(name) || value.len() > MAX_XATTR_BYTES;
+            if member.xattrs.iter().any(is_bad) {
                 return bad("has an extended attribute that is not to be restored");
             }
             match &member.content {

@@ -48,8 +48,10 @@ pub(super) struct TarStream<R> {
 pub(super) struct Entry {
     pub(super) path: Vec<u8>,
     pub(super) meta: Metadata,
-    /// Those of users, sorted by name.
+    /// Those that are kept, sorted by name.
     pub(super) xattrs: Xattrs,
+    /// Whether it has an access control list in a form that is not restored.
+    pub(super) has_acl: bool,
     pub(super) kind: Kind,
 }
 
@@ -156,7 +158,7 @@ impl<R: Read> TarStream<R> {
 
     fn member(&mut self, header: &Header, before: Before) -> Result<Entry> {
         let Before { pax, path, link } = before;
-        let Pax { path: pax_path, link: pax_link, size, mtime, uid, gid, xattrs, sparse } =
+        let Pax { path: pax_path, link: pax_link, size, mtime, uid, gid, xattrs, has_acl, sparse } =
             pax.unwrap_or_else(|| self.globals.clone());
         let old = header.as_old();
         let path = sparse.name.clone().or(pax_path).or(path).unwrap_or_else(|| header.path_bytes().into_owned());
@@ -219,7 +221,7 @@ impl<R: Read> TarStream<R> {
             self.extents = Vec::new().into_iter();
             self.extent = Extent { offset: 0, length: 0 };
         }
-        Ok(Entry { path, meta, xattrs: xattrs.into_xattrs(), kind })
+        Ok(Entry { path, meta, xattrs: xattrs.into_xattrs(), has_acl, kind })
     }
 
     /// The shape of a file whose bytes come next.

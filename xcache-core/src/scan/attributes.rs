@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::Stat;
 
-use crate::archive::index::{Metadata, Xattrs};
+use crate::archive::index::{Metadata, Xattrs, is_kept_xattr};
 
 /// What tells whether a file is still the one that was seen before. Any write changes the ctime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -77,8 +77,7 @@ pub fn metadata(stat: &Stat) -> Metadata {
     }
 }
 
-/// The extended attributes in the `user.` namespace of an open file, sorted by name. None where the file system has
-/// none.
+/// The extended attributes of an open file that are kept, sorted by name. None where the file system has none.
 pub fn read_xattrs(file: &OwnedFd) -> io::Result<Xattrs> {
     let length = match rustix::fs::flistxattr_query(file) {
         Ok(0) | Err(rustix::io::Errno::NOTSUP) => return Ok(Xattrs::new()),
@@ -88,7 +87,7 @@ pub fn read_xattrs(file: &OwnedFd) -> io::Result<Xattrs> {
     let mut names = vec![0; length + 1024];
     let length = rustix::fs::flistxattr(file, &mut names[..])?;
     let mut xattrs = Xattrs::new();
-    for name in names[..length].split(|&byte| byte == 0).filter(|name| name.starts_with(b"user.")) {
+    for name in names[..length].split(|&byte| byte == 0).filter(|name| is_kept_xattr(name)) {
         let mut value = vec![0; crate::archive::index::MAX_XATTR_BYTES];
         match rustix::fs::fgetxattr(file, name, &mut value[..]) {
             Ok(length) => {

@@ -53,13 +53,17 @@ impl<'a> Extractor<'a> {
 
     /// Writes all members. Modes and times of directories are left to [`Extracted::complete`].
     pub(super) fn extract<R: Read>(&mut self, mut stream: TarStream<R>) -> Result<(), Error> {
-        while let Some(Entry { path, meta, xattrs, kind, .. }) = stream.next()? {
+        while let Some(Entry { path, meta, xattrs, has_acl, kind }) = stream.next()? {
             let path = relative(&path);
             if !path.is_empty() {
                 check_path(&path)?;
                 OtherPaths::check_member(self.target.paths(), 0, &path, matches!(kind, Kind::Directory))?;
             }
             let member = Member { path: path.into(), meta, xattrs, content: Content::Directory };
+            if has_acl {
+                let path = self.target.full_path(place(&member.path));
+                self.cursor.notices.add("restore the access control list of", path, "it is stored as text");
+            }
             match kind {
                 Kind::Directory => self.directory(member)?,
                 Kind::Other => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{damaged, sparse};
 use crate::archive::Result;
-use crate::archive::index::Xattrs;
+use crate::archive::index::{Xattrs, is_kept_xattr};
 
 /// What the pax headers before a member say of it. Records that are of no use to a restore are left out.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Pax {
     pub(super) uid: Option<u64>,
     pub(super) gid: Option<u64>,
     pub(super) xattrs: Attributes,
+    /// Whether it has an access control list in the form of text, with the names of users.
+    pub(super) has_acl: bool,
     pub(super) sparse: sparse::Records,
 }
 
@@ -40,6 +42,7 @@ impl Pax {
                 b"gid" => self.gid = optional(value)?,
                 b"mtime" if value.is_empty() => self.mtime = None,
                 b"mtime" => self.mtime = Some(time(value).ok_or_else(|| damaged("a time is wrong"))?),
+                b"SCHILY.acl.access" | b"SCHILY.acl.default" | b"SCHILY.acl.ace" => self.has_acl = true,
                 _ => {
                     if let Some(name) = keyword.strip_prefix(b"SCHILY.xattr.") {
                         self.xattrs.star(name, value);
@@ -58,13 +61,14 @@ impl Pax {
     /// is bounded, too.
     pub(super) fn keep_what_all_may_share(&mut self) {
         self.xattrs = Attributes::default();
+        self.has_acl = false;
         self.sparse = sparse::Records::default();
     }
 }
 
 impl Attributes {
     fn star(&mut self, name: &[u8], value: &[u8]) {
-        if name.starts_with(b"user.") {
+        if is_kept_xattr(name) {
             // GNU tar writes `=`, which would end the keyword, and `%` this way.
             let name = unescape(name, |byte| matches!(byte, b'=' | b'%'));
             self.star.insert(name, value.to_vec());
@@ -73,7 +77,7 @@ impl Attributes {
 
     fn libarchive(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
         let name = unescape(name, |_| true);
-        if name.starts_with(b"user.") {
+        if is_kept_xattr(&name) {
             let value = base64(value).ok_or_else(|| damaged("an extended attribute is wrong"))?;
             self.libarchive.insert(name, value);
         }

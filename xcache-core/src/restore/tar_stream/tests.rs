@@ -111,7 +111,7 @@ fn headers_and_content_come_back() {
     assert_eq!(members.iter().map(path).collect::<Vec<_>>(), ["d/", "d/f", "l"]);
     let meta = Metadata { mode: 0o644, mtime_seconds: 3, mtime_nanos: 0, uid: 1, gid: 2 };
     let kind = Kind::File { size: 1000, is_sparse: false };
-    let file = Entry { path: b"d/f".to_vec(), meta, xattrs: Vec::new(), kind };
+    let file = Entry { path: b"d/f".to_vec(), meta, xattrs: Vec::new(), has_acl: false, kind };
     assert_eq!(members[1], (file, vec![7; 1000]));
     assert_eq!(members[0].0.kind, Kind::Directory);
 }
