@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use xcache_core::descriptors;
 
 use super::Interrupted;
 use super::machine::Machine;
@@ -73,6 +74,7 @@ impl Runtime {
     /// asked.
     pub fn start(machine: Option<Machine>) -> Result<Self, Crash> {
         let machine = machine.ok_or(Crash::NoThreads)?;
+        descriptors::raise_limit();
         // Explicit numbers, or tokio reads a variable of the environment and panics if it makes no sense.
         let build = || {
             let mut builder = tokio::runtime::Builder::new_multi_thread();

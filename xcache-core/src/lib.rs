@@ -10,6 +10,7 @@ pub mod naming;
 pub mod lookup;
 pub mod object_end;
 pub mod paths;
+pub mod descriptors;
 pub mod temporary;
 pub mod scan;
 pub mod chunk;

@@ -19,10 +19,11 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 pub use attributes::{Signature, metadata, read_xattrs};
 
 use crate::archive::index::{Metadata, RootKind, Xattrs};
+use crate::descriptors;
 use crate::paths::PathList;
 use arrange::{arrange, in_order};
 use queue::Queue;
-use walk::{Found, Job, open_root, scan_directory};
+use walk::{Found, Job, Way, open_root, scan_directory};
 
 /// What was found.
 #[derive(Debug)]
@@ -153,7 +154,7 @@ fn join(base: &std::path::Path, path: &[u8]) -> PathBuf {
 
 /// Scans all roots of `paths` with so many threads.
 pub fn scan(paths: &PathList, threads: usize) -> Tree {
-    let queue = Queue::default();
+    let queue = Queue::new(descriptors::waiting());
     let mut roots = Vec::new();
     let mut found = Found::default();
     for (number, root) in (0u32..).zip(paths.roots()) {
@@ -172,8 +173,8 @@ pub fn scan(paths: &PathList, threads: usize) -> Tree {
             let job = Job {
                 root: number,
                 path: Box::default(),
-                parent: directory.clone(),
-                opened: true,
+                base: directory.clone(),
+                way: Way::Here(directory.clone()),
                 saved: kind == RootKind::Directory,
             };
             queue.push([job]);

@@ -2,11 +2,11 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::walk::Job;
+use super::walk::{Job, Way};
 
-/// Directories still to be read, deepest first, which bounds how many are open.
-#[derive(Default)]
+/// Directories still to be read, deepest first, which keeps few of them open; and never more than a limit.
 pub(super) struct Queue {
+    limit: usize,
     state: Mutex<QueueState>,
     changed: Condvar,
 }
@@ -18,6 +18,11 @@ struct QueueState {
 }
 
 impl Queue {
+    /// A queue of which at most `limit` directories keep the one above them open.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, state: Mutex::default(), changed: Condvar::new() }
+    }
+
     pub(super) fn push(&self, jobs: impl IntoIterator<Item = Job>) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).jobs.extend(jobs);
     }
@@ -40,7 +45,12 @@ impl Queue {
     pub(super) fn finish(&self, children: Vec<Job>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.running -= 1;
-        state.jobs.extend(children);
+        for mut job in children {
+            if state.jobs.len() >= self.limit {
+                job.way = Way::FromRoot;
+            }
+            state.jobs.push(job);
+        }
         drop(state);
         self.changed.notify_all();
     }

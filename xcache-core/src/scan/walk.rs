@@ -11,8 +11,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::attributes::{Signature, metadata, read_xattrs};
 use super::{Node, NodeKind, SkipReason, Skipped, join};
-use crate::archive::index::{MAX_NAME_BYTES, MAX_PATH_BYTES, RootKind, Xattrs, file_name};
+use crate::archive::index::{MAX_NAME_BYTES, MAX_PATH_BYTES, RootKind, Xattrs, file_name, parent};
 use crate::paths::{Decision, PathList};
+use crate::temporary;
 
 #[derive(Default)]
 pub(super) struct Found {
@@ -38,11 +39,57 @@ impl Found {
 pub(super) struct Job {
     pub(super) root: u32,
     pub(super) path: Box<[u8]>,
-    /// The directory above, or with `opened` the directory itself.
-    pub(super) parent: Arc<OwnedFd>,
-    pub(super) opened: bool,
+    /// The root.
+    pub(super) base: Arc<OwnedFd>,
+    pub(super) way: Way,
     /// Whether it is a member, or only on the way to one.
     pub(super) saved: bool,
+}
+
+/// How to come to a directory.
+pub(super) enum Way {
+    /// It is open.
+    Here(Arc<OwnedFd>),
+    /// From the directory above.
+    From(Arc<OwnedFd>),
+    /// From the root, step by step: too many directories are open.
+    FromRoot,
+}
+
+impl Job {
+    /// Opens the directory, without following a link.
+    fn open(&self) -> rustix::io::Result<Arc<OwnedFd>> {
+        match &self.way {
+            Way::Here(directory) => Ok(directory.clone()),
+            Way::From(above) => open_directory(above, file_name(&self.path)).map(Arc::new),
+            Way::FromRoot => {
+                let mut directory = self.base.clone();
+                for name in self.path.split(|&byte| byte == b'/') {
+                    directory = Arc::new(open_directory(&directory, name)?);
+                }
+                Ok(directory)
+            }
+        }
+    }
+
+    /// What the directory is, if it cannot be opened.
+    fn stat(&self) -> rustix::io::Result<Stat> {
+        let above = match &self.way {
+            Way::Here(directory) => return rustix::fs::fstat(directory),
+            Way::From(above) => above.clone(),
+            Way::FromRoot => {
+                let path = parent(&self.path).unwrap_or_default();
+                let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+                names.try_fold(self.base.clone(), |at, name| open_directory(&at, name).map(Arc::new))?
+            }
+        };
+        rustix::fs::statat(&above, file_name(&self.path), AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
+fn open_directory(above: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(above, name, flags, Mode::empty())
 }
 
 /// Opens what a line names. The path itself may lead through links: it is the user's own.
@@ -71,7 +118,8 @@ pub(super) fn open_root(
             };
             let above = Arc::new(rustix::fs::open(base, flags, Mode::empty())?);
             let name = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(name))?;
-            let job = Job { root: number, path: Box::default(), parent: above.clone(), opened: true, saved: true };
+            let way = Way::Here(above.clone());
+            let job = Job { root: number, path: Box::default(), base: above.clone(), way, saved: true };
             let stat = rustix::fs::statat(&above, &name, AtFlags::SYMLINK_NOFOLLOW)?;
             let before = found.nodes.len();
             add_leaf(&job, name.as_bytes().into(), &name, &above, &stat, base, found);
@@ -85,23 +133,18 @@ pub(super) fn open_root(
 /// Reads one directory; returns the directories in it.
 pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> Vec<Job> {
     let place = || join(&paths.roots()[job.root as usize].base, &job.path);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = if job.opened {
-        job.parent.clone()
-    } else {
-        match rustix::fs::openat(&job.parent, file_name(&job.path), flags, Mode::empty()) {
-            Ok(directory) => Arc::new(directory),
-            Err(error) => {
-                found.skip(place(), SkipReason::Unreadable(error.to_string()));
-                // Its own entry is kept, empty, as tar does.
-                if let Ok(stat) = rustix::fs::statat(&job.parent, file_name(&job.path), AtFlags::SYMLINK_NOFOLLOW)
-                    && job.saved
-                    && FileType::from_raw_mode(stat.st_mode).is_dir()
-                {
-                    found.nodes.push(node(job, job.path.clone(), &stat, NodeKind::Directory(Xattrs::new())));
-                }
-                return Vec::new();
+    let directory = match job.open() {
+        Ok(directory) => directory,
+        Err(error) => {
+            found.skip(place(), SkipReason::Unreadable(error.to_string()));
+            // Its own entry is kept, empty, as tar does.
+            if let Ok(stat) = job.stat()
+                && job.saved
+                && FileType::from_raw_mode(stat.st_mode).is_dir()
+            {
+                found.nodes.push(node(job, job.path.clone(), &stat, NodeKind::Directory(Xattrs::new())));
             }
+            return Vec::new();
         }
     };
     let mut children = Vec::new();
@@ -109,7 +152,8 @@ pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> 
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
+            // What a restore has not finished, or has left behind, is nobody's content.
+            if matches!(name.to_bytes(), b"." | b"..") || temporary::run_of(name.to_bytes()).is_some() {
                 continue;
             }
             let path = match job.path.is_empty() {
@@ -167,7 +211,8 @@ fn add(
     }
     if kind.is_dir() {
         let saved = decision == Decision::Include;
-        return Some(Job { root: job.root, path, parent: directory.clone(), opened: false, saved });
+        let (base, way) = (job.base.clone(), Way::From(directory.clone()));
+        return Some(Job { root: job.root, path, base, way, saved });
     }
     if decision == Decision::DescendOnly {
         return None;

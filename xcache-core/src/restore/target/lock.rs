@@ -8,7 +8,7 @@
 //! A lock is a courtesy and never a condition: some file systems have none, and a script may hold one of its own around
 //! the whole job. What must hold without it, such as whose files are taken back, does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -22,6 +22,8 @@ use super::super::interrupt::Interrupt;
 /// How long another restore is waited for. Longer than almost all restores take, and short enough for a job whose own
 /// script holds the lock.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// No more roots than these are locked: each takes a descriptor.
+const MOST_ROOTS: usize = 64;
 const STEP: Duration = Duration::from_millis(25);
 
 /// What was locked; unlocked when dropped.
@@ -48,14 +50,17 @@ pub(super) fn lock(roots: &[(&Path, &OwnedFd, bool)], interrupt: &Interrupt) -> 
         let entry = wanted.entry((stat.st_dev, stat.st_ino)).or_insert((kind, file));
         entry.0 = entry.0.max(kind);
     };
-    for (path, directory, is_filled) in roots {
+    let mut seen = HashSet::new();
+    for (path, directory, is_filled) in roots.iter().take(MOST_ROOTS) {
         if let Ok(copy) = reopen(directory) {
             want(copy, if *is_filled { Kind::Exclusive } else { Kind::Shared });
         }
         let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         for above in whole.ancestors().skip(1) {
             // What we may not read is not locked.
-            if let Ok(file) = File::open(above) {
+            if seen.insert(above.to_owned())
+                && let Ok(file) = File::open(above)
+            {
                 want(file, Kind::Shared);
             }
         }

@@ -14,7 +14,6 @@ mod attributes;
 mod clean;
 mod content;
 mod cursor;
-mod descriptors;
 mod journal;
 mod leftovers;
 mod lock;
@@ -37,7 +36,7 @@ pub(super) use undo::Committed;
 
 use super::interrupt::Interrupt;
 use crate::paths::PathList;
-use crate::temporary;
+use crate::{descriptors, temporary};
 use journal::Journal;
 use lock::Locks;
 use root::Root;
@@ -210,3 +209,6 @@ impl<'a> Target<'a> {
 fn write_error(path: &Path, source: std::io::Error) -> OpenError {
     OpenError::Write { path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;
