@@ -71,6 +71,8 @@ pub const LOOKUP_ONLY: &str = "XCACHE_LOOKUP_ONLY";
 pub const FAIL_ON_CACHE_MISS: &str = "XCACHE_FAIL_ON_CACHE_MISS";
 /// `--clean` of restore.
 pub const CLEAN: &str = "XCACHE_CLEAN";
+/// `--clean-protected` of restore.
+pub const CLEAN_PROTECTED: &str = "XCACHE_CLEAN_PROTECTED";
 /// `--same-owner` of restore.
 pub const SAME_OWNER: &str = "XCACHE_SAME_OWNER";
 /// `--clear-token` of restore.

@@ -42,6 +42,10 @@ pub struct Args {
     #[arg(long, env = var::CLEAN, value_parser = parse_switch)]
     pub(crate) clean: bool,
 
+    /// With `--clean`, also remove from `/`, the home or working directory, and directories that hold `.git`
+    #[arg(long, env = var::CLEAN_PROTECTED, value_parser = parse_switch)]
+    pub(crate) clean_protected: bool,
+
     /// Restore owners and groups too, as far as permitted
     #[arg(long, env = var::SAME_OWNER, value_parser = parse_switch)]
     pub(crate) same_owner: bool,

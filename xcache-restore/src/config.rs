@@ -9,7 +9,8 @@ use xcache_cli::store_args::StoreSelection;
 use xcache_cli::transfer_args::Limits;
 use xcache_cli::{RunContext, UsageError};
 use xcache_core::key::Keys;
-use xcache_core::paths::PathList;
+use xcache_core::paths::{Decision, PathList};
+use xcache_core::restore::Protected;
 use xcache_core::scope::Scopes;
 
 use crate::args::Args;
@@ -102,6 +103,7 @@ impl Config {
             lookup_only,
             fail_on_cache_miss,
             clean,
+            clean_protected,
             same_owner,
             clear_token,
             store,
@@ -117,9 +119,13 @@ impl Config {
         let mut access = mode.resolve(&job);
         let scopes = scope.resolve(&job, &mut access)?;
         CacheArgs::check_names(&keys, &scopes)?;
+        let paths = cache.path_list(context)?;
+        if *clean && !clean_protected {
+            check_clean(&paths, context)?;
+        }
         Ok(Self {
             keys,
-            paths: cache.path_list(context)?,
+            paths,
             action: match (event.has_token(token(clear_token)), lookup_only.is_on("lookup-only", context)?) {
                 // A run that only looks does not delete.
                 (_, true) => Action::Lookup,
@@ -138,6 +144,21 @@ impl Config {
             on_trouble: cache.on_trouble(),
         })
     }
+}
+
+/// Refuses `--clean` for a directory that is more than a cache. Of a pattern only the matches are restored, and nothing
+/// is removed.
+fn check_clean(paths: &PathList, context: &RunContext) -> Result<(), UsageError> {
+    for (number, root) in paths.roots().iter().enumerate() {
+        if paths.decide(number, b"", true) != Decision::Include {
+            continue;
+        }
+        if let Some(reason) = Protected::of(&root.base, &context.base_dir, context.home.as_deref()) {
+            let message = format!("`--clean` does not remove anything from `{}`: it {reason}", root.given);
+            return Err(UsageError::with_hint(message, "name a directory in it, or add `--clean-protected`"));
+        }
+    }
+    Ok(())
 }
 
 /// The token as text that can be looked for; an empty one is never found.

@@ -13,6 +13,7 @@ mod destination;
 mod error;
 mod fetch;
 mod frames;
+mod guard;
 mod indexed;
 mod interrupt;
 mod links;
@@ -25,6 +26,7 @@ mod target;
 
 pub use error::{Error, Failed};
 pub use fetch::Frames;
+pub use guard::Protected;
 pub use indexed::Entry;
 pub use interrupt::Interrupt;
 pub use options::{Before, Options, Restored};
