@@ -19,13 +19,14 @@ use xcache_tests::tree::{self, Aspect, Snapshot, assert_same_tree};
 use crate::fidelity::without_rights;
 use crate::{RESTORE, restore, restored, save, saved};
 
-/// A tree whose last member is a link, so that what stands in its way is met when everything else is there.
+/// A tree with a link, so that what stands in its way is met when all files are there.
 fn ends_with_a_link(source: &Path) {
     fs::write(source.join("large"), tree::Rng::new(1).bytes(9 << 20)).unwrap();
     fs::write(source.join("small"), "small").unwrap();
     fs::create_dir(source.join("sub")).unwrap();
     fs::write(source.join("sub/file"), "file").unwrap();
     symlink("small", source.join("z-link")).unwrap();
+    fs::write(source.join("z-file"), "new").unwrap();
 }
 
 /// Puts what cannot be replaced in the place of that link.
@@ -289,8 +290,12 @@ fn half_there(job: &Job) -> (Place, std::path::PathBuf) {
     let (source, target) = (job.dir("source"), job.dir("target"));
     ends_with_a_link(&source);
     saved(job, &place, "key", &source);
+    // One of each: the same, replaced by a file, by a directory and by a link, and not in the entry.
     fs::write(target.join("small"), "small").unwrap();
     fs::create_dir(target.join("large")).unwrap();
+    fs::write(target.join("sub"), "old").unwrap();
+    fs::write(target.join("z-link"), "old").unwrap();
+    fs::write(target.join("z-file"), "old").unwrap();
     fs::write(target.join("other"), "other").unwrap();
     (place, target)
 }

@@ -77,6 +77,11 @@ impl Snapshot {
         Self(walk.nodes)
     }
 
+    /// The paths below the root.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.keys().map(Vec::as_slice)
+    }
+
     /// All differences, in words; `self` is what was expected.
     pub fn differences(&self, actual: &Self, but: &[Aspect]) -> Vec<String> {
         let mut differences = Vec::new();
