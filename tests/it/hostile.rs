@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
+use xcache_core::archive::reader::{Tail, read_tail};
 use xcache_tests::job::{Job, Outcome};
 use xcache_tests::place::Place;
 use xcache_tests::proxy::Proxy;
@@ -85,14 +86,30 @@ fn refused(reason: &str, make: impl FnOnce(&mut Archive)) {
     });
 }
 
-/// The archive may be restored, without the hostile members or in a harmless way.
+/// The archive is restored in a harmless way: this is what is there then, beside the file that all archives have.
 #[track_caller]
-fn contained(make: impl FnOnce(&mut Archive)) {
+fn contained(make: impl FnOnce(&mut Archive), expected: &[(&str, Made)]) {
     attack(&archive(make), |outcome, target| {
-        if outcome.json()["outcome"] == "miss" {
-            assert_clean_miss(outcome, target);
+        assert_eq!(outcome.json()["outcome"], "exact", "{}", outcome.stderr);
+        assert_eq!(fs::read(target.join("harmless")).unwrap(), b"harmless");
+        assert_eq!(fs::read_dir(target).unwrap().count(), 1 + expected.len());
+        for (name, made) in expected {
+            let path = target.join(name);
+            let kind = path.symlink_metadata().unwrap().file_type();
+            match made {
+                Made::File(content) => {
+                    assert!(kind.is_file() && fs::read(&path).unwrap() == content.as_bytes(), "{name}")
+                }
+                Made::Directory => assert!(kind.is_dir(), "{name}"),
+            }
         }
     });
+}
+
+/// What an archive has become.
+enum Made {
+    File(&'static str),
+    Directory,
 }
 
 fn archive(make: impl FnOnce(&mut Archive)) -> Vec<u8> {
@@ -155,14 +172,16 @@ fn members_through_a_symlink_of_the_archive_are_refused() {
 
 #[test]
 fn a_file_never_goes_through_a_symlink_of_its_own_name() {
-    contained(|archive| {
+    let file_for_link = |archive: &mut Archive| {
         link(archive, EntryType::Symlink, "./link", "../outside/file");
         file(archive, "./link", "x");
-    });
-    contained(|archive| {
+    };
+    contained(file_for_link, &[("link", Made::File("x"))]);
+    let directory_for_link = |archive: &mut Archive| {
         link(archive, EntryType::Symlink, "./link", "../outside");
         member(archive, EntryType::Directory, b"./link/", b"", b"");
-    });
+    };
+    contained(directory_for_link, &[("link", Made::Directory)]);
 }
 
 #[test]
@@ -183,25 +202,25 @@ fn devices_are_never_made() {
     for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo] {
         let object = archive(|archive| member(archive, kind, b"./device", b"", b""));
         attack(&object, |outcome, target| {
-            assert!(target.join("device").symlink_metadata().is_err());
-            match outcome.json()["outcome"].as_str() {
-                Some("exact") => assert!(target.join("harmless").exists()),
-                _ => assert_clean_miss(outcome, target),
-            }
+            assert_eq!(outcome.json()["outcome"], "exact", "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("it is no file, directory or link"), "{}", outcome.stderr);
+            assert!(target.join("device").symlink_metadata().is_err() && target.join("harmless").exists());
         });
     }
 }
 
 #[test]
 fn duplicate_names_and_case_twins_are_harmless() {
-    contained(|archive| {
+    let twice = |archive: &mut Archive| {
         file(archive, "./twice", "one");
         file(archive, "./twice", "two");
-    });
-    contained(|archive| {
+    };
+    contained(twice, &[("twice", Made::File("two"))]);
+    let twins = |archive: &mut Archive| {
         file(archive, "./Name", "one");
         file(archive, "./name", "two");
-    });
+    };
+    contained(twins, &[("Name", Made::File("one")), ("name", Made::File("two"))]);
 }
 
 #[test]
@@ -313,52 +332,96 @@ fn real_object(job: &Job) -> Vec<u8> {
     place.get("key-base.tar.zst").unwrap()
 }
 
-/// A damaged object either restores exactly (the damage does not matter) or not at all.
+/// How an object is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It is restored, as if nothing were wrong.
+    Exact,
+    /// It is a miss, and nothing is left.
+    Nothing,
+    /// Either, as it comes: the damage may be where nothing is read.
+    ExactOrNothing,
+}
+
+/// Restores an object that was tampered with. Gives whether it could be restored.
 #[track_caller]
-fn exact_or_nothing(source: &Path, object: &[u8], what: &str) {
+fn tampered(source: &Path, object: &[u8], expected: End, what: &str) -> bool {
+    let mut is_exact = false;
     attack(object, |outcome, target| {
-        eprintln!("{what}: {}", outcome.json()["outcome"]);
-        if outcome.json()["outcome"] == "miss" {
-            assert_clean_miss(outcome, target);
-        } else {
+        let document = outcome.json();
+        is_exact = document["outcome"] == "exact";
+        match expected {
+            End::Exact => assert!(is_exact, "{what}: {}", outcome.stderr),
+            End::Nothing => assert!(!is_exact, "{what}: {}", outcome.stderr),
+            End::ExactOrNothing => {}
+        }
+        if is_exact {
             tree::assert_same_tree(source, target, &[]);
+        } else {
+            assert_clean_miss(outcome, target);
         }
     });
+    is_exact
+}
+
+/// Where the frames end, and the end of the object begins.
+fn data_bytes(object: &[u8]) -> usize {
+    let Ok(Tail::Archive(archive)) = read_tail(object, object.len() as u64) else { panic!("no archive") };
+    archive.footer.index_offset.try_into().unwrap()
 }
 
 #[test]
-fn truncated_objects_restore_exactly_or_not_at_all() {
+fn an_object_that_was_not_tampered_with_restores() {
+    let job = Job::new();
+    let object = real_object(&job);
+    tampered(&job.path("source"), &object, End::Exact, "as it was saved");
+}
+
+#[test]
+fn truncated_objects_do_not_restore() {
     let job = Job::new();
     let object = real_object(&job);
     let end = object.len();
     let lengths =
         [1, 3, 4, 18, end / 4, end / 2, end * 3 / 4, end - 2_000, end - 500, end - 60, end - 17, end - 9, end - 1];
     for length in lengths {
-        exact_or_nothing(&job.path("source"), &object[..length], &format!("{length} of {end} bytes"));
+        tampered(&job.path("source"), &object[..length], End::Nothing, &format!("{length} of {end} bytes"));
     }
 }
 
 #[test]
-fn objects_with_a_flipped_bit_restore_exactly_or_not_at_all() {
+fn objects_with_a_flipped_bit_do_not_restore_unless_nothing_depends_on_it() {
     let job = Job::new();
     let object = real_object(&job);
-    let end = object.len();
-    // Everywhere in the frames, and densely over index, footer and seek table.
-    let places = (0..end).step_by(end / 24 + 1).chain((end - 2_000..end).step_by(71)).chain(end - 12..end);
-    for place in places {
+    let (data, end) = (data_bytes(&object), object.len());
+    let flipped = |place: usize, expected| {
         let mut damaged = object.clone();
         damaged[place] ^= 0x10;
-        exact_or_nothing(&job.path("source"), &damaged, &format!("bit in byte {place} of {end}"));
+        tampered(&job.path("source"), &damaged, expected, &format!("bit in byte {place} of {end}"))
+    };
+    // Everywhere in the frames but the last, which ends the tar stream and is not read; and densely over the rest.
+    let last = data - END_FRAME_BYTES;
+    for place in (0..last).step_by(last / 24 + 1) {
+        flipped(place, End::Nothing);
     }
+    let places: Vec<usize> = (data..end).step_by((end - data) / 40 + 1).chain(end - 12..end).collect();
+    let exact = places.iter().filter(|&&place| flipped(place, End::ExactOrNothing)).count();
+    // Only the seek table has bytes that nothing depends on.
+    assert!(exact < places.len() / 2, "{exact} of {} restored", places.len());
 }
+
+/// The frame of the end-of-archive blocks: 1,024 zeros.
+const END_FRAME_BYTES: usize = 64;
 
 #[test]
 fn swapped_and_doubled_pieces_restore_exactly_or_not_at_all() {
     let job = Job::new();
     let object = real_object(&job);
+    let source = job.path("source");
     let (left, right) = object.split_at(object.len() / 2);
-    exact_or_nothing(&job.path("source"), &[right, left].concat(), "halves swapped");
-    exact_or_nothing(&job.path("source"), &[&object[..], &object[..]].concat(), "object twice");
-    exact_or_nothing(&job.path("source"), &[&object[..], &[0; 512]].concat(), "zeros at the end");
-    exact_or_nothing(&job.path("source"), &[&[0; 512], &object[..]].concat(), "zeros at the start");
+    tampered(&source, &[right, left].concat(), End::Nothing, "halves swapped");
+    // Its end describes the second copy, by offsets that are those of the first.
+    tampered(&source, &[&object[..], &object[..]].concat(), End::ExactOrNothing, "object twice");
+    tampered(&source, &[&object[..], &[0; 512]].concat(), End::Nothing, "zeros at the end");
+    tampered(&source, &[&[0; 512], &object[..]].concat(), End::Nothing, "zeros at the start");
 }

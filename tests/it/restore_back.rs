@@ -47,7 +47,7 @@ fn a_directory_that_was_set_aside_returns() {
     }
     let before = Snapshot::of(&target);
     let outcome = restore(&job, &place, "key").arg("--json").arg(&target).run().ok().says(&["z-link"]);
-    assert_eq!((&outcome.json()["outcome"], &outcome.json()["reason"]), (&"miss".into(), &"failed".into()));
+    assert_eq!((&outcome.json()["outcome"], &outcome.json()["reason"]), (&"miss".into(), &"cannot-write".into()));
     assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
 }
 

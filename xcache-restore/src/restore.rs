@@ -165,9 +165,9 @@ impl Run<'_> {
                 ErrorKind::Invalid => MissReason::NoStore,
                 _ => MissReason::Failed,
             },
+            Error::Write { .. } | Error::NoSpace { .. } => MissReason::CannotWrite,
             // Whoever wrote it may be able to read it, so no save replaces it.
             Error::Refused(_) | Error::Interrupted | Error::Panic { .. } => MissReason::Failed,
-            Error::Write { .. } | Error::NoSpace { .. } => MissReason::CannotWrite,
         };
         let error = anyhow::Error::new(error).context(format!("entry `{}` cannot be used", entry.key));
         if reason.is_trouble() {

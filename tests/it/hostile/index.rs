@@ -297,7 +297,7 @@ fn members_that_cannot_be_made_are_refused() {
     of_file("has an impossible mode or time", |member| member.meta.mode = 0o10_000);
     of_file("has an impossible mode or time", |member| member.meta.mtime_nanos = 1_000_000_000);
     let attribute = "has an extended attribute that is not to be restored";
-    of_file(attribute, |member| member.xattrs = vec![(b"security.capability"[..].into(), b"x"[..].into())]);
+    of_file(attribute, |member| member.xattrs = vec![(b"trusted.overlay.opaque"[..].into(), b"y"[..].into())]);
     of_file(attribute, |member| member.xattrs = vec![(b"user.\0"[..].into(), b"x"[..].into())]);
     of_file(attribute, |member| member.xattrs = vec![(b"user.x"[..].into(), vec![0; 70_000].into())]);
     for target in ["", "a\0b", &"n".repeat(4097)] {
@@ -305,6 +305,27 @@ fn members_that_cannot_be_made_are_refused() {
             lie.index.members[LINK].content = link_to(target);
         });
     }
+}
+
+/// A disk would be full before anybody could say how large the file is: 1.7 million times the same 256 KiB.
+#[test]
+fn an_index_that_names_one_chunk_without_end_is_refused_before_anything_is_written() {
+    let mut lie = Lie::base();
+    let length = Cutter::FORMAT_1.max_bytes;
+    let raw = vec![7; length.try_into().unwrap()];
+    lie.data = Encoder::new(1).unwrap().encode(&raw).unwrap().to_vec();
+    let stored_bytes = u32::try_from(lie.data.len()).unwrap();
+    lie.index.frames[0] = Frame { source: 0, offset: 0, stored_bytes, raw_bytes: length };
+    let chunk = Chunk { hash: ChunkHash::of(&raw), length, frame: 0, offset: 0 };
+    lie.index.chunks = vec![chunk; 1_700_000];
+    lie.index.members.truncate(FILE + 1);
+    lie.index.roots[0].members = 2;
+    lie.index.members[FILE].content = file_of(0..1_700_000, 1_700_000 * u64::from(length));
+    attack(&lie.object(), |outcome, target| {
+        assert_clean_miss(outcome, target);
+        assert!(outcome.stderr.contains("the entry needs 445644800000 bytes in"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("hint: free some space"), "{}", outcome.stderr);
+    });
 }
 
 /// One root of this kind with only these members.
