@@ -10,8 +10,8 @@ use xcache_tests::runner::file::{self, Action, Runs, Text};
 
 /// Flags that make no sense as inputs: what a runner decides (where state lies, what the log looks like), and what
 /// prints something else than the result.
-const NO_INPUTS: [&str; 10] =
-    ["state-dir", "json", "verbose", "quiet", "color", "progress", "completions", "man", "help", "version"];
+const NO_INPUTS: [&str; 11] =
+    ["state-dir", "json", "verbose", "quiet", "color", "progress", "completions", "man", "help", "version", "yes"];
 
 /// The inputs of the one-step action that are not for the programs.
 const OWN_INPUTS: [&str; 3] = ["save-if", "save-on-failure", "job-status"];

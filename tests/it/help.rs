@@ -9,7 +9,12 @@ use xcache_tests::job::Job;
 const PROGRAMS: [(&str, &str, &str, &[&str]); 3] = [
     ("xcache-save", env!("CARGO_BIN_EXE_save-under-test"), "rebase-after", &[]),
     ("xcache-restore", env!("CARGO_BIN_EXE_restore-under-test"), "fail-on-cache-miss", &[]),
-    ("xcache-gc", env!("CARGO_BIN_EXE_gc-under-test"), "live-branches", &["prune", "ls", "show", "rm", "verify", "du"]),
+    (
+        "xcache-gc",
+        env!("CARGO_BIN_EXE_gc-under-test"),
+        "live-branches",
+        &["prune", "ls", "show", "rm", "verify", "du", "keep"],
+    ),
 ];
 
 #[test]

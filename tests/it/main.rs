@@ -19,6 +19,7 @@ mod costs;
 mod delta;
 mod fidelity;
 mod fuzz;
+mod accidents;
 mod gc_answers;
 mod gc_cases;
 mod gc_scale;

@@ -13,7 +13,7 @@ use xcache_cli::values::{parse_duration, parse_number, parse_safeguard, parse_sw
 use xcache_core::entry::Kind;
 use xcache_core::gc::policy::GroupBy;
 
-use crate::size::parse_size;
+use crate::values::{parse_remote, parse_selector, parse_size, parse_tag};
 
 /// Prune, list and verify the entries of a cache
 ///
@@ -35,15 +35,19 @@ pub(crate) enum Command {
     /// Delete entries by rules
     Prune(PruneArgs),
     /// List entries
+    #[command(visible_alias = "list")]
     Ls(ListArgs),
     /// Show all there is to know of the entries of a key
     Show(ShowArgs),
     /// Delete entries by name
+    #[command(visible_alias = "delete")]
     Rm(RemoveArgs),
     /// Verify that entries can be restored
     Verify(VerifyArgs),
     /// Add up what entries take
     Du(DuArgs),
+    /// Take back the marks of entries that a removal could not delete
+    Keep(KeepArgs),
 }
 
 impl Command {
@@ -56,6 +60,7 @@ impl Command {
             Self::Rm(args) => &args.common,
             Self::Verify(args) => &args.common,
             Self::Du(args) => &args.common,
+            Self::Keep(args) => &args.common,
         }
     }
 }
@@ -80,7 +85,7 @@ pub(crate) struct CommonArgs {
 /// it. What an interrupted or earlier run has condemned goes as soon as nothing needs it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PruneArgs {
-    /// Keep so many of each group, the newest
+    /// Keep at most this many entries of each group, the newest
     #[arg(long, env = var::KEEP_NEWEST, value_name = "COUNT", value_parser = parse_number::<0, { u32::MAX }>)]
     pub(crate) keep_newest: Option<u32>,
 
@@ -96,12 +101,12 @@ pub(crate) struct PruneArgs {
     #[arg(long, env = var::MAX_TOTAL_SIZE, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_total_size: Option<u64>,
 
-    /// Delete entries of branches that are not in this file, one to a line
+    /// Delete entries of branches, tags and pull requests that are not in this file, one ref to a line
     #[arg(long, env = var::LIVE_BRANCHES, value_name = "FILE")]
     pub(crate) live_branches: Option<PathBuf>,
 
-    /// Delete entries of branches that this git remote (a URL or path) no longer has
-    #[arg(long, env = var::LIVE_BRANCHES_FROM_GIT, value_name = "REMOTE")]
+    /// Delete entries of branches, tags and pull requests that this git remote (a URL or path) no longer has
+    #[arg(long, env = var::LIVE_BRANCHES_FROM_GIT, value_name = "REMOTE", value_parser = parse_remote)]
     pub(crate) live_branches_from_git: Option<String>,
 
     /// Delete deltas whose key has a base too; no restore looks at them
@@ -120,9 +125,13 @@ pub(crate) struct PruneArgs {
     #[arg(long, env = var::MIN_AGE, value_name = "AGE", value_parser = parse_duration, default_value = "24h")]
     pub(crate) min_age: Duration,
 
-    /// Only say what would be deleted
+    /// Only report what would be deleted
     #[arg(long, env = var::DRY_RUN, value_parser = parse_safeguard)]
     pub(crate) dry_run: bool,
+
+    /// Do not ask on a terminal
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -135,42 +144,56 @@ pub(crate) struct ListArgs {
     pub(crate) filter: FilterArgs,
 
     /// Order
-    #[arg(long, env = var::SORT, value_name = "BY", value_enum, default_value_t = Sort::Key)]
+    #[arg(long, value_name = "BY", value_enum, default_value_t = Sort::Key)]
     pub(crate) sort: Sort,
 
-    /// The other way round
-    #[arg(long, short, env = var::REVERSE, value_parser = parse_switch)]
+    /// Reverse the order
+    #[arg(long, short)]
     pub(crate) reverse: bool,
 
     /// Also branches, refs and logical sizes; takes two more requests for each entry
-    #[arg(long, short, env = var::LONG, value_parser = parse_switch)]
+    #[arg(long, short)]
     pub(crate) long: bool,
 
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
 
-/// Which entries.
-#[derive(Clone, Debug, clap::Args)]
+/// Which entries. None of these is taken from the environment: a variable that is set for saves must not select what is
+/// deleted or hide what is there.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Selection")]
 pub(crate) struct FilterArgs {
     /// Only keys that begin with this
-    #[arg(long, env = var::PREFIX, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = parse_selector)]
     pub(crate) prefix: Option<String>,
 
-    /// Only entries with this branch tag
-    #[arg(long, env = var::BRANCH, value_name = "BRANCH")]
+    /// Only entries in this scope; `none` for those in no scope
+    #[arg(long, value_name = "SCOPE", value_parser = parse_selector)]
+    pub(crate) scope: Option<String>,
+
+    /// Only entries with this branch tag: a branch, or a ref
+    #[arg(long, value_name = "BRANCH", value_parser = parse_selector)]
     pub(crate) branch: Option<String>,
 
+    /// Only entries of this repository, by their tag
+    #[arg(long, value_name = "OWNER/NAME", value_parser = parse_selector)]
+    pub(crate) repo: Option<String>,
+
+    /// Only entries with this tag. May be repeated
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
+    pub(crate) tags: Vec<(String, String)>,
+
     /// Only bases or deltas
-    #[arg(long, env = var::KIND, value_name = "KIND", value_enum)]
+    #[arg(long, value_name = "KIND", value_enum)]
     pub(crate) kind: Option<KindArg>,
 
     /// Only entries older than this
-    #[arg(long, env = var::OLDER_THAN, value_name = "AGE", value_parser = parse_duration)]
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub(crate) older_than: Option<Duration>,
 
     /// Only entries younger than this
-    #[arg(long, env = var::NEWER_THAN, value_name = "AGE", value_parser = parse_duration)]
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub(crate) newer_than: Option<Duration>,
 }
 
@@ -178,6 +201,7 @@ pub(crate) struct FilterArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ShowArgs {
     /// The key, in any scope
+    #[arg(value_parser = parse_selector)]
     pub(crate) key: String,
 
     #[command(flatten)]
@@ -186,24 +210,32 @@ pub(crate) struct ShowArgs {
 
 /// Delete entries by name
 ///
-/// There is no minimum age, and pins do not count: who names an entry means it. What a running save is about to use is
-/// condemned and left to the next `prune`.
+/// There is no minimum age, and pins do not count: naming an entry is meant. What a running save is about to use is
+/// marked and left to the next `prune`.
 #[derive(Clone, Debug, clap::Args)]
-#[group(id = "which", required = true, multiple = true, args = ["keys", "prefix"])]
+#[group(id = "which", required = true, multiple = true,
+        args = ["keys", "all", "prefix", "scope", "branch", "repo", "tags", "kind", "older_than", "newer_than"])]
 pub(crate) struct RemoveArgs {
-    /// Keys, in any scope
-    #[arg(value_name = "KEY")]
+    /// Only these keys, in any scope
+    #[arg(value_name = "KEY", value_parser = parse_selector)]
     pub(crate) keys: Vec<String>,
 
-    /// All keys that begin with this
-    #[arg(long, env = var::PREFIX, value_name = "PREFIX")]
-    pub(crate) prefix: Option<String>,
+    /// All entries
+    #[arg(long, conflicts_with_all = ["keys", "prefix", "scope", "branch", "repo", "tags", "kind", "older_than", "newer_than"])]
+    pub(crate) all: bool,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
 
     /// Also delete what builds on them
-    #[arg(long, env = var::CASCADE, value_parser = parse_switch)]
+    #[arg(long)]
     pub(crate) cascade: bool,
 
-    /// Only say what would be deleted
+    /// Do not ask on a terminal
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+
+    /// Only report what would be deleted
     #[arg(long, env = var::DRY_RUN, value_parser = parse_safeguard)]
     pub(crate) dry_run: bool,
 
@@ -217,11 +249,14 @@ pub(crate) struct RemoveArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
     /// Only entries of these keys [default: all]
-    #[arg(value_name = "KEY")]
+    #[arg(value_name = "KEY", value_parser = parse_selector)]
     pub(crate) keys: Vec<String>,
 
-    /// Also read everything again and verify every chunk
-    #[arg(long, env = var::DEEP, value_parser = parse_switch)]
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+
+    /// Also read everything and verify every frame and chunk
+    #[arg(long)]
     pub(crate) deep: bool,
 
     #[command(flatten)]
@@ -233,9 +268,26 @@ pub(crate) struct VerifyArgs {
 /// Takes two requests for each entry: tags and footer.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DuArgs {
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+
     /// Price of a GiB for a month, to add up the money too
-    #[arg(long, env = var::PRICE, value_name = "PRICE")]
+    #[arg(long, value_name = "PRICE")]
     pub(crate) price: Option<f64>,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// Take back the marks of entries that a removal could not delete
+///
+/// A removal marks an entry before it deletes it; if it is refused, the mark stays, and the next `prune` deletes the
+/// entry as soon as nothing needs it. Refused while another clean-up is at work.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct KeepArgs {
+    /// The keys, in any scope
+    #[arg(value_name = "KEY", required = true, value_parser = parse_selector)]
+    pub(crate) keys: Vec<String>,
 
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -317,16 +369,25 @@ mod tests {
 
     use super::*;
 
+    /// The rules of a prune are variables, because an action passes its inputs so. What selects entries is not: a
+    /// variable that is set for another command must not select victims, nor hide entries.
     #[test]
-    fn every_flag_is_a_variable_of_the_same_name() {
+    fn only_rules_and_the_surroundings_are_variables() {
+        let mut variables = std::collections::BTreeSet::new();
         for subcommand in command::<Args>().get_subcommands() {
             for arg in subcommand.get_arguments() {
-                let Some(flag) = arg.get_long() else { continue };
-                let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+                let (Some(flag), Some(variable)) = (arg.get_long(), arg.get_env()) else { continue };
                 let expected = format!("XCACHE_{}", flag.to_uppercase().replace('-', "_"));
-                assert_eq!(variable, Some(expected), "--{flag}");
+                assert_eq!(variable.to_string_lossy(), expected, "--{flag}");
+                let own = ["Store", "Output", "Time", "Transfer"]
+                    .iter()
+                    .all(|heading| arg.get_help_heading() != Some(heading));
+                if own && subcommand.get_name() != "prune" {
+                    variables.insert(format!("{} --{flag}", subcommand.get_name()));
+                }
             }
         }
+        assert!(variables.iter().all(|name| name == "rm --dry-run" || name.ends_with("--timeout")), "{variables:?}");
     }
 
     #[test]

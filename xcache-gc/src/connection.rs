@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use xcache_cli::RunContext;
 use xcache_cli::report::Reporter;
+use xcache_cli::{RunContext, UsageError};
 use xcache_core::gc::Mode;
 use xcache_core::store::Store;
 use xcache_core::store::open::{Opened, open};
@@ -21,6 +21,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Opens the store of the command line.
     pub(crate) async fn open(common: &CommonArgs, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Self> {
+        refuse_blanks(common)?;
         let selection = common.store.resolve(context)?;
         if selection.is_default {
             reporter.notice(format_args!("no store given, using the local one at `{}`", selection.config.url));
@@ -37,6 +38,20 @@ impl Connection {
             Mode::Dry(_) => self.opened.remembered_features().await,
         };
         features.context("cannot find out what the store honours")
+    }
+}
+
+/// A blank flag is a variable that is not set. It must not lead to the default store, nor to the whole of a bucket.
+fn refuse_blanks(common: &CommonArgs) -> Result<(), UsageError> {
+    let store = &common.store;
+    let given = [("store", &store.store), ("s3-bucket", &store.s3_bucket), ("s3-prefix", &store.s3_prefix)];
+    // Blank variables count as absent, so this is from the command line.
+    match given.iter().find(|(_, value)| value.as_ref().is_some_and(|value| value.trim().is_empty())) {
+        Some((flag, _)) => Err(UsageError::with_hint(
+            format_args!("`--{flag}` is blank, as from a variable that is not set"),
+            "give its value, or leave it out",
+        )),
+        None => Ok(()),
     }
 }
 

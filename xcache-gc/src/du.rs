@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
-use xcache_cli::{Exit, print_document};
+use xcache_cli::{Exit, RunContext, print_document};
 use xcache_core::gc::inventory::{EntryId, Inventory, TagState};
 use xcache_core::gc::look;
 
 use crate::args::DuArgs;
 use crate::connection::Connection;
+use crate::filter::with_keys;
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 
 #[derive(Serialize)]
@@ -50,12 +51,20 @@ impl Sum {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &DuArgs, connection: &Connection, reporter: &Reporter) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &DuArgs,
+    connection: &Connection,
+    context: &RunContext,
+    reporter: &Reporter,
+) -> anyhow::Result<Exit> {
     let store = &*connection.store;
     let mut inventory = look::list(store).await?;
-    let ids: Vec<EntryId> = inventory.ids().filter(|&id| inventory.is_ours(id)).collect();
-    let tagging = look::tags(store, &mut inventory, ids.clone()).await?;
-    tell_tagging(&tagging, reporter);
+    let ids = with_keys(&inventory, &[]);
+    let ids = args.filter.select(store, &mut inventory, ids, context.now, reporter).await?;
+    if !args.filter.needs_tags() {
+        let tagging = look::tags(store, &mut inventory, ids.clone()).await?;
+        tell_tagging(&tagging, reporter);
+    }
     look::ends(store, &mut inventory, ids.clone()).await?;
     tell_foreign(&inventory, reporter);
     tell_unreadable(&inventory, reporter);

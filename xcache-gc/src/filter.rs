@@ -1,11 +1,17 @@
 //! Which entries a command is about.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use xcache_cli::UsageError;
+use xcache_cli::report::Reporter;
 use xcache_core::entry::Kind;
-use xcache_core::gc::inventory::{EntryId, Inventory};
+use xcache_core::gc::inventory::{Branches, EntryId, Inventory};
+use xcache_core::gc::look;
 use xcache_core::naming;
+use xcache_core::scope::Scope;
+use xcache_core::store::Store;
 
 use crate::args::FilterArgs;
+use crate::notices::tell_tagging;
 
 /// The key of an entry.
 pub(crate) fn key(inventory: &Inventory, id: EntryId) -> String {
@@ -13,22 +19,56 @@ pub(crate) fn key(inventory: &Inventory, id: EntryId) -> String {
     naming::parse(&inventory.object_name(id)).map_or_else(String::new, |(_, key, _)| key.to_string())
 }
 
-/// The entries that pass all filters, without the branch, which takes tags to know.
-pub(crate) fn select(inventory: &Inventory, filter: &FilterArgs, now: DateTime<Utc>) -> Vec<EntryId> {
-    let FilterArgs { prefix, branch: _, kind, older_than, newer_than } = filter;
-    let age = |id| now - inventory.modified(id);
-    let limit = |limit: &Option<std::time::Duration>| limit.and_then(|limit| TimeDelta::from_std(limit).ok());
-    let (older, newer) = (limit(older_than), limit(newer_than));
-    inventory
-        .ids()
-        .filter(|&id| inventory.is_ours(id))
-        .filter(|&id| kind.is_none_or(|kind| Kind::from(kind) == inventory.kind(id)))
-        .filter(|&id| older.is_none_or(|limit| age(id) > limit) && newer.is_none_or(|limit| age(id) < limit))
-        .filter(|&id| prefix.as_deref().is_none_or(|prefix| key(inventory, id).starts_with(prefix)))
-        .collect()
+/// The entries of these keys, in any scope; all entries if there are none. Those of other stores are left out.
+pub(crate) fn with_keys(inventory: &Inventory, keys: &[String]) -> Vec<EntryId> {
+    let is_wanted = |&id: &EntryId| keys.is_empty() || keys.contains(&key(inventory, id));
+    inventory.ids().filter(|&id| inventory.is_ours(id)).filter(is_wanted).collect()
 }
 
-/// The entries of these keys, in any scope.
-pub(crate) fn with_keys(inventory: &Inventory, keys: &[String]) -> Vec<EntryId> {
-    inventory.ids().filter(|&id| inventory.is_ours(id)).filter(|&id| keys.contains(&key(inventory, id))).collect()
+impl FilterArgs {
+    /// Whether tags must be read.
+    pub(crate) fn needs_tags(&self) -> bool {
+        self.branch.is_some() || self.repo.is_some() || !self.tags.is_empty()
+    }
+
+    /// Those of `ids` that pass all filters. Reads tags only if it must.
+    pub(crate) async fn select(
+        &self,
+        store: &dyn Store,
+        inventory: &mut Inventory,
+        mut ids: Vec<EntryId>,
+        now: DateTime<Utc>,
+        reporter: &Reporter,
+    ) -> anyhow::Result<Vec<EntryId>> {
+        let Self { prefix, scope, branch, repo, tags, kind, older_than, newer_than } = self;
+        let scope = scope.as_deref().map(parse_scope).transpose()?;
+        let age = |id| now - inventory.modified(id);
+        let limit = |limit: &Option<std::time::Duration>| limit.and_then(|limit| TimeDelta::from_std(limit).ok());
+        let (older, newer) = (limit(older_than), limit(newer_than));
+        ids.retain(|&id| {
+            kind.is_none_or(|kind| Kind::from(kind) == inventory.kind(id))
+                && older.is_none_or(|limit| age(id) > limit)
+                && newer.is_none_or(|limit| age(id) < limit)
+                && prefix.as_deref().is_none_or(|prefix| key(inventory, id).starts_with(prefix))
+                && scope.as_ref().is_none_or(|scope| scope.as_ref().map(Scope::as_str) == inventory.scope(id))
+        });
+        if self.needs_tags() {
+            let tagging = look::tags(store, inventory, ids.clone()).await?;
+            tell_tagging(&tagging, reporter);
+            let branch: Option<Branches> = branch.as_deref().map(|name| std::iter::once(name).collect());
+            ids.retain(|&id| branch.as_ref().is_none_or(|branch| inventory.is_on(id, branch)));
+            let mut wanted: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+            wanted.extend(repo.as_deref().map(|repo| ("repo", repo)));
+            ids.retain(|&id| wanted.iter().all(|(name, value)| inventory.has_tag(id, name, value)));
+        }
+        Ok(ids)
+    }
+}
+
+/// `none` is the absence of a scope.
+fn parse_scope(text: &str) -> anyhow::Result<Option<Scope>> {
+    match text {
+        "none" => Ok(None),
+        text => text.parse().map(Some).map_err(|error| UsageError::options(error).into()),
+    }
 }

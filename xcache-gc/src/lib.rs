@@ -11,10 +11,12 @@ use xcache_cli::report::Reporter;
 use xcache_cli::{self as cli, Class, Exit, RunContext, UsageError};
 
 pub mod args;
+mod ask;
 mod branches;
 mod connection;
 mod du;
 mod filter;
+mod keep;
 mod list;
 mod notices;
 mod outcome;
@@ -22,7 +24,7 @@ mod prune;
 mod reason;
 mod remove;
 mod show;
-mod size;
+mod values;
 mod verify;
 
 use args::{Args, Command};
@@ -103,7 +105,11 @@ async fn dispatch(command: &Command, context: &RunContext, reporter: &Reporter) 
         }
         Command::Du(args) => {
             let connection = Connection::open(&args.common, context, reporter).await?;
-            du::run(args, &connection, reporter).await
+            du::run(args, &connection, context, reporter).await
+        }
+        Command::Keep(args) => {
+            let connection = Connection::open(&args.common, context, reporter).await?;
+            keep::run(args, &connection, reporter).await
         }
     }
 }

@@ -6,12 +6,12 @@ use serde::Serialize;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{Exit, RunContext, print_document};
-use xcache_core::gc::inventory::{Branches, EntryId, Inventory, State, TagState};
+use xcache_core::gc::inventory::{EntryId, Inventory, State, TagState};
 use xcache_core::gc::look;
 
 use crate::args::{ListArgs, Sort};
 use crate::connection::Connection;
-use crate::filter::{key, select};
+use crate::filter::{key, with_keys};
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 use crate::reason::age;
 
@@ -49,14 +49,11 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let store = &*connection.store;
     let mut inventory = look::list(store).await?;
-    let mut ids = select(&inventory, &args.filter, context.now);
-    if args.long || args.filter.branch.is_some() {
+    let ids = with_keys(&inventory, &[]);
+    let mut ids = args.filter.select(store, &mut inventory, ids, context.now, reporter).await?;
+    if args.long && !args.filter.needs_tags() {
         let tagging = look::tags(store, &mut inventory, ids.clone()).await?;
         tell_tagging(&tagging, reporter);
-    }
-    if let Some(branch) = &args.filter.branch {
-        let branch: Branches = std::iter::once(branch.as_str()).collect();
-        ids.retain(|&id| inventory.is_on(id, &branch));
     }
     if args.long {
         look::ends(store, &mut inventory, ids.clone()).await?;

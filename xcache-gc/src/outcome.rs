@@ -161,7 +161,13 @@ impl Presented<'_> {
             ));
         }
         for (id, error) in &swept.failed {
-            reporter.warning(format_args!("`{}` stays: {}", self.label(*id), chain::text(error)), chain::hint(error));
+            let label = self.label(*id);
+            let hint = format!(
+                "it stays marked: the next `prune` deletes it as soon as nothing needs it; `xcache-gc keep {}` takes the mark back",
+                key(&self.outcome.inventory, *id)
+            );
+            let cause = chain::hint(error).map(|cause| format!("{cause}; ")).unwrap_or_default();
+            reporter.warning(format_args!("`{label}` stays: {}", chain::text(error)), Some(&format!("{cause}{hint}")));
         }
         if let Some(error) = &swept.stopped {
             reporter.error_for(error);

@@ -9,6 +9,7 @@ use xcache_core::gc::policy::Policy;
 use xcache_core::gc::{Mode, Operation, prune};
 
 use crate::args::PruneArgs;
+use crate::ask::{confirm, is_interactive};
 use crate::branches;
 use crate::connection::{Connection, unique_id};
 use crate::outcome::Presented;
@@ -27,6 +28,7 @@ pub(crate) fn policy(args: &PruneArgs, context: &RunContext) -> anyhow::Result<P
         stale_uploads,
         min_age,
         dry_run: _,
+        yes: _,
         common: _,
     } = args;
     let mut live = Vec::new();
@@ -68,10 +70,20 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let store = &*connection.store;
     let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
-    let operation = Operation { store, sid: &unique_id()?, mode, monitor: reporter };
+    let sid = unique_id()?;
+    let operation = Operation { store, sid: &sid, mode, monitor: reporter };
     let features = connection.features(mode).await?;
     if features.tags && !features.tags_large_objects() {
         reporter.notice("the store keeps no tags on large objects: those have no branch, and none of them is pinned");
+    }
+    if mode == Mode::Real && !args.yes && is_interactive() {
+        let dry = Operation { mode: Mode::Dry(context.now), ..operation };
+        let planned = prune(&dry, &features, &policy).await?;
+        let totals = planned.plan.totals(&planned.inventory);
+        if !confirm(totals.deleted_entries, totals.deleted_bytes)? {
+            reporter.line("nothing was deleted");
+            return Ok(Exit::Failed);
+        }
     }
     let outcome = prune(&operation, &features, &policy).await?;
     let presented = Presented { command: "prune", store: store.to_string(), policy: Some(&policy), outcome: &outcome };

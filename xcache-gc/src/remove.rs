@@ -2,12 +2,12 @@
 
 use xcache_cli::report::Reporter;
 use xcache_cli::{Exit, RunContext};
-use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Decision, Keep, Target};
 use xcache_core::gc::{Mode, Operation, look, remove};
 
 use crate::args::RemoveArgs;
+use crate::ask::{confirm, is_interactive};
 use crate::connection::{Connection, unique_id};
 use crate::filter::{key, with_keys};
 use crate::outcome::Presented;
@@ -20,17 +20,15 @@ pub(crate) async fn run(
     reporter: &Reporter,
 ) -> anyhow::Result<Exit> {
     let store = &*connection.store;
-    let listed = look::list(store).await?;
-    let mut ids: Vec<EntryId> = with_keys(&listed, &args.keys);
-    for missing in args.keys.iter().filter(|wanted| !ids.iter().any(|&id| key(&listed, id) == **wanted)) {
+    let mut listed = look::list(store).await?;
+    let named = with_keys(&listed, &args.keys);
+    for missing in args.keys.iter().filter(|wanted| !named.iter().any(|&id| key(&listed, id) == **wanted)) {
         reporter.notice(format_args!("no entry has the key `{missing}`"));
     }
-    if let Some(prefix) = &args.prefix {
-        let before = ids.len();
-        ids.extend(listed.ids().filter(|&id| listed.is_ours(id) && key(&listed, id).starts_with(prefix)));
-        if ids.len() == before {
-            reporter.notice(format_args!("no key begins with `{prefix}`"));
-        }
+    let is_empty = named.is_empty();
+    let ids = args.filter.select(store, &mut listed, named, context.now, reporter).await?;
+    if ids.is_empty() && !is_empty {
+        reporter.notice("no entry passes all filters");
     }
     // Exactly what was listed: an entry that is saved again meanwhile stays.
     let targets: Vec<Target> =
@@ -38,7 +36,17 @@ pub(crate) async fn run(
     let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
     let cascade = if args.cascade { Cascade::Yes } else { Cascade::No };
     let delete_mode = DeleteMode::of(&connection.features(mode).await?);
-    let operation = Operation { store, sid: &unique_id()?, mode, monitor: reporter };
+    let sid = unique_id()?;
+    let operation = Operation { store, sid: &sid, mode, monitor: reporter };
+    if mode == Mode::Real && !args.yes && is_interactive() {
+        let dry = Operation { mode: Mode::Dry(context.now), ..operation };
+        let planned = remove(&dry, delete_mode, &targets, cascade).await?;
+        let totals = planned.plan.totals(&planned.inventory);
+        if !confirm(totals.deleted_entries, totals.deleted_bytes)? {
+            reporter.line("nothing was deleted");
+            return Ok(Exit::Failed);
+        }
+    }
     let outcome = remove(&operation, delete_mode, &targets, cascade).await?;
     let exit =
         Presented { command: "rm", store: store.to_string(), policy: None, outcome: &outcome }.tell(context, reporter);

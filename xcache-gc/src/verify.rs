@@ -6,7 +6,6 @@ use xcache_cli::report::Reporter;
 use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{self as cli, Exit, RunContext, print_document};
-use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::look;
 use xcache_core::gc::verify::{Depth, Verified, verify};
 use xcache_core::store::ErrorKind;
@@ -44,12 +43,9 @@ pub(crate) async fn run(
     context: &RunContext,
     reporter: &Reporter,
 ) -> anyhow::Result<Exit> {
-    let inventory = look::list(&*connection.store).await?;
-    let ids: Vec<EntryId> = if args.keys.is_empty() {
-        inventory.ids().filter(|&id| inventory.is_ours(id)).collect()
-    } else {
-        with_keys(&inventory, &args.keys)
-    };
+    let mut inventory = look::list(&*connection.store).await?;
+    let ids = with_keys(&inventory, &args.keys);
+    let ids = args.filter.select(&*connection.store, &mut inventory, ids, context.now, reporter).await?;
     tell_foreign(&inventory, reporter);
     if ids.is_empty() && !args.keys.is_empty() {
         reporter.error("no entry has such a key", None);

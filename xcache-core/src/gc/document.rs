@@ -42,6 +42,9 @@ pub struct MarkDocument {
     pub name: String,
     /// Which object of that name.
     pub etag: String,
+    /// The pass that has put the mark, in hex; none if a restore or `verify` has found the object damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass: Option<String>,
 }
 
 /// Why a document cannot be understood.
@@ -105,7 +108,12 @@ struct AnyNoted {
 impl MarkDocument {
     /// The mark of the object `name` with this `etag`.
     pub fn new(name: &ObjectName, etag: &ETag) -> Self {
-        Self { format: FORMAT, name: name.to_string(), etag: etag.0.clone() }
+        Self { format: FORMAT, name: name.to_string(), etag: etag.0.clone(), pass: None }
+    }
+
+    /// The same, put by the pass `sid`.
+    pub(super) fn of_pass(name: &ObjectName, etag: &ETag, sid: &[u8; 16]) -> Self {
+        Self { pass: Some(ArchiveId(*sid).to_string()), ..Self::new(name, etag) }
     }
 
     /// As stored.

@@ -43,6 +43,8 @@ pub struct Inventory {
     branch_texts: Interner,
     /// Where other stores begin, below this one.
     nested: BTreeSet<String>,
+    /// All tags, if they are kept.
+    all_tags: Option<HashMap<EntryId, Tags>>,
     /// Why ends could not be read.
     unreadable: BTreeMap<EntryId, String>,
 }
@@ -367,8 +369,22 @@ impl Inventory {
         }
     }
 
+    /// From here on tags are kept for [`Self::has_tag`], which takes memory for each entry.
+    pub(super) fn keep_tags(&mut self) {
+        self.all_tags.get_or_insert_default();
+    }
+
+    /// Whether an entry has a tag with this value, as far as tags have been read by [`super::look::tags`].
+    pub fn has_tag(&self, id: EntryId, name: &str, value: &str) -> bool {
+        let found = self.all_tags.as_ref().and_then(|all| all.get(&id)?.get(name));
+        found.is_some_and(|found| found == value || *found == naming::encode_tag_value(value))
+    }
+
     /// Its tags, or that they cannot be read.
     pub fn set_tags(&mut self, id: EntryId, tags: Option<&Tags>) {
+        if let (Some(all), Some(tags)) = (&mut self.all_tags, tags) {
+            all.insert(id, tags.clone());
+        }
         self.tags[at(id)] = match tags {
             Some(tags) => {
                 if let Some(value) = tags.get("branch") {

@@ -13,6 +13,7 @@ pub async fn list(store: &dyn Store) -> Result<Inventory> {
 
 /// Reads the tags of `ids`, one request each. Says whether the store shows tags.
 pub async fn tags(store: &dyn Store, inventory: &mut Inventory, ids: Vec<EntryId>) -> Result<Tagging> {
+    inventory.keep_tags();
     tagging::read_tags(store, inventory, Tagging::Known, ids).await
 }
 

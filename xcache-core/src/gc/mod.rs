@@ -20,9 +20,11 @@ mod ends;
 pub mod tagging;
 mod survey;
 pub mod sweep;
+mod release;
 pub mod run;
 pub mod look;
 pub mod verify;
 
 pub use error::{Error, Result};
+pub use release::release;
 pub use run::{Mode, Operation, prune, remove};

@@ -43,6 +43,8 @@ pub struct Pass<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) monitor: &'a dyn Monitor,
     pub(super) mode: DeleteMode,
+    /// Unique to this run.
+    pub(super) sid: [u8; 16],
     name: ObjectName,
     now: DateTime<Utc>,
     renewed: Mutex<Instant>,
@@ -60,7 +62,7 @@ impl<'a> Pass<'a> {
         store.put(&name, Bytes::new(), PutMode::Overwrite, &Tags::new()).await?;
         let renewed = Mutex::new(Instant::now());
         let now = store.head(&name).await?.last_modified;
-        let pass = Self { store, monitor, mode, name, now, renewed };
+        let pass = Self { store, monitor, mode, sid: *sid, name, now, renewed };
         match pass.look_around().await {
             Ok(()) => Ok(pass),
             Err(error) => {
@@ -75,12 +77,12 @@ impl<'a> Pass<'a> {
         self.now
     }
 
-    /// Makes sure, before something is deleted, that this pass may still do so.
+    /// Makes sure, before something is deleted, that this pass may still do so: others count on seeing it.
     pub(super) async fn hold(&self) -> Result<()> {
-        if self.mode == DeleteMode::Conditional {
+        let mut renewed = self.renewed.lock().await;
+        if self.mode == DeleteMode::Conditional && renewed.elapsed() < RENEW_AFTER {
             return Ok(());
         }
-        let mut renewed = self.renewed.lock().await;
         match self.store.head(&self.name).await {
             Ok(_) if renewed.elapsed() < RENEW_AFTER => Ok(()),
             Ok(_) => {
@@ -90,6 +92,16 @@ impl<'a> Pass<'a> {
             }
             Err(error) if error.kind() == crate::store::ErrorKind::NotFound => Err(Error::LeaseLost),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes sure that no other pass is at work.
+    pub(super) async fn is_alone(&self) -> Result<()> {
+        let others = crate::store::list_all(self.store, PASSES_PREFIX).await?;
+        let others = others.iter().filter(|object| object.name != self.name);
+        match others.map(|object| object.meta.last_modified).max() {
+            Some(since) => Err(Error::Busy { since }),
+            None => Ok(()),
         }
     }
 

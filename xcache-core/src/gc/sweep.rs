@@ -112,8 +112,10 @@ impl Sweep<'_> {
     async fn condemn(&mut self, victims: Vec<EntryId>) -> Vec<(EntryId, ObjectName)> {
         let (store, inventory) = (self.pass.store, self.inventory);
         let mut condemned = Vec::with_capacity(victims.len());
-        let mut answers =
-            stream::iter(victims).map(|id| async move { (id, condemn(store, inventory, id).await) }).buffered(PARALLEL);
+        let sid = &self.pass.sid;
+        let mut answers = stream::iter(victims)
+            .map(|id| async move { (id, condemn(store, inventory, id, sid).await) })
+            .buffered(PARALLEL);
         while let Some((id, answer)) = answers.next().await {
             match answer {
                 Ok(mark) => condemned.push((id, mark)),
@@ -199,14 +201,14 @@ impl Sweep<'_> {
 }
 
 /// Marks one entry as condemned.
-async fn condemn(store: &dyn Store, inventory: &Inventory, id: EntryId) -> Result<ObjectName> {
+async fn condemn(store: &dyn Store, inventory: &Inventory, id: EntryId, sid: &[u8; 16]) -> Result<ObjectName> {
     let name = inventory.object_name(id);
     let etag = inventory.etag(id);
     // The plan has looked at the end of every victim.
     let archive_id = inventory.facts(id).map(|facts| facts.archive_id);
     let ArchiveId(mark_id) = archive_id.unwrap_or_else(|| substitute_id(name.as_str(), &etag.0));
     let mark = condemned_name(&mark_id);
-    store.put(&mark, MarkDocument::new(&name, &etag).to_bytes(), PutMode::Overwrite, &Tags::new()).await?;
+    store.put(&mark, MarkDocument::of_pass(&name, &etag, sid).to_bytes(), PutMode::Overwrite, &Tags::new()).await?;
     Ok(mark)
 }
 

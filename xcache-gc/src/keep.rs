@@ -1,0 +1,30 @@
+//! `keep`: takes back the marks of entries.
+
+use xcache_cli::Exit;
+use xcache_cli::report::Reporter;
+use xcache_cli::report::human::Count;
+use xcache_core::gc::pass::DeleteMode;
+use xcache_core::gc::{Mode, Operation, look, release};
+
+use crate::args::KeepArgs;
+use crate::connection::{Connection, unique_id};
+use crate::filter::{key, with_keys};
+
+/// Runs the command.
+pub(crate) async fn run(args: &KeepArgs, connection: &Connection, reporter: &Reporter) -> anyhow::Result<Exit> {
+    let store = &*connection.store;
+    let listed = look::list(store).await?;
+    let ids = with_keys(&listed, &args.keys);
+    let missing: Vec<&String> =
+        args.keys.iter().filter(|wanted| !ids.iter().any(|&id| key(&listed, id) == **wanted)).collect();
+    for missing in &missing {
+        reporter.error(format_args!("no entry has the key `{missing}`"), None);
+    }
+    let delete_mode = DeleteMode::of(&connection.features(Mode::Real).await?);
+    let sid = unique_id()?;
+    let operation = Operation { store, sid: &sid, mode: Mode::Real, monitor: reporter };
+    let names: Vec<_> = ids.into_iter().map(|id| listed.object_name(id)).collect();
+    let released = release(&operation, delete_mode, &names).await?;
+    reporter.line(format_args!("{} taken back", Count(released, "mark")));
+    Ok(if missing.is_empty() { Exit::Done } else { Exit::Failed })
+}
