@@ -33,6 +33,7 @@ mod model;
 mod old_archives;
 mod one_step;
 mod quirks;
+mod overlap;
 mod readme;
 mod restore_back;
 mod restore_cases;

@@ -116,6 +116,12 @@ pub struct Step {
     pub run: Option<String>,
     /// Where the script runs.
     pub working_directory: Option<String>,
+    /// Whether later steps run meanwhile, until one waits for it.
+    #[serde(default)]
+    pub background: bool,
+    /// The background steps to wait for, in a step that does nothing else.
+    #[serde(default)]
+    pub wait: Vec<String>,
 }
 
 /// A workflow. Triggers and permissions are for the linters to check.

@@ -16,9 +16,11 @@ use crate::job::{Invocation, Job, Outcome};
 
 mod expression;
 pub mod file;
+mod scope;
 
-use expression::{Context, condition, interpolate};
+use expression::{condition, interpolate};
 use file::{Action, Runs, Step, Texts, Workflow};
+use scope::Scope;
 
 /// A runner with one job.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub struct Runner {
     github: BTreeMap<String, String>,
     settings: BTreeMap<String, String>,
     job_status: &'static str,
+    is_background_late: bool,
     posts: Vec<Post>,
     log: String,
 }
@@ -42,17 +45,6 @@ struct Post {
     state: BTreeMap<String, String>,
 }
 
-/// What is known inside a list of steps.
-struct Scope<'a> {
-    runner: &'a Runner,
-    /// The variables of the step, beside those of the job.
-    env: BTreeMap<String, String>,
-    inputs: Option<&'a BTreeMap<String, String>>,
-    steps: &'a BTreeMap<String, StepResult>,
-    github: BTreeMap<&'static str, String>,
-    is_success: bool,
-}
-
 /// How a step ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepResult {
@@ -62,30 +54,6 @@ pub struct StepResult {
     pub outputs: BTreeMap<String, String>,
     /// All it has printed.
     pub log: String,
-}
-
-impl Context for Scope<'_> {
-    fn lookup(&self, path: &[&str]) -> Option<String> {
-        match path {
-            ["env", name] => self.env.get(*name).or_else(|| self.runner.env.get(*name)).cloned(),
-            ["inputs", name] => self.inputs.and_then(|inputs| inputs.get(*name)).cloned(),
-            ["steps", id, "outputs", name] => self.steps.get(*id).and_then(|step| step.outputs.get(*name)).cloned(),
-            ["steps", id, "outcome"] => {
-                self.steps.get(*id).map(|step| if step.is_failure { "failure" } else { "success" }.to_owned())
-            }
-            ["job", "status"] => Some(self.runner.job_status.to_owned()),
-            ["runner", "os"] => Some("Linux".to_owned()),
-            ["runner", "temp"] => Some(self.runner.temp().display().to_string()),
-            ["github", "workspace"] => Some(self.runner.job.work().display().to_string()),
-            ["github", name] => self.github.get(*name).or_else(|| self.runner.github.get(*name)).cloned(),
-            ["secrets" | "vars", name] => self.runner.settings.get(*name).cloned(),
-            path => panic!("`{}` is not supported", path.join(".")),
-        }
-    }
-
-    fn is_success(&self) -> bool {
-        self.is_success
-    }
 }
 
 /// The root of the checkout.
@@ -117,7 +85,9 @@ impl Runner {
         ];
         let github = github.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let (env, settings) = (BTreeMap::new(), BTreeMap::new());
-        Self { job, bin_dir, env, github, settings, job_status: "success", posts: Vec::new(), log: String::new() }
+        let (posts, log) = (Vec::new(), String::new());
+        let (job_status, is_background_late) = ("success", false);
+        Self { job, bin_dir, env, github, settings, job_status, is_background_late, posts, log }
     }
 
     /// Sets a variable for all steps.
@@ -133,6 +103,12 @@ impl Runner {
     /// Sets what is known of the run, such as `sha`.
     pub fn set_github(&mut self, name: &str, value: &str) {
         self.github.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Runs background steps as late as they may run, when they are waited for, rather than as early, where they stand.
+    /// What holds for both holds for all that a runner may do, if steps that overlap share no files.
+    pub fn run_background_late(&mut self) {
+        self.is_background_late = true;
     }
 
     /// The job, with the workspace and the files of the runner.
@@ -213,48 +189,65 @@ impl Runner {
     ) -> (BTreeMap<String, StepResult>, bool) {
         let mut results = BTreeMap::new();
         let mut is_success = true;
+        let mut waiting: Vec<&Step> = Vec::new();
         for step in steps {
-            let mut scope = Scope {
-                runner: self,
-                env: BTreeMap::new(),
-                inputs,
-                steps: &results,
-                github: github.clone(),
-                is_success,
-            };
-            scope.env =
-                step.env.iter().map(|(name, text)| (name.clone(), interpolate(&text.to_string(), &scope))).collect();
-            if !condition(step.r#if.as_deref().unwrap_or("success()"), &scope) {
-                continue;
+            let mut due: Vec<&Step> =
+                waiting.extract_if(.., |late| late.id.as_ref().is_some_and(|id| step.wait.contains(id))).collect();
+            match step.background && self.is_background_late {
+                true => waiting.push(step),
+                false if step.wait.is_empty() => due.push(step),
+                false => {}
             }
-            let value = |text: &String| interpolate(text, &scope);
-            let with = step.with.iter().map(|(name, text)| (name.clone(), value(&text.to_string()))).collect();
-            let (run, dir) = (step.run.as_ref().map(value), step.working_directory.as_ref().map(value));
-            let mut env = scope.env;
-            let title = step.name.as_ref().or(step.uses.as_ref()).or(step.id.as_ref()).or(step.run.as_ref());
-            if inputs.is_none() {
-                let title = title.map_or("", |title| title.lines().next().unwrap_or(""));
-                writeln!(self.log, "▶ {title}").expect("a string takes everything");
-            }
-            let result = match (&step.uses, run) {
-                (Some(uses), None) => self.run_uses(uses, with),
-                (None, Some(script)) => {
-                    // The runner leaves these to scripts, whatever the step says.
-                    env.extend(
-                        github.iter().map(|(name, value)| (format!("GITHUB_{}", name.to_uppercase()), value.clone())),
-                    );
-                    self.run_script(&script, step.shell.as_deref(), dir.as_deref(), &env)
+            for step in due {
+                let Some(result) = self.run_step(step, inputs, github, &results, is_success) else { continue };
+                is_success &= !result.is_failure;
+                if let Some(id) = &step.id {
+                    results.insert(id.clone(), result);
+                } else {
+                    results.entry(String::new()).or_insert_with(StepResult::default).log.push_str(&result.log);
                 }
-                _ => panic!("a step either uses or runs something: {step:?}"),
-            };
-            is_success &= !result.is_failure;
-            if let Some(id) = &step.id {
-                results.insert(id.clone(), result);
-            } else {
-                results.entry(String::new()).or_insert_with(StepResult::default).log.push_str(&result.log);
             }
         }
+        assert!(waiting.is_empty(), "no step waits for {waiting:?}");
         (results, is_success)
+    }
+
+    /// Runs a step, unless its condition does not hold.
+    fn run_step(
+        &mut self,
+        step: &Step,
+        inputs: Option<&BTreeMap<String, String>>,
+        github: &BTreeMap<&'static str, String>,
+        results: &BTreeMap<String, StepResult>,
+        is_success: bool,
+    ) -> Option<StepResult> {
+        let github = github.clone();
+        let mut scope = Scope { runner: self, env: BTreeMap::new(), inputs, steps: results, github, is_success };
+        scope.env =
+            step.env.iter().map(|(name, text)| (name.clone(), interpolate(&text.to_string(), &scope))).collect();
+        if !condition(step.r#if.as_deref().unwrap_or("success()"), &scope) {
+            return None;
+        }
+        let value = |text: &String| interpolate(text, &scope);
+        let with = step.with.iter().map(|(name, text)| (name.clone(), value(&text.to_string()))).collect();
+        let (run, dir) = (step.run.as_ref().map(value), step.working_directory.as_ref().map(value));
+        let (mut env, github) = (scope.env, scope.github);
+        let title = step.name.as_ref().or(step.uses.as_ref()).or(step.id.as_ref()).or(step.run.as_ref());
+        if inputs.is_none() {
+            let title = title.map_or("", |title| title.lines().next().unwrap_or(""));
+            writeln!(self.log, "▶ {title}").expect("a string takes everything");
+        }
+        Some(match (&step.uses, run) {
+            (Some(uses), None) => self.run_uses(uses, with),
+            (None, Some(script)) => {
+                // The runner leaves these to scripts, whatever the step says.
+                env.extend(
+                    github.iter().map(|(name, value)| (format!("GITHUB_{}", name.to_uppercase()), value.clone())),
+                );
+                self.run_script(&script, step.shell.as_deref(), dir.as_deref(), &env)
+            }
+            _ => panic!("a step either uses or runs something: {step:?}"),
+        })
     }
 
     fn run_uses(&mut self, uses: &str, with: BTreeMap<String, String>) -> StepResult {
