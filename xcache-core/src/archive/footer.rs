@@ -24,8 +24,8 @@ pub const FOOTER_FRAME: u8 = 0xC;
 const SEEK_TABLE_FRAME: u8 = 0xE;
 /// The last bytes of a seekable archive.
 const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
-/// The first and the last bytes of our footer. Found anywhere in a tail, they say that the archive once had an index;
-/// twice, so that no single damage makes it pass for one that never had.
+/// The first and the last bytes of our footer; twice, so that no single damage makes the archive pass for one that never
+/// had an index.
 pub const FOOTER_MAGIC: [u8; 8] = *b"XCACHE\x1a\n";
 /// Length of the seek table's own footer.
 const SEEK_TABLE_FOOTER_BYTES: usize = 9;
@@ -225,12 +225,9 @@ enum Found<'a> {
 
 /// Finds the footer frame before the seek table.
 fn find(tail: &[u8], object_bytes: u64) -> Result<Found<'_>> {
-    let plain = || {
-        // An archive of ours that lost its end must not pass for one that never had an index.
-        if tail.windows(FOOTER_MAGIC.len()).any(|window| window == FOOTER_MAGIC) {
-            return Err(Error::damaged("seek table", "the archive does not end where it should"));
-        }
-        Ok(Found::Plain)
+    let plain = || match ends_in_footer(tail) {
+        true => Err(Error::damaged("seek table", "the archive does not end where it should")),
+        false => Ok(Found::Plain),
     };
     let Some((_, last)) = tail.split_last_chunk::<SEEK_TABLE_FOOTER_BYTES>() else { return plain() };
     let [n0, n1, n2, n3, descriptor, m0, m1, m2, m3] = *last;
@@ -252,7 +249,10 @@ fn find(tail: &[u8], object_bytes: u64) -> Result<Found<'_>> {
     };
     let (rest, table) = tail.split_at(before_table);
     if !table.starts_with(&skippable_magic(SEEK_TABLE_FRAME).to_le_bytes()) {
-        return plain();
+        return match rest.ends_with(&FOOTER_MAGIC) {
+            true => Err(Error::damaged("seek table", "its frame does not begin where it should")),
+            false => plain(),
+        };
     }
     let Some((before, trailer)) = rest.split_last_chunk::<TRAILER_BYTES>() else {
         return if (tail.len() as u64) < object_bytes { Ok(Found::NeedsMore(wanted)) } else { plain() };
@@ -281,6 +281,32 @@ fn find(tail: &[u8], object_bytes: u64) -> Result<Found<'_>> {
         return Err(Error::damaged("footer", "its checksum is wrong"));
     }
     Ok(Found::Frame(Frame { format, body, end_bytes }))
+}
+
+/// Whether the last frames of `tail` are our footer and what is left of a seek table: an archive of ours that lost its end
+/// must not pass for one that never had an index. Our magic anywhere else means nothing: an archive of others may hold one
+/// of ours, or this program.
+fn ends_in_footer(tail: &[u8]) -> bool {
+    let head = skippable_magic(FOOTER_FRAME).to_le_bytes();
+    let places = tail.windows(8 + FOOTER_MAGIC.len()).enumerate();
+    let footers = places.filter(|(_, window)| window.starts_with(&head) && window.ends_with(&FOOTER_MAGIC));
+    let mut ends = footers.map(|(at, _)| after_frame(tail, at));
+    // The footer itself is cut, or the seek table follows it to the end.
+    ends.any(|end| end.is_none_or(|end| follows_to_the_end(&tail[end..])))
+}
+
+/// Where the skippable frame that begins at `at` ends; none if that is the end of `tail` or beyond.
+fn after_frame(tail: &[u8], at: usize) -> Option<usize> {
+    let (length, _) = tail.get(at + 4..)?.split_first_chunk::<4>()?;
+    let end = (at + 8).checked_add(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    (end < tail.len()).then_some(end)
+}
+
+/// Whether `rest` is one seek table, or the beginning of one.
+fn follows_to_the_end(rest: &[u8]) -> bool {
+    let head = skippable_magic(SEEK_TABLE_FRAME).to_le_bytes();
+    let shown = head.len().min(rest.len());
+    rest[..shown] == head[..shown] && after_frame(rest, 0).is_none()
 }
 
 fn checksum(format: u16, body: &[u8], length: u32) -> [u8; 32] {
@@ -351,6 +377,41 @@ mod tests {
                 assert!(!matches!(end, Ok(End::Ours { .. }) | Err(Error::NewerFormat { .. })), "{at} {bit}: {end:?}");
                 assert_eq!(decode_newer(&flipped, bytes), None, "{at} {bit}");
             }
+        }
+    }
+
+    #[test]
+    fn an_archive_that_lost_its_end_is_damaged_and_not_one_without_an_index() {
+        let object = object(&footer());
+        let footer_start = 8;
+        for end in footer_start + 16..object.len() {
+            let cut = &object[..end];
+            assert!(decode_end(cut, cut.len() as u64).is_err(), "{end} of {}", object.len());
+        }
+        // Any damage of the seek table's frame and footer.
+        let table = object.len() - (8 + 2 * 8 + SEEK_TABLE_FOOTER_BYTES);
+        for at in (table..table + 4).chain(object.len() - 4..object.len()) {
+            let mut flipped = object.clone();
+            flipped[at] ^= 1;
+            assert!(decode_end(&flipped, flipped.len() as u64).is_err(), "{at}");
+        }
+    }
+
+    #[test]
+    fn our_magic_inside_an_archive_of_others_means_nothing() {
+        let ours = object(&footer());
+        for foreign in [
+            [&FOOTER_MAGIC[..], b"and more"].concat(),
+            [b"before", &FOOTER_MAGIC[..]].concat(),
+            // An archive of ours as a member, stored as it is: what ends a tar follows.
+            [&ours[..], &[0; 1024]].concat(),
+            [&ours[..], &[0; 3]].concat(),
+            // The same in a seekable archive of others.
+            [&ours[..], &[0; 1024], &skippable(SEEK_TABLE_FRAME, &[0, 0, 0, 0, 0, 0xB1, 0xEA, 0x92, 0x8F])].concat(),
+            skippable(FOOTER_FRAME, b"not ours at all"),
+        ] {
+            let end = decode_end(&foreign, foreign.len() as u64);
+            assert!(matches!(end, Ok(End::Plain)), "{end:?}");
         }
     }
 
