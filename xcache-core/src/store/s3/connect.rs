@@ -31,6 +31,8 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::super::open::S3Options;
 use super::super::{Error, ErrorKind, Result};
+use super::answer::{Complete, SendAgain};
+use super::health::Health;
 
 /// The defaults of the SDK, pinned: changing this is a commit of its own that says what changed.
 fn behavior_version() -> BehaviorVersion {
@@ -57,6 +59,8 @@ pub(super) struct Connection {
     pub(super) client: Client,
     /// The same for requests with bodies or slow answers, which the caller watches.
     pub(super) patient: Client,
+    /// Whether the store answers.
+    pub(super) health: Health,
     /// The endpoint, where one was given or configured.
     pub(super) endpoint: Option<String>,
     /// Whether AWS itself answers there.
@@ -124,10 +128,13 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
         // Several stores refuse the trailing checksums that the SDK sends by default.
         config = config.request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
     }
-    if endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")) {
+    let health = Health::default();
+    let transport = match endpoint.as_deref() {
         // Reading the system's certificates takes 20 ms and fails where there are none.
-        config = config.http_client(http_client(TrustStore::empty(), ProxyConfig::from_env()));
-    }
+        Some(endpoint) if endpoint.starts_with("http://") => http_client(TrustStore::empty(), ProxyConfig::from_env()),
+        _ => https,
+    };
+    let config = config.http_client(health.watch(transport)).interceptor(Complete).retry_classifier(SendAgain);
     let patient = config
         .clone()
         .timeout_config(timeouts().disable_operation_attempt_timeout().disable_operation_timeout().build());
@@ -137,6 +144,7 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
         endpoint,
         is_aws,
         region: region.to_string(),
+        health,
     })
 }
 

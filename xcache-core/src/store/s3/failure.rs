@@ -5,6 +5,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::super::{Error, ErrorKind};
+use super::answer::Absurd;
 
 /// What a request was about, for the message of its failure.
 #[derive(Clone, Debug)]
@@ -37,13 +38,27 @@ impl Request<'_> {
             }
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();
-                let kind = if status >= 500 { ErrorKind::Unavailable } else { ErrorKind::Corrupt };
-                self.error(kind, format!("the answer makes no sense (HTTP {status})"))
-                    .hint(self.check_endpoint())
-                    .answered()
-                    .source(failure)
+                match find::<Absurd>(&failure) {
+                    Some(absurd) => self.absurd(absurd, status).answered(),
+                    None => self
+                        .error(ErrorKind::Unavailable, format!("the answer broke off (HTTP {status})"))
+                        .hint(self.check_endpoint())
+                        .source(failure),
+                }
             }
             _ => self.not_sent(failure),
+        }
+    }
+
+    /// The answer says that all is well, and is none.
+    fn absurd(&self, absurd: &Absurd, status: u16) -> Error {
+        let error = self.error(ErrorKind::Corrupt, format!("{absurd} (HTTP {status})"));
+        match absurd {
+            Absurd::WebPage => error.hint(
+                "something between this machine and the store answers in its place, such as a proxy or the login page of a \
+                 network; check the endpoint and HTTPS_PROXY",
+            ),
+            _ => error.hint(self.check_endpoint()),
         }
     }
 
@@ -61,6 +76,9 @@ impl Request<'_> {
             Some(message) if !message.is_empty() => format!("{} ({label})", message.trim_end_matches('.')),
             _ => label.clone(),
         };
+        if let Some(error) = self.unauthenticated(code, &says).or_else(|| self.denied(code, status, raw, &says)) {
+            return error;
+        }
         match (code, status) {
             ("NoSuchBucket", _) => self
                 .error(ErrorKind::Invalid, format!("there is no bucket `{bucket}` ({label})"))
@@ -68,23 +86,10 @@ impl Request<'_> {
             ("InvalidBucketName", _) => self
                 .error(ErrorKind::Invalid, format!("`{bucket}` is no bucket name ({label})"))
                 .hint("bucket names have 3 to 63 lower-case letters, digits, dots and hyphens"),
-            ("InvalidAccessKeyId" | "UnrecognizedClientException", _) => self
-                .error(ErrorKind::Unauthenticated, format!("the store does not know the access key ({label})"))
-                .hint("check the access key id, and that it belongs to this endpoint"),
-            ("SignatureDoesNotMatch", _) => self
-                .error(ErrorKind::Unauthenticated, format!("the secret access key does not fit the access key ({label})"))
-                .hint("check the secret access key for missing or added characters"),
-            ("ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException", _) => self
-                .error(ErrorKind::Unauthenticated, format!("the credentials have expired ({label})"))
-                .hint("get fresh credentials; in a long job, assume the role again right before this step"),
-            ("InvalidToken", _) => self
-                .error(ErrorKind::Unauthenticated, format!("the session token is not valid ({label})"))
-                .hint("access key, secret and session token must come from the same source"),
-            ("RequestTimeTooSkewed" | "RequestExpired", _) => self
-                .error(ErrorKind::Unauthenticated, format!("this machine's clock differs too much from the store's ({label})"))
-                .hint("set the clock, for example by NTP"),
             (
-                "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed"
+                "PermanentRedirect"
+                | "TemporaryRedirect"
+                | "AuthorizationHeaderMalformed"
                 | "IllegalLocationConstraintException",
                 _,
             )
@@ -94,9 +99,6 @@ impl Request<'_> {
                 self.wrong_region(raw, &label)
             }
             ("NotImplemented", _) | (_, 405 | 501) => self.error(ErrorKind::Unsupported, says),
-            ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, 401 | 403) => self
-                .error(ErrorKind::Denied, format!("access denied to bucket `{bucket}` ({label})"))
-                .hint("check the permissions of the role or key for this bucket and prefix; the README lists those needed"),
             ("PreconditionFailed", _) | (_, 412) => {
                 let error = Error::new(self.precondition, self.action, self.object);
                 match self.precondition {
@@ -109,17 +111,103 @@ impl Request<'_> {
             }
             ("ConditionalRequestConflict" | "OperationAborted", _) | (_, 409) => self.error(ErrorKind::Conflict, says),
             (
-                "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable" | "Throttling"
-                | "ThrottlingException" | "RequestLimitExceeded" | "BandwidthLimitExceeded",
+                "SlowDown"
+                | "RequestTimeout"
+                | "InternalError"
+                | "ServiceUnavailable"
+                | "Throttling"
+                | "ThrottlingException"
+                | "RequestLimitExceeded"
+                | "BandwidthLimitExceeded",
                 _,
             )
             | (_, 408 | 425 | 429 | 500..=599) => {
                 self.error(ErrorKind::Unavailable, says).hint("the store is overloaded or failing; try again later")
             }
+            (_, 200..=299) => self
+                .error(ErrorKind::Corrupt, format!("the answer makes no sense ({label})"))
+                .hint(self.check_endpoint()),
             (_, 400..=499) => self.error(ErrorKind::Invalid, says),
-            (_, 200..=299) => self.error(ErrorKind::Corrupt, format!("the answer makes no sense ({label})")),
             _ => self.error(ErrorKind::Other, says),
         }
+    }
+
+    /// The store does not accept who asks. `says` is the store's own text.
+    fn unauthenticated(&self, code: &str, says: &str) -> Option<Error> {
+        let (what, hint) = match code {
+            "InvalidAccessKeyId" | "UnrecognizedClientException" => (
+                "the store does not know the access key",
+                "check the access key id, and that it belongs to this endpoint",
+            ),
+            "SignatureDoesNotMatch" => (
+                "the secret access key does not fit the access key",
+                "check the secret access key for missing or added characters",
+            ),
+            "ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException" => (
+                "the credentials have expired",
+                "get fresh credentials; in a long job, assume the role again right before this step",
+            ),
+            "InvalidToken" => (
+                "the session token is not valid",
+                "access key, secret and session token must come from the same source",
+            ),
+            "RequestTimeTooSkewed" | "RequestExpired" => {
+                ("this machine's clock differs too much from the store's", "set the clock, for example by NTP")
+            }
+            _ => return None,
+        };
+        Some(self.error(ErrorKind::Unauthenticated, format!("{what}: {says}")).hint(hint))
+    }
+
+    /// The store knows who asks, and refuses: for which reason is in its code, and often only in its text.
+    fn denied(&self, code: &str, status: u16, raw: &HttpResponse, says: &str) -> Option<Error> {
+        let bucket = self.bucket;
+        let is_kms = code.starts_with("KMS.") || (code == "AccessDenied" && says.contains("kms:"));
+        let (kind, what, hint) = match (code, status) {
+            ("InvalidObjectState", _) => (
+                ErrorKind::Denied,
+                "the object lies in an archive tier and cannot be read".to_owned(),
+                "restore the object from its archive tier, or remove the lifecycle rule that moves caches there",
+            ),
+            _ if is_kms => (
+                ErrorKind::Denied,
+                "the key in KMS that encrypts the object may not be used".to_owned(),
+                "the role needs kms:Decrypt to read and kms:GenerateDataKey to write with the key of the bucket; \
+                 the key must be enabled",
+            ),
+            ("AllAccessDisabled", _) => (
+                ErrorKind::Denied,
+                format!("all access to bucket `{bucket}` is disabled"),
+                "ask the owner of the bucket, or the provider",
+            ),
+            ("AccountProblem" | "NotSignedUp" | "AccountSuspended", _) => (
+                ErrorKind::Denied,
+                "the store refuses the account".to_owned(),
+                "check the account's status and payments with the provider",
+            ),
+            (
+                "QuotaExceeded"
+                | "QuotaExceededException"
+                | "EntityTooLarge"
+                | "InsufficientStorage"
+                | "XMinioStorageFull"
+                | "ServiceQuotaExceededException",
+                _,
+            )
+            | (_, 507) => (
+                ErrorKind::Denied,
+                format!("bucket `{bucket}` or its account is full"),
+                "free some space with `xcache-gc prune`, or raise the quota",
+            ),
+            ("", 403) if bucket_region(raw).is_some_and(|right| right != self.region) => return None,
+            ("AccessDenied" | "AccessForbidden" | "Forbidden", _) | (_, 401 | 403) => (
+                ErrorKind::Denied,
+                format!("access denied to bucket `{bucket}`"),
+                "check the permissions of the role or key for this bucket and prefix; the README lists those needed",
+            ),
+            _ => return None,
+        };
+        Some(self.error(kind, format!("{what}: {says}")).hint(hint))
     }
 
     fn wrong_region(&self, raw: &HttpResponse, label: &str) -> Error {
@@ -189,6 +277,18 @@ impl Request<'_> {
     }
 }
 
+/// The error of this type that is the cause of another.
+fn find<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// Where the bucket is, as S3 says it with many a refusal.
 fn bucket_region(raw: &HttpResponse) -> Option<&str> {
     raw.headers().get("x-amz-bucket-region")
@@ -218,12 +318,15 @@ mod tests {
             precondition: ErrorKind::AlreadyExists,
         };
         let code = (!code.is_empty()).then_some(code);
-        request.refused(&raw, code, None)
+        request.refused(&raw, code, Some(OWN_TEXT))
     }
+
+    /// What a store says for itself.
+    const OWN_TEXT: &str = "User: arn:aws:iam::1:user/ci is not authorized to perform: s3:GetObject";
 
     #[test]
     fn refusals_are_told_apart_with_the_next_step() {
-        use ErrorKind::{AlreadyExists, Denied, Invalid, NotFound, Unauthenticated, Unavailable, Unsupported};
+        use ErrorKind::{AlreadyExists, Corrupt, Denied, Invalid, NotFound, Unauthenticated, Unavailable, Unsupported};
         let far = Some("eu-west-1");
         for (status, code, region, kind, says, hint) in [
             (400, "ExpiredToken", None, Unauthenticated, "expired", "assume the role again"),
@@ -245,12 +348,24 @@ mod tests {
             (412, "", None, AlreadyExists, "already exists", ""),
             (501, "NotImplemented", None, Unsupported, "NotImplemented", ""),
             (503, "SlowDown", None, Unavailable, "SlowDown", "try again later"),
+            (403, "InvalidObjectState", None, Denied, "archive tier", "lifecycle"),
+            (400, "KMS.DisabledException", None, Denied, "KMS", "kms:Decrypt"),
+            (403, "AllAccessDisabled", None, Denied, "disabled", "owner"),
+            (403, "AccountProblem", None, Denied, "account", "payments"),
+            (403, "QuotaExceeded", None, Denied, "full", "prune"),
+            (507, "", None, Denied, "full", "prune"),
+            (401, "Unauthorized", None, Denied, "access denied", "permissions"),
+            (429, "", None, Unavailable, "HTTP 429", "try again later"),
+            (200, "", None, Corrupt, "makes no sense", ""),
         ] {
             let error = refused(status, code, region);
             assert_eq!(error.kind(), kind, "{status} {code} {region:?}: {error}");
             assert!(error.to_string().contains(says), "{status} {code} {region:?}: {error}");
             let found = error.hint_text().unwrap_or_default();
             assert!(found.contains(hint), "{status} {code} {region:?}: {found}");
+            if matches!(kind, Denied | Unauthenticated) {
+                assert!(error.to_string().contains(OWN_TEXT), "{status} {code} {region:?}: {error}");
+            }
         }
     }
 }

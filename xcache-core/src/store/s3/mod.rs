@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime as SdkDateTime};
-use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier, RequestPayer, Tag, Tagging};
+use aws_sdk_s3::types::{EncodingType, RequestPayer, Tag, Tagging};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -18,15 +18,19 @@ use super::{
     PutMode, Result, Store, Tags, Upload,
 };
 
+mod answer;
 mod body;
 mod connect;
+mod delete;
 mod failure;
+mod health;
 mod names;
 mod options;
 mod upload;
 
 use connect::Connection;
 use failure::Request;
+use health::{BRIEF, Health};
 use options::WriteOptions;
 use upload::S3Upload;
 
@@ -55,6 +59,7 @@ pub struct S3Store {
     options: WriteOptions,
     payer: Option<RequestPayer>,
     is_aws: bool,
+    health: Health,
 }
 
 /// Where requests go and what their failures are to name.
@@ -94,7 +99,7 @@ impl Place {
 impl S3Store {
     /// Prepares the client for a bucket. Sends nothing to the store.
     pub async fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self> {
-        let Connection { client, patient, endpoint, is_aws, region } = connect::connect(options).await?;
+        let Connection { client, patient, endpoint, is_aws, region, health } = connect::connect(options).await?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Self {
             client,
@@ -103,6 +108,7 @@ impl S3Store {
             options: WriteOptions::new(options),
             payer: options.requester_pays.then_some(RequestPayer::Requester),
             is_aws,
+            health,
         })
     }
 
@@ -139,7 +145,7 @@ impl S3Store {
                 .send()
         };
         let about = self.place.request("upload", name.as_str(), precondition(mode));
-        let answer = send_watched(&about, body.into(), send).await;
+        let answer = self.send_watched(&about, body.into(), send).await;
         let answer = answer.map_err(|error| as_replace(error, mode, name))?;
         Ok(unquoted(required(answer.e_tag(), "ETag", "upload", name)?))
     }
@@ -184,86 +190,6 @@ impl S3Store {
             _ => refused,
         }
     }
-
-    async fn delete_page(&self, page: &[&Deletion]) -> Vec<Result<()>> {
-        let mut keys = Vec::with_capacity(page.len());
-        let mut answers: Vec<Result<()>> = Vec::with_capacity(page.len());
-        let mut identifiers = Vec::with_capacity(page.len());
-        for deletion in page {
-            let key = self.place.full("delete", &deletion.name);
-            let identifier = key.as_ref().ok().and_then(|key| ObjectIdentifier::builder().key(key).build().ok());
-            identifiers.extend(identifier);
-            keys.push(key.as_ref().ok().cloned());
-            answers.push(key.map(|_| ()));
-        }
-        if identifiers.is_empty() {
-            return answers;
-        }
-        let request = self.place.request("delete", page[0].name.as_str(), ErrorKind::Changed);
-        let delete = match Delete::builder().set_objects(Some(identifiers)).quiet(true).build() {
-            Ok(delete) => delete,
-            Err(error) => return spread(page, &Error::new(ErrorKind::Invalid, "delete", self).source(error)),
-        };
-        let sent = self
-            .patient
-            .delete_objects()
-            .bucket(&self.place.bucket)
-            .delete(delete)
-            .set_request_payer(self.payer.clone());
-        let Ok(sent) = tokio::time::timeout(DELETE_TIMEOUT, sent.send()).await else {
-            let silent = Error::new(ErrorKind::Unavailable, "delete", self);
-            return spread(page, &silent.detail(format!("no answer for {} s", DELETE_TIMEOUT.as_secs())));
-        };
-        match sent {
-            Ok(answer) => {
-                for failed in answer.errors() {
-                    let wrong = |key: &Option<String>| key.is_some() && key.as_deref() == failed.key();
-                    let Some(at) = keys.iter().position(wrong) else { continue };
-                    let kind = match failed.code() {
-                        Some("NoSuchKey") => continue,
-                        Some("AccessDenied") => ErrorKind::Denied,
-                        Some("SlowDown" | "InternalError" | "ServiceUnavailable") => ErrorKind::Unavailable,
-                        _ => ErrorKind::Other,
-                    };
-                    let code = failed.code().unwrap_or("no code");
-                    let message = failed.message().unwrap_or("refused");
-                    answers[at] = Err(Error::new(kind, "delete", &page[at].name).detail(format!("{message} ({code})")));
-                }
-                answers
-            }
-            Err(failure) => spread(page, &request.failed(failure)),
-        }
-    }
-
-    async fn delete_singly(&self, deletions: &[&Deletion]) -> Vec<Result<()>> {
-        let owned: Vec<Deletion> = deletions.iter().map(|deletion| (*deletion).clone()).collect();
-        let requests = owned.into_iter().map(|deletion| self.delete_one(deletion));
-        stream::iter(requests).buffered(PARALLEL_DELETES).collect().await
-    }
-
-    async fn delete_one(&self, deletion: Deletion) -> Result<()> {
-        let key = self.place.full("delete", &deletion.name)?;
-        let sent = self
-            .client
-            .delete_object()
-            .bucket(&self.place.bucket)
-            .key(key)
-            .set_if_match(deletion.if_match.as_ref().map(quoted))
-            .set_request_payer(self.payer.clone())
-            .send()
-            .await;
-        let request = self.place.request("delete", deletion.name.as_str(), ErrorKind::Changed);
-        match sent.map_err(|failure| request.failed(failure)) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound && deletion.if_match.is_none() => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// The same failure for each of them.
-fn spread(page: &[&Deletion], error: &Error) -> Vec<Result<()>> {
-    page.iter().map(|deletion| Err(error.about(&deletion.name))).collect()
 }
 
 fn past_the_end(name: &ObjectName, size: u64) -> Error {
@@ -531,24 +457,34 @@ impl Store for S3Store {
     }
 }
 
-/// Sends a request with a body, again if it stalls.
-async fn send_watched<T, E, F>(about: &Request<'_>, body: Payload, send: impl Fn(ByteStream) -> F) -> Result<T>
-where
-    F: Future<Output = std::result::Result<T, SdkError<E, aws_sdk_s3::config::http::HttpResponse>>>,
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let mut attempt = 1;
-    loop {
-        let progress = body::Progress::new();
-        let request = send(body::watched(body.clone(), progress.clone()));
-        match progress.guard(STALL_TIMEOUT, request).await {
-            Ok(answer) => return answer.map_err(|failure| about.failed(failure)),
-            Err(_) if attempt < STALL_ATTEMPTS => attempt += 1,
-            Err(stalled) => {
+impl S3Store {
+    /// Sends a request with a body, again if it stalls.
+    async fn send_watched<T, E, F>(
+        &self,
+        about: &Request<'_>,
+        body: Payload,
+        send: impl Fn(ByteStream) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, SdkError<E, aws_sdk_s3::config::http::HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let mut attempt = 1;
+        loop {
+            let bound = if self.health.is_down() { BRIEF } else { STALL_TIMEOUT };
+            let progress = body::Progress::new();
+            let request = send(body::watched(body.clone(), progress.clone()));
+            let stalled = match progress.guard(bound, request).await {
+                Ok(answer) => return answer.map_err(|failure| about.failed(failure)),
+                Err(stalled) => stalled,
+            };
+            self.health.gave_up();
+            if attempt == STALL_ATTEMPTS {
                 return Err(Error::new(ErrorKind::Unavailable, about.action, about.object)
                     .detail(format!("{stalled}, tried {attempt} times"))
                     .hint("the connection or the store has stopped moving data; try again later"));
             }
+            attempt += 1;
         }
     }
 }

@@ -9,7 +9,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use chrono::{DateTime, Utc};
 
 use super::super::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Upload};
-use super::{S3Store, as_replace, conditions, precondition, required, send_watched, unquoted};
+use super::{S3Store, as_replace, conditions, precondition, required, unquoted};
 
 /// Putting 10,000 parts together takes S3 minutes at worst; it sends spaces meanwhile.
 const COMPLETE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -66,7 +66,7 @@ impl Upload for S3Upload {
                 .send()
         };
         let about = self.store.place.request("upload", self.name.as_str(), ErrorKind::Changed);
-        let answer = send_watched(&about, body, send).await?;
+        let answer = self.store.send_watched(&about, body, send).await?;
         let etag = required(answer.e_tag, "ETag", "upload", &self.name)?;
         self.etags.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(number, etag);
         Ok(())
