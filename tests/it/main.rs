@@ -47,6 +47,7 @@ mod stores;
 mod support;
 mod surroundings;
 mod trust;
+mod wire;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
 const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");

@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict};
+use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict, own_ref};
 use xcache_core::paths::PathList;
 use xcache_core::restore::{Entry, Error, Failed, Frames, Interrupt, Options, Restored};
 use xcache_core::store::local::LocalStore;
@@ -272,7 +272,7 @@ fn restore_here(
     let Verdict::Readable(Content::Archive(archive)) = opened else { panic!("{opened:?}") };
     let frames = Frames {
         store,
-        own: (name, tail.meta.etag),
+        own: own_ref(&name, &tail.meta.etag, tail.meta.size, &archive),
         refs: &[],
         tail: (tail.bytes, tail.offset),
         limits: &DownloadLimits::default(),

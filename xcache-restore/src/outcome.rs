@@ -81,8 +81,8 @@ impl MissReason {
     pub fn of(error: &(dyn std::error::Error + 'static)) -> Self {
         match store_error_kind(error) {
             Some(ErrorKind::Denied | ErrorKind::Unauthenticated) => Self::Denied,
-            Some(ErrorKind::Unavailable) => Self::Unreachable,
-            Some(ErrorKind::Corrupt) => Self::Corrupt,
+            // A store that contradicts itself says nothing about its entries.
+            Some(ErrorKind::Unavailable | ErrorKind::Corrupt) => Self::Unreachable,
             Some(ErrorKind::Invalid) => Self::NoStore,
             Some(_) => Self::Failed,
             None => causes(error).find_map(Self::of_cause).unwrap_or(Self::Failed),
@@ -203,7 +203,7 @@ mod tests {
         check(ErrorKind::Denied, MissReason::Denied);
         check(ErrorKind::Unauthenticated, MissReason::Denied);
         check(ErrorKind::Unavailable, MissReason::Unreachable);
-        check(ErrorKind::Corrupt, MissReason::Corrupt);
+        check(ErrorKind::Corrupt, MissReason::Unreachable);
         check(ErrorKind::NotFound, MissReason::Failed);
         check(ErrorKind::Invalid, MissReason::NoStore);
         let full = restore::Error::Write { path: "p".into(), source: std::io::ErrorKind::StorageFull.into() };

@@ -310,7 +310,7 @@ impl Job {
         });
         let frames = Frames {
             store,
-            own: (name, tail.meta.etag),
+            own: own_ref(&name, &tail.meta.etag, tail.meta.size, &archive),
             refs: &archive.footer.refs,
             tail: (tail.bytes, tail.offset),
             limits: &limits,

@@ -19,13 +19,12 @@ use xcache_core::delta::{Assembled, Earlier, Facts, Known, assemble, select};
 use xcache_core::entry::Kind;
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::{self, object_name};
-use xcache_core::object_end::{find_archive, own_ref};
+use xcache_core::object_end::own_ref;
 use xcache_core::pack::{Job, Packed, Settings, pack};
 use xcache_core::scan::{Signature, Skipped, Tree};
 use xcache_core::state;
-use xcache_core::store::probe::Features;
-use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode, Tags};
-use xcache_core::transfer::upload::{Confirm, Piece, Published, Signals, UploadLimits, publish};
+use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
+use xcache_core::transfer::upload::{Confirm, NewObject, Piece, Published, Signals, UploadLimits, publish};
 
 use crate::save::{Run, random};
 
@@ -134,7 +133,10 @@ async fn try_to_write(
     };
     let tags = run.config.tags.of(kind);
     let (published, made) = {
-        let publishing = publish(&*run.store, &name, &tags, mode, receiver, &limits, signals.clone());
+        let publishing = {
+            let object = NewObject { name: &name, tags: &tags, mode, archive_id };
+            publish(&*run.store, object, receiver, &limits, signals.clone())
+        };
         let mut both = std::pin::pin!(async { tokio::join!(publishing, making) });
         tokio::select! {
             both = &mut both => both,
@@ -152,11 +154,12 @@ async fn try_to_write(
     let made = made.context("cannot pack")?;
     let published = match published {
         Ok(published) => published,
-        Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed) => {
-            match cli::unless_interrupted(is_ours(run, &name, &tags, archive_id)).await? {
-                Some(published) => published,
-                None => return Ok(Written::Exists { sent_bytes }),
-            }
+        // Unless nobody could tell whose the object is that was there first.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed)
+                && !signals.may_be_there.load(Ordering::Relaxed) =>
+        {
+            return Ok(Written::Exists { sent_bytes });
         }
         // A store error of its own, or the sender was dropped because packing failed: that is then the cause.
         Err(error) => {
@@ -251,18 +254,6 @@ fn make(
     }
     skipped.append(&mut packed.skipped);
     Ok(Made { archive, end: end.bytes, signatures, skipped })
-}
-
-/// Whether the object that is there is the one we have just sent: the answer to our first try may have been lost.
-async fn is_ours(run: &Run<'_>, name: &ObjectName, tags: &Tags, archive_id: ArchiveId) -> Option<Published> {
-    let meta = find_archive(&*run.store, name, archive_id).await.ok()??;
-    // An upload whose tags are given to the object afterwards has not got that far.
-    let tags_dropped = match run.features {
-        Features { tags: false, .. } => true,
-        Features { multipart_tags: true, .. } => false,
-        _ => run.store.set_tags(name, tags).await.is_err(),
-    };
-    Some(Published { etag: meta.etag, bytes: meta.size, parts: 1, tags_dropped })
 }
 
 /// Shows how far the upload is, for ever.

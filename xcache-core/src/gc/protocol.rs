@@ -20,6 +20,7 @@ use futures_util::{StreamExt as _, stream};
 use super::document::{IntentDocument, substitute_id};
 use crate::archive::footer::{ArchiveId, Ref};
 use crate::naming::{CONDEMNED_PREFIX, condemned_name, intent_name, parse_condemned};
+use crate::object_end;
 use crate::store::{self, Deletion, ErrorKind, ObjectName, PutMode, Store, Tags};
 
 /// Requests under way at a time: all refs of a delta at once.
@@ -182,10 +183,15 @@ async fn refusal(store: &dyn Store, marks: &Marks, r: &Ref) -> Option<Refusal> {
         Ok(true) => return Some(Refusal::Condemned),
         Err(error) => return Some(Refusal::Unproven(Arc::new(error))),
     }
-    match store.head(&name).await {
-        Ok(meta) if meta.etag.0 == r.etag => None,
+    let there = match store.head(&name).await {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Some(Refusal::Missing),
+        Err(error) => return Some(Refusal::Unproven(Arc::new(error))),
+    };
+    // A copied store has the same archive under another ETag.
+    match object_end::is_ref(store, r, &name, &there).await {
+        Ok(object_end::Verdict::Readable(())) => None,
         Ok(_) => Some(Refusal::Replaced),
-        Err(error) if error.kind() == ErrorKind::NotFound => Some(Refusal::Missing),
         Err(error) => Some(Refusal::Unproven(Arc::new(error))),
     }
 }

@@ -1,32 +1,10 @@
 use super::*;
-use crate::archive::footer::{INDEX_FRAME, Seek, encode_end};
-use crate::archive::frame::skippable;
 use crate::store::{ErrorKind, PutMode, Tags};
-use crate::transfer::doubles::{Faulty, MemoryStore};
-
-fn footer(archive_id: u8) -> Footer {
-    Footer {
-        archive_id: ArchiveId([archive_id; 16]),
-        kind: Kind::Base,
-        key: "key".to_owned(),
-        created_nanos: 0,
-        refs: Vec::new(),
-        members: 0,
-        content_bytes: 0,
-        index_offset: 100,
-        index_bytes: 0,
-        index_raw_bytes: 0,
-        index_hash: *blake3::hash(b"").as_bytes(),
-    }
-}
+use crate::transfer::doubles::{Faulty, MemoryStore, archive};
 
 /// An object with the end of an archive. Nobody reads its index here.
 fn object(archive_id: u8) -> Vec<u8> {
-    let mut object = vec![7; 100];
-    object.extend_from_slice(&skippable(INDEX_FRAME, b""));
-    let frames = [Seek { stored_bytes: 100, raw_bytes: 1 }, Seek { stored_bytes: 8, raw_bytes: 0 }];
-    object.extend_from_slice(&encode_end(&footer(archive_id), &frames).unwrap());
-    object
+    archive(archive_id, 100).to_vec()
 }
 
 /// The same with a byte of the footer spoilt.

@@ -26,7 +26,7 @@ pub struct Frames<'a> {
     /// The store.
     pub store: Arc<dyn Store>,
     /// The object of the entry itself.
-    pub own: (ObjectName, ETag),
+    pub own: Ref,
     /// The objects it refers to.
     pub refs: &'a [Ref],
     /// The end of the entry's object, as the lookup brought it, and where it begins.
@@ -120,7 +120,7 @@ pub(super) async fn fetch(
     let send_far = async {
         let mut sources = Sources { frames, found: HashMap::new() };
         let mut left = far;
-        // Each round but the last finds one ref under another ETag, so there are not more of them than refs.
+        // Each round but the last finds one object under another ETag, so there are not more of them than refs.
         loop {
             let mut delivered = HashSet::new();
             match send_parts(index, &sources, &left, *tail_start, &sender, &mut delivered).await {
@@ -194,22 +194,24 @@ impl Sources<'_> {
         if let Some(found) = self.found.get(&source) {
             return Ok(found.clone());
         }
-        let Some(r) = self.frames.r#ref(source)? else { return Ok(self.frames.own.clone()) };
+        let r = self.frames.source(source)?;
         let name = ObjectName::new(r.name.clone());
         let name = name.map_err(|e| archive::Error::damaged("footer", format!("a ref without a usable name: {e}")))?;
         Ok((name, ETag(r.etag.clone())))
     }
 
-    /// Why parts could not be fetched. Ok if it was a ref that is there under another ETag: to be tried again with that.
+    /// Why parts could not be fetched. Ok if an object is there under another ETag: to be tried again with that.
     async fn explain(&mut self, error: Error) -> Result<(), Error> {
         let Error::Store(error) = error else { return Err(error) };
-        let Some(gone) = Gone::of(&error) else { return Err(error.into()) };
-        let named = |(r, _): &(&Ref, u16)| r.name == error.object();
-        let Some((r, source)) = self.frames.refs.iter().zip(1..).find(named) else {
-            return Err(self.frames.unusable(0, Fault::Gone(gone)));
-        };
+        if Gone::of(&error).is_none() {
+            return Err(error.into());
+        }
+        // Refs first: one that names the entry itself is none.
+        let own = std::iter::once((&self.frames.own, 0));
+        let mut sources = self.frames.refs.iter().zip(1..).chain(own);
+        let Some((r, source)) = sources.find(|(r, _)| r.name == error.object()) else { return Err(error.into()) };
         match object_end::find_ref(&*self.frames.store, r).await? {
-            Verdict::Readable(found) if self.get(source)?.1 != found.1 => {
+            Verdict::Readable(found) if !self.found.contains_key(&source) && self.get(source)?.1 != found.1 => {
                 self.found.insert(source, found);
                 Ok(())
             }
@@ -225,11 +227,11 @@ impl Sources<'_> {
 }
 
 impl Frames<'_> {
-    /// The ref that frames of `source` lie in; none for the entry's own object.
-    fn r#ref(&self, source: u16) -> Result<Option<&Ref>, Error> {
-        let Some(number) = usize::from(source).checked_sub(1) else { return Ok(None) };
+    /// The object that frames of `source` lie in, as the index names it.
+    fn source(&self, source: u16) -> Result<&Ref, Error> {
+        let Some(number) = usize::from(source).checked_sub(1) else { return Ok(&self.own) };
         let bad = || archive::Error::damaged("index", "a frame of an object that is not named");
-        Ok(Some(self.refs.get(number).ok_or_else(bad)?))
+        Ok(self.refs.get(number).ok_or_else(bad)?)
     }
 
     fn unusable(&self, source: u16, fault: Fault) -> Error {
@@ -237,24 +239,22 @@ impl Frames<'_> {
             Ok(object) => object,
             Err(error) => return error,
         };
-        let archive_id = self.r#ref(source).ok().flatten().map(|r| r.archive_id);
+        let archive_id = self.source(source).ok().filter(|_| source > 0).map(|r| r.archive_id);
         Box::new(Unusable { name, etag, archive_id, fault }).into()
     }
 }
 
 /// What two fetches of a frame of `source` say of its object, if a HEAD agrees.
 pub(super) async fn damaged(frames: &Frames<'_>, source: u16, error: archive::Error) -> Error {
-    let looked = match frames.r#ref(source) {
-        Ok(Some(r)) => object_end::find_ref(&*frames.store, r).await.map(|verdict| match verdict {
-            Verdict::Gone(gone) => Some(gone),
-            Verdict::Readable(_) | Verdict::Damaged(_) | Verdict::Newer(_) => None,
-        }),
-        Ok(None) => object_end::look_again(&*frames.store, &frames.own.0, &frames.own.1).await,
+    let r = match frames.source(source) {
+        Ok(r) => r,
         Err(error) => return error,
     };
-    match looked {
-        Ok(None) => frames.unusable(source, Fault::Damaged(error)),
-        Ok(Some(gone)) => frames.unusable(source, Fault::Gone(gone)),
+    match object_end::find_ref(&*frames.store, r).await {
+        Ok(Verdict::Gone(gone)) => frames.unusable(source, Fault::Gone(gone)),
+        Ok(Verdict::Readable(_) | Verdict::Damaged(_) | Verdict::Newer(_)) => {
+            frames.unusable(source, Fault::Damaged(error))
+        }
         Err(error) => error.into(),
     }
 }

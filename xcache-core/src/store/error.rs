@@ -78,6 +78,13 @@ impl Error {
         Self::new(ErrorKind::NotFound, action, name)
     }
 
+    /// The same failure, seen as one of another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Adds why, in the store's or our own words.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {

@@ -11,6 +11,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 
+use crate::archive::footer::{ArchiveId, Footer, INDEX_FRAME, Seek, encode_end};
+use crate::archive::frame::skippable;
+use crate::entry::Kind;
 use crate::store::{
     ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, Payload,
     PutMode, Result, Store, Tags, Upload,
@@ -26,6 +29,28 @@ pub(crate) fn noise(bytes: usize) -> Bytes {
         state.to_le_bytes()[0]
     };
     (0..bytes).map(next).collect()
+}
+
+/// An object with the end of an archive, after some bytes of noise. Its index is empty.
+pub(crate) fn archive(archive_id: u8, noise_bytes: usize) -> Bytes {
+    let footer = Footer {
+        archive_id: ArchiveId([archive_id; 16]),
+        kind: Kind::Base,
+        key: "key".to_owned(),
+        created_nanos: 0,
+        refs: Vec::new(),
+        members: 0,
+        content_bytes: 0,
+        index_offset: noise_bytes as u64,
+        index_bytes: 0,
+        index_raw_bytes: 0,
+        index_hash: *blake3::hash(b"").as_bytes(),
+    };
+    let mut object = noise(noise_bytes).to_vec();
+    object.extend_from_slice(&skippable(INDEX_FRAME, b""));
+    let frames = [Seek { stored_bytes: noise_bytes as u32, raw_bytes: 1 }, Seek { stored_bytes: 8, raw_bytes: 0 }];
+    object.extend_from_slice(&encode_end(&footer, &frames).unwrap());
+    object.into()
 }
 
 /// Objects in memory, with the semantics of the contract and a log of requests.
@@ -273,6 +298,9 @@ struct Faults {
     conditions: Mutex<Option<Conditions>>,
     silent_uploads: Mutex<bool>,
     lose_complete: Mutex<bool>,
+    /// A request that is done, and answered with this error all the same.
+    lost: Mutex<Option<(String, ErrorKind)>>,
+    silent_complete: Mutex<bool>,
     overwrite: Mutex<bool>,
     /// For requests that begin at or after an offset: how many bytes come, then what, and how many times more.
     breaks: Mutex<Vec<(u64, usize, Break, u32)>>,
@@ -329,6 +357,26 @@ impl Faulty {
     pub(crate) fn lose_answer_of_complete(self) -> Self {
         *self.faults.lose_complete.lock().unwrap() = true;
         self
+    }
+
+    /// The first such request is done, but its answer is this error.
+    pub(crate) fn lose_answer(self, request: &str, kind: ErrorKind) -> Self {
+        *self.faults.lost.lock().unwrap() = Some((request.to_owned(), kind));
+        self
+    }
+
+    /// Completions are done, and never answered.
+    pub(crate) fn never_answer_complete(self) -> Self {
+        *self.faults.silent_complete.lock().unwrap() = true;
+        self
+    }
+
+    /// Fails if the answer to `request`, which has been done, is to be lost.
+    fn answer(&self, request: &str, name: &ObjectName) -> Result<()> {
+        match self.faults.lost.lock().unwrap().take_if(|(lost, _)| lost == request) {
+            Some((_, kind)) => Err(Error::new(kind, "do", name).detail("the answer was lost")),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn overwrite_after_publishing(self) -> Self {
@@ -437,6 +485,7 @@ impl Store for Faulty {
         self.check_tags(name, tags)?;
         let mode = self.mode(name, mode)?;
         let etag = self.inner.put(name, body, mode, tags).await?;
+        self.answer("put", name)?;
         if *self.faults.overwrite.lock().unwrap() {
             self.inner.put(name, Bytes::from_static(b"other"), PutMode::Overwrite, tags).await?;
         }
@@ -515,6 +564,10 @@ impl Upload for FaultyUpload {
         self.store.check("complete", self.name())?;
         let mode = self.store.mode(self.name(), mode)?;
         let completed = self.inner.complete(mode).await;
+        if *self.store.faults.silent_complete.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
+        self.store.answer("complete", self.name())?;
         if *self.store.faults.lose_complete.lock().unwrap() {
             return Err(Error::not_found("publish", self.name()));
         }

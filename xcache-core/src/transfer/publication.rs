@@ -3,24 +3,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::part::length;
 use super::retry::backoff;
-use super::upload::{Published, Signals};
+use super::upload::{NewObject, Published, Signals};
+use crate::object_end::find_archive;
 use crate::store::probe::Features;
-use crate::store::{ETag, Error, ErrorKind, ObjectName, PutMode, Result, Store, Tags, Upload};
+use crate::store::{ETag, Error, ErrorKind, PutMode, Result, Store, Tags, Upload};
 
 /// How often a write is sent that met another one of the same name (HTTP 409).
 const CONFLICT_ATTEMPTS: u32 = 5;
 
+/// How long the answer to a completion is waited for before the store is asked whether the object is there.
+const LOOK_AFTER: Duration = Duration::from_secs(30);
+
 /// What is published, and how.
 pub(super) struct Publication<'a> {
     pub(super) store: &'a dyn Store,
-    pub(super) name: &'a ObjectName,
-    pub(super) tags: &'a Tags,
-    pub(super) mode: PutMode,
+    pub(super) object: NewObject<'a>,
     /// Which conditions the store honours.
     pub(super) features: Features,
     /// Is told whether the object may be there.
@@ -31,20 +34,20 @@ impl Publication<'_> {
     /// The mode to send. A store that does not know conditions is asked what is there, as late as possible: the rest
     /// cannot be closed, and a condition that it does not know might make it refuse the request.
     async fn mode(&self, honoured: Honoured) -> Result<PutMode> {
-        if honoured.covers(&self.mode) {
-            return Ok(self.mode.clone());
+        if honoured.covers(&self.object.mode) {
+            return Ok(self.object.mode.clone());
         }
         self.signals.is_unconditional.store(true, Ordering::Relaxed);
-        let there = match self.store.head(self.name).await {
+        let there = match self.store.head(self.object.name).await {
             Ok(meta) => Some(meta.etag),
             // Who may not list is told "denied" for what is not there.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => None,
             Err(error) => return Err(error),
         };
-        match (&self.mode, there) {
-            (PutMode::Create, Some(_)) => Err(Error::new(ErrorKind::AlreadyExists, "publish", self.name)),
+        match (&self.object.mode, there) {
+            (PutMode::Create, Some(_)) => Err(Error::new(ErrorKind::AlreadyExists, "publish", self.object.name)),
             (PutMode::Replace(etag), there) if there.as_ref() != Some(etag) => {
-                Err(Error::new(ErrorKind::Changed, "publish", self.name))
+                Err(Error::new(ErrorKind::Changed, "publish", self.object.name))
             }
             _ => Ok(PutMode::Overwrite),
         }
@@ -53,7 +56,7 @@ impl Publication<'_> {
     /// Whether small objects, too, are better sent as parts: without a condition on PutObject the name is free for others
     /// while the whole body is on its way, and with parts only while they are put together.
     pub(super) fn prefers_parts(&self) -> bool {
-        !self.features.create_only_put && self.mode == PutMode::Create
+        !self.features.create_only_put && self.object.mode == PutMode::Create
     }
 
     /// One request for all of it.
@@ -61,13 +64,13 @@ impl Publication<'_> {
         let bytes = length(body.len());
         let Features { create_only_put, conditional_put, tags: keeps_tags, .. } = self.features;
         let honoured = Honoured { create: create_only_put, replace: conditional_put };
-        let mut tags = if keeps_tags { self.tags.clone() } else { Tags::new() };
-        let mut tags_dropped = tags != *self.tags;
+        let mut tags = if keeps_tags { self.object.tags.clone() } else { Tags::new() };
+        let mut tags_dropped = tags != *self.object.tags;
         let mut attempt = 1;
         let etag = loop {
             let mode = self.mode(honoured).await?;
             self.signals.may_be_there.store(true, Ordering::Relaxed);
-            match self.store.put(self.name, body.clone(), mode, &tags).await {
+            match self.store.put(self.object.name, body.clone(), mode, &tags).await {
                 Ok(etag) => break etag,
                 Err(error) if refuses_tags(&error, &tags) => {
                     tags = Tags::new();
@@ -77,10 +80,7 @@ impl Publication<'_> {
                     attempt += 1;
                     tokio::time::sleep(backoff(attempt)).await;
                 }
-                Err(error) => {
-                    self.signals.may_be_there.store(!is_lost_race(&error), Ordering::Relaxed);
-                    return Err(error);
-                }
+                Err(error) => break self.find_ours(error).await?,
             }
         };
         self.signals.sent.fetch_add(bytes, Ordering::Relaxed);
@@ -90,12 +90,12 @@ impl Publication<'_> {
     /// Begins a multipart upload. Also tells whether the tags had to be left out.
     pub(super) async fn begin(&self) -> Result<(Arc<dyn Upload>, bool)> {
         if !self.features.multipart_tags {
-            return Ok((self.store.upload(self.name, &Tags::new()).await?.into(), !self.tags.is_empty()));
+            return Ok((self.store.upload(self.object.name, &Tags::new()).await?.into(), !self.object.tags.is_empty()));
         }
-        match self.store.upload(self.name, self.tags).await {
+        match self.store.upload(self.object.name, self.object.tags).await {
             Ok(upload) => Ok((upload.into(), false)),
-            Err(error) if refuses_tags(&error, self.tags) => {
-                Ok((self.store.upload(self.name, &Tags::new()).await?.into(), true))
+            Err(error) if refuses_tags(&error, self.object.tags) => {
+                Ok((self.store.upload(self.object.name, &Tags::new()).await?.into(), true))
             }
             Err(error) => Err(error),
         }
@@ -106,7 +106,7 @@ impl Publication<'_> {
         if !self.features.tags_large_objects() {
             return true;
         }
-        match self.store.set_tags(self.name, self.tags).await {
+        match self.store.set_tags(self.object.name, self.object.tags).await {
             Ok(()) => false,
             Err(error) => {
                 tracing::debug!(%error, "the object has no tags");
@@ -123,36 +123,75 @@ impl Publication<'_> {
         loop {
             let mode = self.mode(honoured).await?;
             self.signals.may_be_there.store(true, Ordering::Relaxed);
-            let error = match upload.complete(mode).await {
+            let error = match self.completed(upload, mode).await {
                 Ok(etag) => return Ok(etag),
                 Err(error) => error,
             };
-            match error.kind() {
-                ErrorKind::Conflict if attempt < CONFLICT_ATTEMPTS => {
-                    attempt += 1;
-                    tokio::time::sleep(backoff(attempt)).await;
-                }
-                // The upload is over: either our first request was done and its answer lost, or the other one in the
-                // conflict won. An object of that name is there in both cases, and the caller finds out whose.
-                ErrorKind::NotFound | ErrorKind::Conflict if self.store.head(self.name).await.is_ok() => {
-                    return Err(Error::new(ErrorKind::AlreadyExists, "publish", self.name).source(error));
-                }
-                _ => return Err(error),
+            if error.kind() == ErrorKind::Conflict && attempt < CONFLICT_ATTEMPTS {
+                attempt += 1;
+                tokio::time::sleep(backoff(attempt)).await;
+                continue;
+            }
+            return self.find_ours(error).await;
+        }
+    }
+
+    /// Waits for the answer to a completion, and looks now and then whether it is done: to put 10,000 parts together takes
+    /// a store minutes, and the answer may be lost.
+    async fn completed(&self, upload: &dyn Upload, mode: PutMode) -> Result<ETag> {
+        let mut answer = std::pin::pin!(upload.complete(mode));
+        loop {
+            if let Ok(answer) = tokio::time::timeout(LOOK_AFTER, &mut answer).await {
+                return answer;
+            }
+            match find_archive(self.store, self.object.name, self.object.archive_id).await {
+                Ok(Some(meta)) => return Ok(meta.etag),
+                // A store that answers nothing at all is not waited for any longer.
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                Ok(None) | Err(_) => {}
             }
         }
     }
 
-    /// Notes what `error`, with which publishing ended, leaves open. `is_aborted`: the upload is over.
-    pub(super) async fn settle(&self, error: &Error, is_aborted: bool) {
+    /// What became of a write that ended with `error`: Ok if our object is there all the same, since only the answer was
+    /// lost. Notes whether it may still come.
+    async fn find_ours(&self, error: Error) -> Result<ETag> {
+        let is_doubtful = matches!(
+            error.kind(),
+            ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Other | ErrorKind::NotFound | ErrorKind::Conflict
+        );
+        if !is_doubtful && !is_lost_race(&error) {
+            return Err(error);
+        }
+        match find_archive(self.store, self.object.name, self.object.archive_id).await {
+            Ok(Some(meta)) => return Ok(meta.etag),
+            // Another object was first, and ours will not come.
+            Ok(None) if is_lost_race(&error) => self.signals.may_be_there.store(false, Ordering::Relaxed),
+            // The upload is over and has not become our object: the other one in the conflict won.
+            Ok(None)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict)
+                    && self.store.head(self.object.name).await.is_ok() =>
+            {
+                self.signals.may_be_there.store(false, Ordering::Relaxed);
+                return Err(Error::new(ErrorKind::AlreadyExists, "publish", self.object.name).source(error));
+            }
+            Ok(None) => {}
+            Err(unknown) => tracing::debug!(%unknown, "what was published is not known"),
+        }
+        Err(error)
+    }
+
+    /// Notes what a failed publication leaves open. `is_aborted`: the upload is over.
+    pub(super) async fn settle(&self, is_aborted: bool) {
         if self.signals.may_be_there.load(Ordering::Relaxed) {
-            let is_settled = is_lost_race(error) || (is_aborted && self.is_missing().await);
+            let is_settled = is_aborted && self.is_missing().await;
             self.signals.may_be_there.store(!is_settled, Ordering::Relaxed);
         }
     }
 
     /// Whether no object has the name. An upload that is over without having left one never will.
     async fn is_missing(&self) -> bool {
-        self.store.head(self.name).await.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        self.store.head(self.object.name).await.is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 }
 

@@ -208,7 +208,10 @@ impl<'a> Request<'a> {
             ByteRange::Last(bytes) => meta.size.checked_sub(*offset).is_some_and(|missing| missing <= *bytes),
             ByteRange::Span(span) => *offset == span.start && meta.size >= span.end,
         };
-        if !is_right || self.pin.as_ref().is_some_and(|pin| *pin != meta.etag) {
+        if self.pin.as_ref().is_some_and(|pin| *pin != meta.etag) {
+            return Err(self.error(ErrorKind::Corrupt, "the answer has another ETag than was asked for"));
+        }
+        if !is_right {
             let asked = match range {
                 ByteRange::Full => "all bytes".to_owned(),
                 ByteRange::Last(bytes) => format!("the last {bytes} bytes"),
@@ -267,14 +270,13 @@ impl<'a> Request<'a> {
             Ok(meta) if self.pin.as_ref().is_some_and(|pin| *pin != meta.etag) => {
                 self.suspected = Some(ErrorKind::Changed);
             }
-            Ok(_) if error.kind() == ErrorKind::Corrupt => {}
             Ok(_) => {
                 self.refuses_pin = error.kind() == ErrorKind::Changed;
                 let detail = format!("the store contradicts itself: {}, but HEAD shows the object", error.reason());
-                return Ok(self.error(ErrorKind::Corrupt, detail));
+                return Ok(error.with_kind(ErrorKind::Corrupt).detail(detail));
             }
         }
-        Ok(self.error(ErrorKind::Corrupt, error.reason()))
+        Ok(error.with_kind(ErrorKind::Corrupt))
     }
 
     /// Waits for the next bytes, as long as they come at all, and fast enough.

@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 
 use super::part::{Gather, MAX_PARTS, length, part_bytes};
 use super::publication::Publication;
+use crate::archive::footer::ArchiveId;
 use crate::monitor::{Monitor, Quiet, chain};
+use crate::object_end::find_archive;
 use crate::store::probe::Features;
 use crate::store::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Store, Tags, Upload};
 
@@ -87,6 +89,19 @@ impl Signals {
     }
 }
 
+/// What is to be published.
+#[derive(Clone, Debug)]
+pub struct NewObject<'a> {
+    /// Its name.
+    pub name: &'a ObjectName,
+    /// Its tags.
+    pub tags: &'a Tags,
+    /// When it may be written.
+    pub mode: PutMode,
+    /// The archive that it is: tells it from every other object of that name.
+    pub archive_id: ArchiveId,
+}
+
 /// A published object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -102,9 +117,8 @@ pub struct Published {
 
 /// Publishes what comes through `pieces` under `name`.
 ///
-/// Lost races are [`ErrorKind::AlreadyExists`] (or [`ErrorKind::Changed`] with [`PutMode::Replace`]). They are also
-/// reported when the answer to our own successful request was lost and the request was sent again: the caller tells
-/// the two apart by looking into the object.
+/// Lost races are [`ErrorKind::AlreadyExists`] (or [`ErrorKind::Changed`] with [`PutMode::Replace`]). An answer that was
+/// lost, cut or garbled is no failure if the object that is there turns out to be ours, by its archive id.
 ///
 /// On any error the multipart upload is aborted before this returns. **To cancel, use [`Signals::cancel`]** and wait for
 /// the error: requests on their way are dropped and the upload is aborted. (What was already on its way to publish may
@@ -112,14 +126,13 @@ pub struct Published {
 /// runs only if the runtime lives on; what it cannot remove is left for gc.
 pub async fn publish(
     store: &dyn Store,
-    name: &ObjectName,
-    tags: &Tags,
-    mode: PutMode,
+    object: NewObject<'_>,
     pieces: Receiver<Piece>,
     limits: &UploadLimits,
     signals: Arc<Signals>,
 ) -> Result<Published> {
-    let publication = Publication { store, name, tags, mode, features: limits.features, signals };
+    let (name, archive_id) = (object.name, object.archive_id);
+    let publication = Publication { store, object, features: limits.features, signals };
     let publishing = Publishing { publication, limits };
     let published = publishing.run(pieces).await?;
     if limits.confirm == Confirm::Head {
@@ -133,10 +146,14 @@ pub async fn publish(
         }
         match publishing.unless_cancelled(store.head(name)).await {
             Ok(there) if there.etag == published.etag => {}
-            Ok(_) => {
-                return Err(Error::new(ErrorKind::AlreadyExists, "publish", name)
-                    .detail("another writer published at the same time and won"));
-            }
+            // An ETag may be told wrongly, too: whose object is there is known by its archive.
+            Ok(_) => match publishing.unless_cancelled(find_archive(store, name, archive_id)).await? {
+                Some(there) => return Ok(Published { etag: there.etag, ..published }),
+                None => {
+                    return Err(Error::new(ErrorKind::AlreadyExists, "publish", name)
+                        .detail("another writer published at the same time and won"));
+                }
+            },
             // The store has said that it is published; only that it is ours is not known for sure.
             Err(error) => {
                 let text = format!("`{name}` is published, but that could not be confirmed: {}", chain(&error));
@@ -188,7 +205,7 @@ impl Publishing<'_> {
                 // No part may arrive after the abort, or it would stay.
                 parts.running.shutdown().await;
                 let is_aborted = parts.upload.abort(&*publication.signals.monitor).await;
-                publication.settle(&error, is_aborted).await;
+                publication.settle(is_aborted).await;
                 Err(error)
             }
         }
@@ -224,7 +241,7 @@ impl Publishing<'_> {
             tokio::select! {
                 Some(arrived) = parts.running.join_next() => match arrived {
                     Ok(arrived) => arrived?,
-                    Err(panic) => return Err(Error::new(ErrorKind::Other, "upload", self.publication.name).source(panic)),
+                    Err(panic) => return Err(Error::new(ErrorKind::Other, "upload", self.publication.object.name).source(panic)),
                 },
                 piece = pieces.recv(), if !is_finished && !has_part => match piece {
                     Some(Piece::Data(piece)) => gather.push(piece),
@@ -237,7 +254,7 @@ impl Publishing<'_> {
 
     fn start(&self, body: Payload, parts: &mut Parts) -> Result<()> {
         if parts.begun == MAX_PARTS {
-            return Err(Error::new(ErrorKind::Invalid, "upload", self.publication.name)
+            return Err(Error::new(ErrorKind::Invalid, "upload", self.publication.object.name)
                 .detail(format!("more than {MAX_PARTS} parts, the first of {} bytes", self.limits.part_bytes)));
         }
         let Some(upload) = parts.upload.0.clone() else { return Err(self.unfinished()) };
@@ -254,7 +271,8 @@ impl Publishing<'_> {
     }
 
     fn unfinished(&self) -> Error {
-        Error::new(ErrorKind::Other, "upload", self.publication.name).detail("it was given up before it was complete")
+        Error::new(ErrorKind::Other, "upload", self.publication.object.name)
+            .detail("it was given up before it was complete")
     }
 }
 
@@ -311,7 +329,7 @@ mod tests {
     use super::*;
     use crate::monitor::Recording;
     use crate::store::ByteRange;
-    use crate::transfer::doubles::{Conditions, Faulty, MemoryStore, noise};
+    use crate::transfer::doubles::{Conditions, Faulty, MemoryStore, archive, noise};
 
     const LIMITS: UploadLimits =
         UploadLimits { part_bytes: 100, in_flight: 3, confirm: Confirm::Trust, features: Features::all() };
@@ -336,11 +354,15 @@ mod tests {
         Tags::from([("type".to_owned(), "base".to_owned())])
     }
 
+    fn new<'a>(name: &'a ObjectName, tags: &'a Tags, mode: PutMode) -> NewObject<'a> {
+        NewObject { name, tags, mode, archive_id: ArchiveId([1; 16]) }
+    }
+
     /// Publishes `body` in pieces, and tells what came of it.
     async fn send(store: &dyn Store, body: &Bytes, piece: usize, limits: &UploadLimits) -> Result<Published> {
         let (sender, receiver) = mpsc::channel(2);
         let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
-        let publishing = publish(store, &name, &tags, PutMode::Create, receiver, limits, Arc::clone(&signals));
+        let publishing = publish(store, new(&name, &tags, PutMode::Create), receiver, limits, Arc::clone(&signals));
         let sending = async move {
             let mut rest = body.clone();
             while !rest.is_empty() {
@@ -390,7 +412,7 @@ mod tests {
         let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
         sender.send(Piece::Data(noise(bytes))).await.unwrap();
         sender.send(Piece::Finish).await.unwrap();
-        publish(store, &name, &tags, PutMode::Create, receiver, limits, Arc::clone(&signals)).await.unwrap_err();
+        publish(store, new(&name, &tags, PutMode::Create), receiver, limits, Arc::clone(&signals)).await.unwrap_err();
         signals.may_be_there.load(Ordering::Relaxed)
     }
 
@@ -458,7 +480,7 @@ mod tests {
                 sender.send(Piece::Data(noise(bytes))).await.unwrap();
                 sender.send(Piece::Finish).await.unwrap();
                 let (name, tags, mode) = (name(), tags(), PutMode::Replace(etag));
-                publish(&store, &name, &tags, mode, receiver, &UNCONDITIONAL, Arc::default()).await
+                publish(&store, new(&name, &tags, mode), receiver, &UNCONDITIONAL, Arc::default()).await
             };
             assert_eq!(replace(ETag("other".to_owned())).await.unwrap_err().kind(), ErrorKind::Changed);
             assert_eq!(stored(&store).await, "old");
@@ -484,7 +506,7 @@ mod tests {
             let store = MemoryStore::default();
             let (sender, receiver) = mpsc::channel(2);
             let (name, tags) = (name(), tags());
-            let publishing = publish(&store, &name, &tags, PutMode::Create, receiver, &LIMITS, Arc::default());
+            let publishing = publish(&store, new(&name, &tags, PutMode::Create), receiver, &LIMITS, Arc::default());
             let giving_up = async move {
                 sender.send(Piece::Data(noise(bytes))).await.unwrap();
             };
@@ -503,7 +525,7 @@ mod tests {
         sender.send(Piece::Data(noise(500))).await.unwrap();
         sender.send(Piece::Finish).await.unwrap();
         drop(sender);
-        let publishing = publish(&store, &name, &tags, PutMode::Create, receiver, &LIMITS, signals.clone());
+        let publishing = publish(&store, new(&name, &tags, PutMode::Create), receiver, &LIMITS, signals.clone());
         let cancelling = async {
             while store.uploads("").await.unwrap().is_empty() {
                 tokio::task::yield_now().await;
@@ -522,7 +544,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel(2);
         let (name, tags, signals) = (name(), tags(), Arc::new(Signals::default()));
         sender.send(Piece::Data(noise(500))).await.unwrap();
-        let publishing = publish(&store, &name, &tags, PutMode::Create, receiver, &LIMITS, signals.clone());
+        let publishing = publish(&store, new(&name, &tags, PutMode::Create), receiver, &LIMITS, signals.clone());
         let cancelling = async {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             signals.cancel.notify_one();
@@ -538,7 +560,7 @@ mod tests {
         let (name, tags) = (name(), tags());
         sender.send(Piece::Data(noise(500))).await.unwrap();
         {
-            let publishing = publish(&store, &name, &tags, PutMode::Create, receiver, &LIMITS, Arc::default());
+            let publishing = publish(&store, new(&name, &tags, PutMode::Create), receiver, &LIMITS, Arc::default());
             let mut publishing = std::pin::pin!(publishing);
             let waiting = tokio::time::timeout(std::time::Duration::from_millis(20), publishing.as_mut()).await;
             assert!(waiting.is_err());
@@ -605,11 +627,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_answer_to_the_completion_is_told_as_existing() {
+    async fn an_object_whose_answer_was_lost_is_published_if_it_is_ours() {
+        let kinds = [ErrorKind::Unavailable, ErrorKind::Corrupt, ErrorKind::Other];
+        for (request, padding) in [("put", 0), ("complete", 500)] {
+            for kind in kinds {
+                for (archive_id, is_ours) in [(1, true), (2, false)] {
+                    let body = archive(archive_id, padding);
+                    let limits = UploadLimits { part_bytes: 400, ..LIMITS };
+                    let store = Faulty::new(MemoryStore::default()).lose_answer(request, kind);
+                    let published = send(&store, &body, 40, &limits).await;
+                    assert_eq!(published.map(|published| published.bytes).ok(), is_ours.then_some(body.len() as u64));
+                    assert_eq!(stored(&store).await, body);
+                }
+            }
+        }
+        // A second try finds the upload gone, as it is after a first that was done.
         let store = Faulty::new(MemoryStore::default()).lose_answer_of_complete();
-        let error = send(&store, &noise(500), 40, &LIMITS).await.unwrap_err();
+        send(&store, &archive(1, 500), 40, &LIMITS).await.unwrap();
+        let store = Faulty::new(MemoryStore::default()).lose_answer_of_complete();
+        let error = send(&store, &archive(2, 500), 40, &LIMITS).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-        assert_eq!(stored(&store).await, noise(500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_come_is_not_waited_for_if_the_object_is_there() {
+        let store = Faulty::new(MemoryStore::default()).never_answer_complete();
+        let began = tokio::time::Instant::now();
+        send(&store, &archive(1, 500), 40, &LIMITS).await.unwrap();
+        assert!(began.elapsed() < std::time::Duration::from_secs(60));
+        let silent = Faulty::new(MemoryStore::default()).never_answer_complete().fail("get", ErrorKind::Unavailable, 9);
+        let error = send(&silent, &archive(1, 500), 40, &LIMITS).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
 
     #[tokio::test]
@@ -641,7 +689,7 @@ mod tests {
             sender.send(Piece::Data(noise(50))).await.unwrap();
             sender.send(Piece::Finish).await.unwrap();
             let signals = Arc::new(Signals::new(Arc::clone(&monitor) as Arc<dyn Monitor>));
-            publish(&store, &name(), &tags(), PutMode::Create, receiver, &limits, signals).await.unwrap();
+            publish(&store, new(&name(), &tags(), PutMode::Create), receiver, &limits, signals).await.unwrap();
             assert_eq!(monitor.warnings().len(), expected, "{:?}", monitor.messages());
         }
     }
