@@ -53,6 +53,20 @@ fn hard_links_survive_across_directories() {
 }
 
 #[test]
+fn symbolic_links_with_several_names_become_several_links_with_a_notice() {
+    let (job, place) = (Job::new(), Place::local());
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    std::os::unix::fs::symlink("nowhere", source.join("one")).unwrap();
+    for (number, name) in (2..).zip(["two", "three"]) {
+        fs::hard_link(source.join("one"), source.join(name)).unwrap();
+        let said = format!("{number} symbolic links have several names");
+        save(&job, &place, &format!("key-{number}")).arg(&source).run().ok().says(&[&said]);
+    }
+    restored(&job, &place, "key-3", &target);
+    assert_same_tree(&source, &target, &[]);
+}
+
+#[test]
 fn empty_files_and_directories_survive() {
     survives(&Place::local(), tree::empties);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict, own_ref};
 use xcache_core::paths::PathList;
-use xcache_core::restore::{Entry, Error, Failed, Frames, Interrupt, Options, Restored};
+use xcache_core::restore::{Entry, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, restore_plain};
 use xcache_core::store::local::LocalStore;
 use xcache_core::store::{ObjectName, Store};
 use xcache_core::transfer::download::DownloadLimits;
@@ -326,6 +326,26 @@ fn a_panic_leaves_everything_as_it_was() {
     // A panic with a payload that is no message leaves stderr quiet.
     let panic = |_| resume_unwind(Box::new(()));
     let failed = restore_here(&place, &target, &Interrupt::default(), &panic).unwrap_err();
+    assert!(matches!(failed, Failed { error: Error::Panic { .. }, replaced_files: 0 }), "{failed:?}");
+    assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
+}
+
+#[test]
+fn a_panic_says_nothing_about_an_archive_without_an_index() {
+    let job = Job::new();
+    let (place, target) = half_there(&job);
+    let before = Snapshot::of(&target);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store: Arc<dyn Store> = Arc::new(runtime.block_on(LocalStore::open(place.dir().to_owned())).unwrap());
+    let name = ObjectName::new("key-base.tar.zst".to_owned()).unwrap();
+    let meta = runtime.block_on(store.head(&name)).unwrap();
+    let (etag, size, limits) = (meta.etag, meta.size, DownloadLimits::default());
+    let progress = |_| resume_unwind(Box::new(()));
+    // An archive with an index is one without, too.
+    let source = PlainSource { store, name, etag, size, limits: &limits, progress: &progress };
+    let paths = PathList::parse(&[target.to_str().unwrap()], Path::new("/"), None).unwrap();
+    let options = Options { workers: 2, same_owner: false, clean: false, run: 7 };
+    let failed = restore_plain(runtime.handle(), &source, &paths, &options, &Interrupt::default()).unwrap_err();
     assert!(matches!(failed, Failed { error: Error::Panic { .. }, replaced_files: 0 }), "{failed:?}");
     assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
 }

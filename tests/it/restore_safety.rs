@@ -184,10 +184,16 @@ fn deep_trees_come_back_with_few_descriptors_and_many_threads() {
         let save = with_descriptors(&job, descriptors, SAVE).store(&place).args(arguments).arg(&source).run().ok();
         assert_eq!((&save.json()["outcome"], &save.json()["skipped"]), (&"saved".into(), &0.into()), "{}", save.stderr);
         for clean in [&[][..], &[], &["--clean"]] {
+            // What is removed may be as deep.
+            fs::create_dir_all(target.join("stale")).unwrap();
+            if !clean.is_empty() {
+                deep_tree(&target.join("stale"), levels);
+            }
             let restore = with_descriptors(&job, descriptors, RESTORE).store(&place).args(arguments).args(clean);
             let outcome = restore.arg(&target).run().ok();
             assert_eq!(outcome.json()["outcome"], "exact", "{levels} {descriptors}: {}", outcome.stderr);
         }
+        assert!(!target.join("stale").exists());
         let found = std::process::Command::new("diff").arg("-r").args([&source, &target]).output().unwrap();
         assert!(found.status.success(), "{found:?}");
     }
@@ -425,6 +431,30 @@ fn clean_is_refused_for_directories_that_are_more_than_a_cache() {
     // Without `--clean`, and for what is below, nothing is asked.
     restore(&job, &place, "key").args(["--clean", "target"]).run().ok();
     restore(&job, &place, "key").arg(".").run().ok();
+}
+
+#[test]
+fn a_damaged_entry_leaves_a_warm_tree_as_it_was_and_is_replaced() {
+    let (job, place) = (Job::new(), Place::local());
+    let (source, target) = (job.dir("source"), job.dir("target"));
+    large_tree(&source);
+    saved(&job, &place, "key", &source);
+    restored(&job, &place, "key", &target);
+    for name in ["large", "sub/larger", "random/f1"] {
+        fs::write(target.join(name), "changed").unwrap();
+    }
+    let before = Snapshot::of(&target);
+    let mut object = place.get("key-base.tar.zst").unwrap();
+    object[12 << 20] ^= 1;
+    place.put("key-base.tar.zst", &object);
+    for _ in 0..2 {
+        let outcome = restore(&job, &place, "key").arg("--json").arg(&target).run().ok();
+        assert_eq!(outcome.json()["reason"], "corrupt", "{}", outcome.stderr);
+        assert_eq!(before.differences(&Snapshot::of(&target), &[Aspect::Root, Aspect::Mtimes]), Vec::<String>::new());
+    }
+    let outcome = save(&job, &place, "key").arg("--json").arg(&target).run().ok();
+    assert_eq!(outcome.json()["outcome"], "saved", "{}", outcome.stderr);
+    restored(&job, &place, "key", &job.dir("elsewhere"));
 }
 
 #[test]

@@ -70,6 +70,13 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
     let looking = async { tokio::join!(exists(&*store, scope, key), opened.features(), scanning) };
     let (there, features, tree) = cli::unless_interrupted(looking).await?;
     let tree = tree.context("cannot scan")?;
+    match tree.linked_symlinks() {
+        0 => {}
+        1 => reporter.notice("1 symbolic link has several names (hard links); each is saved as a link of its own"),
+        count => reporter.notice(format_args!(
+            "{count} symbolic links have several names (hard links); each is saved as a link of its own"
+        )),
+    }
     let there = match there {
         // Who may not list is told "denied" for what is not there: the create-only write decides.
         Err(error) if error.kind() == ErrorKind::Denied => None,

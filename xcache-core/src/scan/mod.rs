@@ -60,7 +60,7 @@ pub struct Node {
     pub path: Box<[u8]>,
     /// Identity and attributes when it was scanned.
     pub stat: Signature,
-    /// Whether it had more than one name then, if it is a file.
+    /// Whether it had more than one name then, if it is a file or link.
     pub is_linked: bool,
     /// What goes into the archive.
     pub meta: Metadata,
@@ -137,6 +137,11 @@ impl Tree {
     /// Where a node is, for messages.
     pub fn path_of(&self, node: &Node) -> PathBuf {
         join(&self.roots[node.root as usize].base, &node.path)
+    }
+
+    /// How many names of symbolic links are hard links, which no archive says.
+    pub fn linked_symlinks(&self) -> usize {
+        self.nodes.iter().filter(|node| node.is_linked && matches!(node.kind, NodeKind::Symlink(_))).count()
     }
 
     /// About what a complete archive comes to at most: what all regular files take on disk. File systems that compress

@@ -4,27 +4,26 @@
 //! mounted below a root was put there by another hand.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, Dir, Mode, Stat};
 
+use super::Target;
 use super::aside::{is_directory, stat};
 use super::notices::Notices;
 use super::place::{full_path, join};
 use super::root::Root;
-use super::walker::open_directory;
+use super::walker::Walker;
+use crate::archive::index::{file_name, parent};
 use crate::paths::{Decision, PathList};
 
-/// Removes things below one root, as far as it can.
+/// Removes things below one root, as far as it can. However deep they lie, only so many descriptors are open.
 pub(super) struct Remover<'a> {
-    pub(super) paths: &'a PathList,
+    paths: &'a PathList,
     /// Number of the root.
-    pub(super) root: usize,
-    /// Where it is, for messages.
-    base: &'a Path,
-    /// The file system that it is on.
-    pub(super) device: u64,
+    line: usize,
+    root: &'a Root,
+    walker: Walker,
     /// Is told of what cannot be removed.
     notices: &'a mut Notices,
     /// Files and links removed so far.
@@ -32,63 +31,121 @@ pub(super) struct Remover<'a> {
     is_own: bool,
 }
 
+/// A directory that is being emptied.
+struct Emptying {
+    path: Vec<u8>,
+    /// What is still in it.
+    names: Vec<Vec<u8>>,
+    /// Its mode, if it let nothing be removed.
+    closed: Option<Mode>,
+    /// Whether nothing had to stay so far.
+    is_empty: bool,
+}
+
 impl<'a> Remover<'a> {
-    pub(super) fn new(root: &'a Root, line: usize, paths: &'a PathList, notices: &'a mut Notices) -> Self {
-        Self { paths, root: line, base: &root.base, device: root.device, notices, removed_files: 0, is_own: false }
+    pub(super) fn new(target: &'a Target<'_>, line: usize, root: &'a Root, notices: &'a mut Notices) -> Self {
+        let walker = Walker::new(root.directory.clone(), target.levels);
+        Self { paths: target.paths, line, root, walker, notices, removed_files: 0, is_own: false }
     }
 
     /// Removes what a restore has made or set aside, whatever the path list excludes by now.
-    pub(super) fn remove_own(&mut self, at: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> bool {
+    pub(super) fn remove_own(&mut self, path: &[u8]) -> bool {
         self.is_own = true;
-        let is_gone = self.remove(at, name, path);
+        let is_gone = self.remove(path);
         self.is_own = false;
         is_gone
     }
 
-    /// Removes `name` in `at`, which is `path` below the root, with all that is in it. Gives whether it is gone.
-    pub(super) fn remove(&mut self, at: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> bool {
-        self.try_remove(at, name, path).unwrap_or_else(|error| {
-            self.failed("remove", path, error);
-            false
-        })
+    /// Removes what is at `path` below the root, with all that is in it. Gives whether it is gone.
+    pub(super) fn remove(&mut self, path: &[u8]) -> bool {
+        let mut open = Vec::new();
+        let mut is_gone = self.begin(path.to_vec(), &mut open);
+        while let Some(mut directory) = open.pop() {
+            directory.is_empty &= is_gone;
+            is_gone = match directory.names.pop() {
+                Some(name) => {
+                    let path = join(&directory.path, &name);
+                    open.push(directory);
+                    self.begin(path, &mut open)
+                }
+                None => self.end(&directory),
+            };
+        }
+        is_gone
     }
 
-    fn try_remove(&mut self, at: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> io::Result<bool> {
-        let Some(found) = stat(at, name)? else { return Ok(true) }; // gone since it was listed
-        if !self.is_own && self.paths.decide(self.root, path, is_directory(&found)) == Decision::Exclude {
-            return Ok(false);
+    /// Removes a file or link, or begins with a directory. Gives whether nothing of it stays so far.
+    fn begin(&mut self, path: Vec<u8>, open: &mut Vec<Emptying>) -> bool {
+        match self.try_begin(&path) {
+            Ok(Begun::Gone) => true,
+            Ok(Begun::Stays) => false,
+            Ok(Begun::Directory { names, closed }) => {
+                open.push(Emptying { path, names, closed, is_empty: true });
+                true
+            }
+            Err(error) => {
+                self.failed("remove", &path, error);
+                false
+            }
+        }
+    }
+
+    fn try_begin(&mut self, path: &[u8]) -> io::Result<Begun> {
+        let (at, name) = (self.walker.enter(parent(path))?, file_name(path));
+        let Some(found) = stat(at, name)? else { return Ok(Begun::Gone) }; // gone since it was listed
+        if !self.is_own && self.paths.decide(self.line, path, is_directory(&found)) == Decision::Exclude {
+            return Ok(Begun::Stays);
         }
         if !is_directory(&found) {
             rustix::fs::unlinkat(at, name, AtFlags::empty())?;
             self.removed_files += 1;
-            return Ok(true);
+            return Ok(Begun::Gone);
         }
-        if is_mounted(at, name, &found, self.device) {
+        if is_mounted(at, name, &found, self.root.device) {
             return Err(io::Error::other("another file system is mounted there"));
         }
         let mode = found.st_mode & 0o7777;
-        let is_closed = mode & 0o700 != 0o700;
-        let set_mode = |mode| rustix::fs::chmodat(at, name, Mode::from_raw_mode(mode), AtFlags::empty());
-        if is_closed {
+        let closed = (mode & 0o700 != 0o700).then(|| Mode::from_raw_mode(mode));
+        if closed.is_some() {
             // Where it is not permitted, the next step reports it.
-            let _ = set_mode(mode | 0o700);
+            let _ = rustix::fs::chmodat(at, name, Mode::from_raw_mode(mode | 0o700), AtFlags::empty());
         }
-        let directory = open_directory(at, name)?;
-        let mut is_empty = true;
-        for child in names(directory.as_fd())? {
-            is_empty &= self.remove(directory.as_fd(), &child, &join(path, &child));
+        Ok(Begun::Directory { names: names(self.walker.enter(Some(path))?)?, closed })
+    }
+
+    /// Removes a directory if nothing has stayed in it. Gives whether it is gone.
+    fn end(&mut self, directory: &Emptying) -> bool {
+        let Emptying { path, closed, is_empty, names: _ } = directory;
+        let ended = self.walker.enter(parent(path)).and_then(|at| {
+            if *is_empty {
+                rustix::fs::unlinkat(at, file_name(path), AtFlags::REMOVEDIR)?;
+            } else if let Some(mode) = closed {
+                let _ = rustix::fs::chmodat(at, file_name(path), *mode, AtFlags::empty());
+            }
+            Ok(())
+        });
+        if let Err(error) = ended {
+            self.failed("remove", path, error);
+            return false;
         }
-        if is_empty {
-            rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR)?;
-        } else if is_closed {
-            let _ = set_mode(mode);
-        }
-        Ok(is_empty)
+        *is_empty
     }
 
     pub(super) fn failed(&mut self, what: &'static str, path: &[u8], error: io::Error) {
-        self.notices.add(what, full_path(self.base, path), error);
+        self.notices.add(what, full_path(&self.root.base, path), error);
     }
+}
+
+/// What came of something that is to be removed.
+enum Begun {
+    Gone,
+    /// It is excluded.
+    Stays,
+    /// It is to be emptied first.
+    Directory {
+        names: Vec<Vec<u8>>,
+        closed: Option<Mode>,
+    },
 }
 
 /// Whether a directory is where another file system, or another part of this one, is mounted.

@@ -371,7 +371,7 @@ impl<'t> Cursor<'t> {
     pub(in crate::restore) fn clean_directory(&mut self, place: Place<'_>, is_kept: impl Fn(&[u8]) -> bool) -> u64 {
         let (target, mut notices) = (self.target, Notices::default());
         let Some(root) = target.root(place.root) else { return 0 };
-        let mut remover = Remover::new(root, place.root, target.paths, &mut notices);
+        let mut remover = Remover::new(target, place.root, root, &mut notices);
         let cleaned = self.enter(place).and_then(|(above, name)| {
             let opened = match name.is_empty() {
                 true => above.try_clone_to_owned()?,
@@ -386,7 +386,7 @@ impl<'t> Cursor<'t> {
             for name in names(opened.as_fd())?.into_iter().filter(|name| !target.is_own_name(name)) {
                 let path = join(place.path, &name);
                 if !is_kept(&path) {
-                    remover.remove(opened.as_fd(), &name, &path);
+                    remover.remove(&path);
                 }
             }
             Ok(())
@@ -478,24 +478,28 @@ fn may_replace(target: &Target<'_>, place: Place<'_>, at: BorrowedFd<'_>, name: 
             false => in_the_way("a directory that is not empty is in its place"),
         };
     }
-    match holds_excluded(target, place.root, directory.as_fd(), place.path)? {
+    match holds_excluded(target, place)? {
         false => Ok(()),
         true => in_the_way("a directory is in its place that holds what is excluded"),
     }
 }
 
-fn holds_excluded(target: &Target<'_>, root: usize, at: BorrowedFd<'_>, path: &[u8]) -> io::Result<bool> {
-    for name in names(at)? {
-        let below = join(path, &name);
-        let Some(found) = stat(at, &name)? else { continue };
-        if target.paths.decide(root, &below, is_directory(&found)) == Decision::Exclude {
-            return Ok(true);
-        }
-        if is_directory(&found) {
-            // One that cannot be read is met when it is to be removed.
-            let Ok(directory) = open_directory(at, &name) else { continue };
-            if holds_excluded(target, root, directory.as_fd(), &below)? {
+/// Whether anything below the directory at a place is excluded.
+fn holds_excluded(target: &Target<'_>, place: Place<'_>) -> io::Result<bool> {
+    let root = target.root(place.root).ok_or(io::ErrorKind::NotFound)?;
+    let mut walker = Walker::new(root.directory.clone(), target.levels);
+    let mut directories = vec![place.path.to_vec()];
+    while let Some(path) = directories.pop() {
+        // One that cannot be read is met when it is to be removed.
+        let Ok(at) = walker.enter(Some(&path)) else { continue };
+        for name in names(at).unwrap_or_default() {
+            let below = join(&path, &name);
+            let Some(found) = stat(at, &name)? else { continue };
+            if target.paths.decide(place.root, &below, is_directory(&found)) == Decision::Exclude {
                 return Ok(true);
+            }
+            if is_directory(&found) {
+                directories.push(below);
             }
         }
     }

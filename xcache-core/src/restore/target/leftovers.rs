@@ -4,18 +4,19 @@
 //! its end. So one listing of the root tells whether to look through the tree, which almost always need not be done.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::sync::PoisonError;
 
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 
+use super::Target;
 use super::aside::{is_directory, stat};
 use super::clean::{Remover, is_mounted, names};
 use super::notices::Notices;
 use super::place::join;
 use super::root::{Extent, Mark, Root};
-use super::walker::open_directory;
-use crate::paths::{Decision, PathList};
+use super::walker::Walker;
+use crate::paths::Decision;
 use crate::temporary;
 
 /// What is in a root.
@@ -39,31 +40,24 @@ pub(super) fn look(root: &Root) -> io::Result<Around> {
 }
 
 /// Removes the leftovers below a root. No other restore is at work there.
-pub(super) fn remove(root: &Root, line: usize, paths: &PathList, notices: &mut Notices) {
-    let remover = Remover::new(root, line, paths, notices);
-    Sweep { remover, is_deep: root.extent != Extent::One }.directory(root.directory.as_fd(), b"");
-}
-
-struct Sweep<'a> {
-    remover: Remover<'a>,
-    is_deep: bool,
-}
-
-impl Sweep<'_> {
-    fn directory(&mut self, at: BorrowedFd<'_>, path: &[u8]) {
+pub(super) fn remove(target: &Target<'_>, line: usize, root: &Root, notices: &mut Notices) {
+    let mut remover = Remover::new(target, line, root, notices);
+    let mut walker = Walker::new(root.directory.clone(), target.levels);
+    let mut directories = vec![Vec::new()];
+    while let Some(path) = directories.pop() {
         // What cannot be read now is met again by the restore itself.
+        let Ok(at) = walker.enter((!path.is_empty()).then_some(&path)) else { continue };
         for name in names(at).unwrap_or_default() {
-            let below = join(path, &name);
+            let below = join(&path, &name);
             if temporary::run_of(&name).is_some() {
-                self.remover.remove_own(at, &name, &below);
-            } else if self.is_deep
+                remover.remove_own(&below);
+            } else if root.extent != Extent::One
                 && let Ok(Some(found)) = stat(at, &name)
                 && is_directory(&found)
-                && self.remover.paths.decide(self.remover.root, &below, true) != Decision::Exclude
-                && !is_mounted(at, &name, &found, self.remover.device)
-                && let Ok(directory) = open_directory(at, &name)
+                && target.paths.decide(line, &below, true) != Decision::Exclude
+                && !is_mounted(at, &name, &found, root.device)
             {
-                self.directory(directory.as_fd(), &below);
+                directories.push(below);
             }
         }
     }

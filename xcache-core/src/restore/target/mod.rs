@@ -143,7 +143,7 @@ impl<'a> Target<'a> {
         let Some(root) = &self.roots[line] else { return Ok(()) };
         let found = leftovers::look(root).map_err(|source| write_error(&root.base, source))?;
         if found.has_leftovers {
-            self.locks.if_alone(&root.directory, || leftovers::remove(root, line, self.paths, notices));
+            self.locks.if_alone(&root.directory, || leftovers::remove(self, line, root, notices));
         }
         if let Some(root) = &mut self.roots[line] {
             root.is_fresh = found.is_fresh;

@@ -151,8 +151,8 @@ impl Cursor<'_> {
             return Ok(rustix::fs::unlinkat(at, &name[..], AtFlags::empty())?);
         }
         let Some(root) = target.root(place.root) else { return Ok(()) };
-        let mut remover = Remover::new(root, place.root, target.paths, notices);
-        remover.remove_own(at, &name, &join(parent(place.path).unwrap_or_default(), &name));
+        let path = join(parent(place.path).unwrap_or_default(), &name);
+        Remover::new(target, place.root, root, notices).remove_own(&path);
         Ok(())
     }
 }
