@@ -34,6 +34,7 @@ mod old_archives;
 mod one_step;
 mod quirks;
 mod overlap;
+mod poisoning;
 mod readme;
 mod restore_back;
 mod restore_cases;

@@ -11,7 +11,7 @@ use xcache_core::entry::Kind;
 use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::look;
 use xcache_core::gc::plan::Dependents;
-use xcache_core::naming::condemned_name;
+use xcache_core::naming::{MarkId, condemned_name};
 use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict};
 use xcache_core::store::Store;
 
@@ -128,10 +128,11 @@ async fn show_archive(
         used_bytes: used[n],
     };
     let refs = footer.refs.iter().zip(1..).map(|(r, n)| source(n, &r.name, r.data_bytes)).collect();
+    let mark = MarkId::of_archive(inventory.name(id), &footer.archive_id.0);
     Ok(ShownArchive {
         archive_id: footer.archive_id.to_string(),
         writer: index.writer.clone(),
-        is_condemned: store.head(&condemned_name(&footer.archive_id.0)).await.is_ok(),
+        is_condemned: store.head(&condemned_name(&mark)).await.is_ok(),
         roots: index.roots.iter().map(|root| root.given.clone()).collect(),
         members: footer.members,
         content_bytes: footer.content_bytes,

@@ -128,15 +128,6 @@ impl MarkDocument {
     }
 }
 
-/// Stands for the archive id in the mark of an object that has none, or none that can be read.
-pub fn substitute_id(name: &str, etag: &str) -> ArchiveId {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(name.as_bytes()).update(b"\n").update(etag.as_bytes());
-    let mut id = [0; 16];
-    hasher.finalize_xof().fill(&mut id);
-    ArchiveId(id)
-}
-
 fn to_bytes(document: &impl Serialize) -> Bytes {
     serde_json::to_vec(document).expect("texts and numbers always serialise").into()
 }
@@ -172,12 +163,5 @@ mod tests {
         for damaged in [&b""[..], b"{}", b"{\"format\":1}", b"[1]"] {
             assert!(matches!(IntentDocument::parse(damaged), Err(DocumentError::Damaged(_))), "{damaged:?}");
         }
-    }
-
-    #[test]
-    fn substitute_ids_tell_names_and_etags_apart() {
-        assert_ne!(substitute_id("a", "b"), substitute_id("a", "c"));
-        assert_ne!(substitute_id("a", "b"), substitute_id("x", "b"));
-        assert_eq!(substitute_id("a", "b"), substitute_id("a", "b"));
     }
 }

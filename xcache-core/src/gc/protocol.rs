@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::document::{IntentDocument, substitute_id};
-use crate::archive::footer::{ArchiveId, Ref};
-use crate::naming::{CONDEMNED_PREFIX, condemned_name, intent_name, parse_condemned};
+use super::document::IntentDocument;
+use crate::archive::footer::Ref;
+use crate::naming::{CONDEMNED_PREFIX, MarkId, condemned_name, intent_name, parse_condemned};
 use crate::object_end;
 use crate::store::{self, Deletion, ErrorKind, ObjectName, PutMode, Store, Tags};
 
@@ -198,27 +198,27 @@ async fn refusal(store: &dyn Store, marks: &Marks, r: &Ref) -> Option<Refusal> {
 
 /// What is condemned, as far as one request tells.
 struct Marks {
-    ids: BTreeSet<ArchiveId>,
+    ids: BTreeSet<MarkId>,
     complete: bool,
 }
 
 impl Marks {
     async fn read(store: &dyn Store) -> store::Result<Self> {
         let page = store.list(CONDEMNED_PREFIX, None).await?;
-        let ids = page.objects.iter().filter_map(|object| parse_condemned(&object.name)).map(ArchiveId).collect();
+        let ids = page.objects.iter().filter_map(|object| parse_condemned(&object.name)).collect();
         Ok(Self { ids, complete: page.next.is_none() })
     }
 
     /// Whether `r` is condemned; asks the store if the listing did not tell.
     async fn condemn(&self, store: &dyn Store, r: &Ref) -> store::Result<bool> {
-        for id in [r.archive_id, substitute_id(&r.name, &r.etag)] {
+        for id in [MarkId::of_archive(&r.name, &r.archive_id.0), MarkId::of_object(&r.name, &r.etag)] {
             if self.ids.contains(&id) {
                 return Ok(true);
             }
             if self.complete {
                 continue;
             }
-            match store.head(&condemned_name(&id.0)).await {
+            match store.head(&condemned_name(&id)).await {
                 Ok(_) => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

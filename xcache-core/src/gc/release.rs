@@ -7,14 +7,13 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::document::{self, MarkDocument, substitute_id};
+use super::document::{self, MarkDocument};
 use super::ends::{EntryEnd, read_end};
 use super::error::{Error, Result};
 use super::pass::{DeleteMode, Pass};
 use super::run::Operation;
 use super::survey::PARALLEL;
-use crate::archive::footer::ArchiveId;
-use crate::naming::condemned_name;
+use crate::naming::{MarkId, condemned_name};
 use crate::object_end::Expected;
 use crate::store::{ByteRange, Deletion, ETag, ErrorKind, ObjectName, Store};
 use crate::transfer::download::DownloadLimits;
@@ -63,7 +62,8 @@ async fn marks_of(store: &dyn Store, name: &ObjectName) -> Result<Vec<(ObjectNam
         _ => None,
     };
     let mut marks = Vec::new();
-    for ArchiveId(id) in archive_id.into_iter().chain([substitute_id(name.as_str(), &meta.etag.0)]) {
+    let of_archive = archive_id.map(|id| MarkId::of_archive(name.as_str(), &id.0));
+    for id in of_archive.into_iter().chain([MarkId::of_object(name.as_str(), &meta.etag.0)]) {
         let mark = condemned_name(&id);
         let limits = DownloadLimits::default();
         match fetch(store, (&mark, Expected::Unknown), ByteRange::Full, document::MAX_BYTES, &limits).await {

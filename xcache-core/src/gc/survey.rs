@@ -19,7 +19,7 @@ use super::pass::Pass;
 use crate::archive::footer::ArchiveId;
 use crate::entry::Kind;
 use crate::monitor::{Monitor, chain};
-use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX};
+use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX, MarkId};
 use crate::object_end::Expected;
 use crate::store::{self, ByteRange, Deletion, ErrorKind, ListedObject, ObjectName, Store};
 use crate::transfer::download::DownloadLimits;
@@ -84,8 +84,11 @@ async fn is_marked(store: &dyn Store, inventory: &Inventory, name: &ObjectName, 
     if inventory.etag_text(id) == mark.etag {
         return Ok(Marked::Here);
     }
-    let marked = naming::parse_condemned(name).map(ArchiveId);
-    let is_it = |found: ArchiveId| if Some(found) == marked { Marked::Here } else { Marked::Gone };
+    let marked = naming::parse_condemned(name);
+    let is_it = |found: ArchiveId| {
+        let found = MarkId::of_archive(&mark.name, &found.0);
+        if Some(found) == marked { Marked::Here } else { Marked::Gone }
+    };
     Ok(match read_end(store, &inventory.object_name(id), &inventory.etag(id)).await? {
         EntryEnd::Footer(footer) => is_it(footer.archive_id),
         EntryEnd::Newer(head) => is_it(head.archive_id),

@@ -9,15 +9,14 @@ use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::document::{MarkDocument, substitute_id};
+use super::document::MarkDocument;
 use super::ends::is_still;
 use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State, at};
 use super::pass::{DeleteMode, Pass};
 use super::plan::Plan;
 use super::survey::{Needed, PARALLEL, needed_since, remove_all};
-use crate::archive::footer::ArchiveId;
-use crate::naming::condemned_name;
+use crate::naming::{MarkId, condemned_name};
 use crate::store::{self, Deletion, ETag, ErrorKind, ObjectName, PutMode, Store, Tags};
 
 /// Deletions between two looks at the lease.
@@ -205,9 +204,10 @@ async fn condemn(store: &dyn Store, inventory: &Inventory, id: EntryId, sid: &[u
     let name = inventory.object_name(id);
     let etag = inventory.etag(id);
     // The plan has looked at the end of every victim.
-    let archive_id = inventory.facts(id).map(|facts| facts.archive_id);
-    let ArchiveId(mark_id) = archive_id.unwrap_or_else(|| substitute_id(name.as_str(), &etag.0));
-    let mark = condemned_name(&mark_id);
+    let mark = condemned_name(&match inventory.facts(id) {
+        Some(facts) => MarkId::of_archive(name.as_str(), &facts.archive_id.0),
+        None => MarkId::of_object(name.as_str(), &etag.0),
+    });
     store.put(&mark, MarkDocument::of_pass(&name, &etag, sid).to_bytes(), PutMode::Overwrite, &Tags::new()).await?;
     Ok(mark)
 }

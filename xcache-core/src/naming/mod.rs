@@ -33,8 +33,8 @@ use crate::scope::Scope;
 use crate::store::{ObjectName, ObjectNameError};
 
 pub use own::{
-    CONDEMNED_PREFIX, INTENTS_PREFIX, PASSES_PREFIX, condemned_name, intent_name, parse_condemned, parse_intent,
-    pass_name, store_features_name,
+    CONDEMNED_PREFIX, INTENTS_PREFIX, MarkId, PASSES_PREFIX, condemned_name, intent_name, parse_condemned,
+    parse_intent, pass_name, store_features_name,
 };
 pub use tag::{TagError, TagInput, branch_tag, decode_tag_value, encode_tag_value, is_pin, tags};
 

@@ -13,9 +13,37 @@ pub fn intent_name(sid: &[u8; 16]) -> ObjectName {
     own(INTENTS_PREFIX.to_owned() + &hex(sid))
 }
 
-/// The mark that the archive `archive_id` is condemned.
-pub fn condemned_name(archive_id: &[u8; 16]) -> ObjectName {
-    own(CONDEMNED_PREFIX.to_owned() + &hex(archive_id))
+/// Names the mark of one object.
+///
+/// It is made of the name as well as of the archive id. A pull request can copy an entry of `main` into its own scope, and
+/// the copy has the same archive id: a mark by the id alone would condemn the entry of `main` along with the copy. It is
+/// not made of the ETag, which changes when an object is encrypted anew or copied to another bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MarkId([u8; 16]);
+
+impl MarkId {
+    /// Of an object with an archive.
+    pub fn of_archive(name: &str, archive_id: &[u8; 16]) -> Self {
+        Self::hash(name, archive_id)
+    }
+
+    /// Of an object that has no archive id, or none that can be read.
+    pub fn of_object(name: &str, etag: &str) -> Self {
+        Self::hash(name, etag.as_bytes())
+    }
+
+    fn hash(name: &str, rest: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(name.as_bytes()).update(b"\n").update(rest);
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        Self(id)
+    }
+}
+
+/// The mark that an object is condemned.
+pub fn condemned_name(MarkId(id): &MarkId) -> ObjectName {
+    own(CONDEMNED_PREFIX.to_owned() + &hex(id))
 }
 
 /// Remembers what the store was found to honour.
@@ -37,8 +65,8 @@ pub fn parse_intent(name: &ObjectName) -> Option<[u8; 16]> {
 }
 
 /// The inverse of [`condemned_name`].
-pub fn parse_condemned(name: &ObjectName) -> Option<[u8; 16]> {
-    unhex(name.as_str().strip_prefix(CONDEMNED_PREFIX)?)
+pub fn parse_condemned(name: &ObjectName) -> Option<MarkId> {
+    unhex(name.as_str().strip_prefix(CONDEMNED_PREFIX)?).map(MarkId)
 }
 
 fn own(name: String) -> ObjectName {
@@ -70,9 +98,19 @@ mod tests {
     fn ids_are_lower_case_hex() {
         let id = *b"\x00\x01\x9a\xbc\xde\xf0\xffabcdefghi";
         assert_eq!(intent_name(&id).as_str(), ".xcache/intents/00019abcdef0ff616263646566676869");
-        assert_eq!(condemned_name(&id).as_str(), ".xcache/condemned/00019abcdef0ff616263646566676869");
+        assert_eq!(condemned_name(&MarkId(id)).as_str(), ".xcache/condemned/00019abcdef0ff616263646566676869");
         assert_eq!(parse_intent(&intent_name(&id)), Some(id));
-        assert_eq!(parse_condemned(&condemned_name(&id)), Some(id));
+        assert_eq!(parse_condemned(&condemned_name(&MarkId(id))), Some(MarkId(id)));
+    }
+
+    #[test]
+    fn a_mark_is_of_one_object() {
+        let mark = MarkId::of_archive("k-base.tar.zst", &[7; 16]);
+        assert_eq!(mark, MarkId::of_archive("k-base.tar.zst", &[7; 16]));
+        assert_ne!(mark, MarkId::of_archive("refs%2Fpull%2F7%2Fmerge/k-base.tar.zst", &[7; 16]));
+        assert_ne!(mark, MarkId::of_archive("k-base.tar.zst", &[8; 16]));
+        assert_ne!(mark, MarkId::of_object("k-base.tar.zst", "etag"));
+        assert_ne!(MarkId::of_object("a", "b"), MarkId::of_object("a", "c"));
     }
 
     #[test]
