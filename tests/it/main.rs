@@ -13,6 +13,7 @@ mod action_install;
 mod actions;
 mod as_actions_cache;
 mod caches;
+mod ci_recipes;
 mod command_line;
 mod conformance;
 mod costs;

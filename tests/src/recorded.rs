@@ -55,10 +55,20 @@ impl Recorded {
         self.columns.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
+    /// The variables that name no directory of the recorded machine.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        pairs.filter(|(name, _)| !is_dir(name))
+    }
+
+    /// The event file, where the system has one.
+    pub fn event(&self) -> Option<&str> {
+        self.event.as_deref()
+    }
+
     /// The command in this environment. Directories of the recorded machine are replaced by those of the job.
     pub fn apply(&self, job: &Job, command: Invocation) -> Invocation {
         let temp = job.work().with_file_name("runner-temp");
-        let is_dir = |name: &str| matches!(name, "RUNNER_TEMP" | "AGENT_TEMPDIRECTORY" | "WORKSPACE_TMP");
         let command = self.variables.iter().fold(command, |command, (name, value)| {
             if is_dir(name) { command.env(name, &temp) } else { command.env(name, value) }
         });
@@ -71,4 +81,8 @@ impl Recorded {
             None => command,
         }
     }
+}
+
+fn is_dir(name: &str) -> bool {
+    matches!(name, "RUNNER_TEMP" | "AGENT_TEMPDIRECTORY" | "WORKSPACE_TMP")
 }

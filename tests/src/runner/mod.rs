@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::job::{Invocation, Job, Outcome};
+use crate::recorded::Recorded;
 
 mod expression;
 pub mod file;
@@ -28,6 +29,7 @@ pub struct Runner {
     job: Job,
     bin_dir: PathBuf,
     env: BTreeMap<String, String>,
+    overrides: BTreeMap<String, String>,
     github: BTreeMap<String, String>,
     settings: BTreeMap<String, String>,
     job_status: &'static str,
@@ -84,10 +86,10 @@ impl Runner {
             ("run_attempt", "1"),
         ];
         let github = github.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let (env, settings) = (BTreeMap::new(), BTreeMap::new());
+        let (env, overrides, settings) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (posts, log) = (Vec::new(), String::new());
         let (job_status, is_background_late) = ("success", false);
-        Self { job, bin_dir, env, github, settings, job_status, is_background_late, posts, log }
+        Self { job, bin_dir, env, overrides, github, settings, job_status, is_background_late, posts, log }
     }
 
     /// Sets a variable for all steps.
@@ -103,6 +105,23 @@ impl Runner {
     /// Sets what is known of the run, such as `sha`.
     pub fn set_github(&mut self, name: &str, value: &str) {
         self.github.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Sets a variable for all steps, whatever the workflow says.
+    pub fn override_env(&mut self, name: &str, value: impl Into<String>) {
+        self.overrides.insert(name.to_owned(), value.into());
+    }
+
+    /// Makes the job one of a recorded environment.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        for (name, value) in recorded.variables() {
+            self.env.insert(name.to_owned(), value.to_owned());
+        }
+        if let Some(event) = recorded.event() {
+            let path = self.job.home().join("event.json");
+            fs::write(&path, event).expect("the event can be written");
+            self.set_env("GITHUB_EVENT_PATH", path.display().to_string());
+        }
     }
 
     /// Runs background steps as late as they may run, when they are waited for, rather than as early, where they stand.
@@ -252,6 +271,7 @@ impl Runner {
 
     fn run_uses(&mut self, uses: &str, with: BTreeMap<String, String>) -> StepResult {
         let name = uses.split_once('@').map_or(uses, |(name, _)| name);
+        let name = name.strip_prefix("https://github.com/").unwrap_or(name);
         if name == "actions/checkout" {
             link_tree(&checkout(), &self.job.work());
             return StepResult::default();
@@ -364,7 +384,7 @@ impl Runner {
             command = command.env("XCACHE_TEST_HOME", home);
         }
         command = command.env("XCACHE_BIN_DIR", &self.bin_dir);
-        for (name, value) in self.env.iter().chain(env) {
+        for (name, value) in self.env.iter().chain(env).chain(&self.overrides) {
             command = command.env(name, value);
         }
         let Outcome { code, stdout, stderr } = command.run();
