@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use xcache_core::store::open::{Keys, S3Options, Secret, StoreConfig, open};
+use xcache_core::store::open::{Credentials, S3Options, Secret, StoreConfig, open};
 use xcache_core::store::probe::{Features, features};
 use xcache_core::store::{ByteRange, Deletion, ETag, ErrorKind, ObjectName, PutMode, Store, Tags, collect, list_all};
 use xcache_tests::s3::S3Server;
@@ -35,8 +35,8 @@ pub(crate) fn s3_config(server: &S3Server, case: &str) -> StoreConfig {
     let url = format!("s3://{}/conformance/{case}-{}", server.bucket, std::process::id());
     let s3 = S3Options {
         region: Some("us-east-1".to_owned()),
-        endpoint: Some(server.endpoint.clone()),
-        keys: Some(Keys {
+        endpoint: Some(server.endpoint.parse().unwrap()),
+        credentials: Some(Credentials {
             access_key_id: server.access_key.to_owned(),
             secret_access_key: Secret::new(server.secret_key),
             session_token: None,

@@ -17,6 +17,7 @@ mod ci_recipes;
 mod command_line;
 mod conformance;
 mod costs;
+mod credentials;
 mod delta;
 mod fidelity;
 mod fuzz;

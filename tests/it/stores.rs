@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use xcache_core::store::open::{Keys, Patience, S3Options, Secret, StoreConfig, StoreUrl, open};
+use xcache_core::store::open::{Credentials, Patience, S3Options, Secret, StoreConfig, StoreUrl, open};
 use xcache_core::store::{ByteRange, Deletion, ErrorKind, PutMode, Tags};
 
 use crate::conformance::{kind, local, name, names, put, s3_config};
@@ -87,13 +87,16 @@ async fn trouble_with_s3_is_said_with_the_next_step() {
     wrong_bucket.url = StoreUrl::S3 { bucket: "no-such-bucket".to_owned(), prefix: String::new() };
     let wrong_key = |id: &str, secret: &str| {
         let mut config = good.clone();
-        config.s3.keys =
-            Some(Keys { access_key_id: id.to_owned(), secret_access_key: Secret::new(secret), session_token: None });
+        config.s3.credentials = Some(Credentials {
+            access_key_id: id.to_owned(),
+            secret_access_key: Secret::new(secret),
+            session_token: None,
+        });
         config
     };
     let wrong_endpoint = |endpoint: &str| {
         let mut config = good.clone();
-        config.s3.endpoint = Some(endpoint.to_owned());
+        config.s3.endpoint = Some(endpoint.parse().unwrap());
         config
     };
     for (config, expected, says) in [
@@ -118,8 +121,11 @@ async fn trouble_with_s3_is_said_with_the_next_step() {
             assert!(text.starts_with("cannot look at `object`: ") && text.contains(says), "{text}");
         }
     }
-    let scheme = open(&wrong_endpoint("127.0.0.1:1")).await.unwrap_err();
-    assert_eq!(scheme.kind(), ErrorKind::Invalid);
+    let mut configured = good.clone();
+    (configured.s3.endpoint, configured.s3.configured_endpoint) = (None, Some("user:hush@127.0.0.1:1".into()));
+    let error = open(&configured).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("`***@127.0.0.1:1`"), "{error}");
 }
 
 #[tokio::test]

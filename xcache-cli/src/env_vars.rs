@@ -20,6 +20,8 @@ pub const S3_SSE: &str = "XCACHE_S3_SSE";
 pub const S3_KMS_KEY: &str = "XCACHE_S3_KMS_KEY";
 /// `--s3-storage-class`.
 pub const S3_STORAGE_CLASS: &str = "XCACHE_S3_STORAGE_CLASS";
+/// `--s3-anonymous`.
+pub const S3_ANONYMOUS: &str = "XCACHE_S3_ANONYMOUS";
 /// `--s3-requester-pays`.
 pub const S3_REQUESTER_PAYS: &str = "XCACHE_S3_REQUESTER_PAYS";
 /// `--aws-access-key-id`.

@@ -5,7 +5,10 @@ use clap::{Args, ValueEnum};
 use super::env_vars as var;
 use super::values::{Choice, parse_secret, parse_switch};
 use super::{RunContext, UsageError};
-use xcache_core::store::open::{Encryption, Keys, S3Options, Secret, StoreConfig, StoreUrl};
+use xcache_core::redact::GivenAddress;
+use xcache_core::store::open::{
+    Credentials, Encryption, Endpoint, EndpointError, S3Options, Secret, StoreConfig, StoreUrl,
+};
 
 /// Where entries are kept.
 #[derive(Args, Clone, Debug, Default)]
@@ -13,12 +16,12 @@ use xcache_core::store::open::{Encryption, Keys, S3Options, Secret, StoreConfig,
 pub struct StoreArgs {
     /// Where entries are kept: `s3://bucket/prefix` or `file:///directory`
     /// [default: a local directory; none in CI]
-    #[arg(long, env = var::STORE, value_name = "URL")]
-    pub store: Option<String>,
+    #[arg(long, env = var::STORE, value_name = "URL", hide_env_values = true)]
+    pub store: Option<GivenAddress>,
 
     /// Bucket, in place of --store
-    #[arg(long, env = var::S3_BUCKET, value_name = "NAME")]
-    pub s3_bucket: Option<String>,
+    #[arg(long, env = var::S3_BUCKET, value_name = "NAME", hide_env_values = true)]
+    pub s3_bucket: Option<GivenAddress>,
 
     /// Prefix of all object names in the bucket
     #[arg(long, env = var::S3_PREFIX, value_name = "PREFIX")]
@@ -29,8 +32,8 @@ pub struct StoreArgs {
     pub s3_region: Option<String>,
 
     /// Address of an S3-compatible store
-    #[arg(long, env = var::S3_ENDPOINT, value_name = "URL")]
-    pub s3_endpoint: Option<String>,
+    #[arg(long, env = var::S3_ENDPOINT, value_name = "URL", hide_env_values = true)]
+    pub s3_endpoint: Option<GivenAddress>,
 
     /// Put the bucket into the path of the URL rather than into the host name [default: `true` unless it is AWS]
     #[arg(long, env = var::S3_PATH_STYLE, value_name = "BOOL", num_args = 0..=1, require_equals = true,
@@ -53,7 +56,12 @@ pub struct StoreArgs {
     #[arg(long, env = var::S3_STORAGE_CLASS, value_name = "CLASS")]
     pub s3_storage_class: Option<String>,
 
-    /// Agree to pay for requests to a bucket of somebody else
+    /// Sign no request: for reading from a public bucket. Without it, unsigned requests are tried where there are no
+    /// credentials
+    #[arg(long, env = var::S3_ANONYMOUS, value_parser = parse_switch)]
+    pub s3_anonymous: bool,
+
+    /// Agree to pay for requests to a bucket of another account
     #[arg(long, env = var::S3_REQUESTER_PAYS, value_parser = parse_switch)]
     pub s3_requester_pays: bool,
 
@@ -107,14 +115,17 @@ impl StoreArgs {
         Ok(StoreSelection { config: StoreConfig { url, s3: self.s3_options(context)? }, is_default })
     }
 
-    fn url(&self) -> Result<Option<String>, UsageError> {
-        match (text(&self.store), text(&self.s3_bucket), text(&self.s3_prefix)) {
+    fn url(&self) -> Result<Option<GivenAddress>, UsageError> {
+        match (address(&self.store), address(&self.s3_bucket), text(&self.s3_prefix)) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(UsageError::with_hint(
                 "`--store` and `--s3-bucket` or `--s3-prefix` say the same thing twice",
                 "give either `--store s3://bucket/prefix`, or `--s3-bucket` and `--s3-prefix`",
             )),
             (Some(url), None, None) => Ok(Some(url)),
-            (None, Some(bucket), prefix) => Ok(Some(format!("s3://{bucket}/{}", prefix.unwrap_or_default()))),
+            (None, Some(bucket), prefix) => {
+                let url = format!("s3://{}/{}", bucket.expose(), prefix.unwrap_or_default());
+                Ok(Some(url.as_str().into()))
+            }
             (None, None, Some(_)) => Err(UsageError::options("`--s3-prefix` needs `--s3-bucket`")),
             (None, None, None) => Ok(None),
         }
@@ -133,18 +144,14 @@ impl StoreArgs {
             s3_kms_key,
             s3_storage_class,
             s3_requester_pays,
+            s3_anonymous,
             aws_access_key_id,
             aws_secret_access_key,
             aws_session_token,
         } = self;
-        let S3Options { configured_region, configured_endpoint, ca_bundle, patience, .. } = context.aws.clone();
-        let endpoint = text(s3_endpoint);
-        if let Some(endpoint) = &endpoint
-            && !(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
-        {
-            let message = format!("endpoint `{endpoint}` does not begin with `https://` or `http://`");
-            return Err(UsageError::with_hint(message, format!("write `https://{endpoint}`")));
-        }
+        let S3Options { configured_region, configured_endpoint, ca_bundle, patience, environment, .. } =
+            context.aws.clone();
+        let endpoint = address(s3_endpoint).map(|given| parse_endpoint(&given)).transpose()?;
         let encryption = match (s3_sse, text(s3_kms_key)) {
             (None, None) => None,
             (Some(Sse::Aes256), None) => Some(Encryption::S3),
@@ -153,9 +160,9 @@ impl StoreArgs {
                 return Err(UsageError::options("`--s3-kms-key` does not go with `--s3-sse AES256`"));
             }
         };
-        let keys = match (text(aws_access_key_id), secret(aws_secret_access_key)) {
+        let credentials = match (text(aws_access_key_id), secret(aws_secret_access_key)) {
             (Some(access_key_id), Some(secret_access_key)) => {
-                Some(Keys { access_key_id, secret_access_key, session_token: secret(aws_session_token) })
+                Some(Credentials { access_key_id, secret_access_key, session_token: secret(aws_session_token) })
             }
             (None, None) => None,
             _ => {
@@ -165,6 +172,19 @@ impl StoreArgs {
                 ));
             }
         };
+        let profile = text(s3_profile);
+        let sources = [
+            ("--s3-anonymous", *s3_anonymous),
+            ("--s3-profile", profile.is_some()),
+            ("--aws-access-key-id", credentials.is_some()),
+        ];
+        let given: Vec<&str> = sources.iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| *flag).collect();
+        if let [first, second, ..] = given[..] {
+            return Err(UsageError::with_hint(
+                format_args!("`{first}` and `{second}` contradict each other"),
+                "give one source of credentials",
+            ));
+        }
         Ok(S3Options {
             region: text(s3_region),
             configured_region,
@@ -174,20 +194,32 @@ impl StoreArgs {
             encryption,
             storage_class: text(s3_storage_class),
             requester_pays: *s3_requester_pays,
-            profile: text(s3_profile),
-            keys,
+            profile,
+            credentials,
+            is_anonymous: *s3_anonymous,
+            environment,
             ca_bundle,
             patience,
         })
     }
 }
 
-fn parse_url(url: &str) -> Result<StoreUrl, UsageError> {
-    url.parse().map_err(|error| {
-        if url.starts_with('/') {
+fn parse_url(url: &GivenAddress) -> Result<StoreUrl, UsageError> {
+    url.expose().parse().map_err(|error| {
+        if url.expose().starts_with('/') {
             UsageError::with_hint(error, format!("write `file://{url}` for a directory of this machine"))
         } else {
             UsageError::options(error)
+        }
+    })
+}
+
+fn parse_endpoint(given: &GivenAddress) -> Result<Endpoint, UsageError> {
+    given.expose().parse().map_err(|error| {
+        let message = format_args!("endpoint `{given}`: {error}").to_string();
+        match error {
+            EndpointError::Scheme => UsageError::with_hint(message, format!("write `https://{given}`")),
+            _ => UsageError::options(message),
         }
     })
 }
@@ -209,6 +241,11 @@ fn default_url(context: &RunContext) -> Result<StoreUrl, UsageError> {
     }
 }
 
+fn address(value: &Option<GivenAddress>) -> Option<GivenAddress> {
+    let text = value.as_ref()?.expose().trim();
+    (!text.is_empty()).then(|| text.into())
+}
+
 fn text(value: &Option<String>) -> Option<String> {
     value.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
 }
@@ -226,8 +263,9 @@ mod tests {
     const ACTIONS: (&str, &str) = ("GITHUB_ACTIONS", "true");
 
     fn args(store: &str, bucket: &str, prefix: &str) -> StoreArgs {
-        let given = |text: &str| Some(text.to_owned());
-        StoreArgs { store: given(store), s3_bucket: given(bucket), s3_prefix: given(prefix), ..StoreArgs::default() }
+        let given = |text: &str| Some(text.into());
+        let s3_prefix = Some(prefix.to_owned());
+        StoreArgs { store: given(store), s3_bucket: given(bucket), s3_prefix, ..StoreArgs::default() }
     }
 
     #[test]
@@ -278,7 +316,7 @@ mod tests {
                 args.aws_access_key_id = Some(id.to_owned());
                 args.aws_secret_access_key = Some(Secret::new(secret));
             });
-            assert_eq!(found.ok().map(|options| options.keys.is_some()), expected, "{id} {secret}");
+            assert_eq!(found.ok().map(|options| options.credentials.is_some()), expected, "{id} {secret}");
         };
         check("AKIA", "s", Some(true));
         check("", "", Some(false));
@@ -305,7 +343,7 @@ mod tests {
     fn endpoints_are_urls_and_the_aws_environment_is_kept() {
         assert!(s3_options(|args| args.s3_endpoint = Some("localhost:9000".into())).is_err());
         let options = s3_options(|args| args.s3_endpoint = Some("http://localhost:9000".into())).unwrap();
-        assert_eq!(options.endpoint.as_deref(), Some("http://localhost:9000"));
+        assert_eq!(options.endpoint.unwrap().as_str(), "http://localhost:9000");
         assert_eq!(options.ca_bundle, Some("/ca.pem".into()));
     }
 }

@@ -3,6 +3,7 @@
 //! `store` and `archive` know nothing of each other; `transfer` joins them. See `ARCHITECTURE.md` for the map and `docs/format.md` for the law on names and bytes.
 
 pub mod monitor;
+pub mod redact;
 pub mod key;
 pub mod scope;
 pub mod entry;

@@ -12,6 +12,7 @@ use xcache_cli::transfer_args::TimeArgs;
 use xcache_cli::values::{parse_duration, parse_number, parse_safeguard, parse_switch};
 use xcache_core::entry::Kind;
 use xcache_core::gc::policy::GroupBy;
+use xcache_core::redact::GivenAddress;
 
 use crate::values::{parse_remote, parse_selector, parse_size, parse_tag};
 
@@ -106,8 +107,9 @@ pub(crate) struct PruneArgs {
     pub(crate) live_branches: Option<PathBuf>,
 
     /// Delete entries of branches, tags and pull requests that this git remote (a URL or path) no longer has
-    #[arg(long, env = var::LIVE_BRANCHES_FROM_GIT, value_name = "REMOTE", value_parser = parse_remote)]
-    pub(crate) live_branches_from_git: Option<String>,
+    #[arg(long, env = var::LIVE_BRANCHES_FROM_GIT, value_name = "REMOTE", hide_env_values = true,
+          value_parser = parse_remote)]
+    pub(crate) live_branches_from_git: Option<GivenAddress>,
 
     /// Delete deltas whose key has a base too; no restore looks at them
     #[arg(long, env = var::SHADOWED, value_parser = parse_switch)]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use xcache_cli::{UsageError, child};
+use xcache_core::redact::GivenAddress;
 
 /// Reads a file with one branch to a line.
 pub(crate) fn from_file(path: &Path) -> anyhow::Result<BTreeSet<String>> {
@@ -15,20 +16,21 @@ pub(crate) fn from_file(path: &Path) -> anyhow::Result<BTreeSet<String>> {
 }
 
 /// Asks git for the refs of `remote`.
-pub(crate) fn from_git(remote: &str) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn from_git(remote: &GivenAddress) -> anyhow::Result<BTreeSet<String>> {
     // A remote that looks like an option stays a remote.
     let output = child::command("git")
-        .args(["ls-remote", "--quiet", "--", remote])
+        .args(["ls-remote", "--quiet", "--", remote.expose()])
         .env("GIT_TERMINAL_PROMPT", "0")
         .output()
         .context("cannot run git")?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);
-        anyhow::bail!("git cannot list the refs of `{remote}`: {}", message.trim());
+        // git may repeat the address, with the token in it.
+        anyhow::bail!("git cannot list the refs of `{remote}`: {}", remote.redact_in(message.trim()));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let refs = text.lines().filter_map(|line| line.split_once('\t')).map(|(_, name)| name);
-    not_empty(refs.map(str::to_owned).collect(), remote)
+    not_empty(refs.map(str::to_owned).collect(), &remote.to_string())
 }
 
 /// No branch at all is far more likely to be a mistake than a repository without branches.
@@ -59,6 +61,6 @@ mod tests {
     fn git_is_asked_and_believed_only_when_it_answers() {
         let dir = tempfile::tempdir().unwrap();
         let remote = dir.path().join("no-repository");
-        assert!(from_git(remote.to_str().unwrap()).is_err());
+        assert!(from_git(&remote.to_str().unwrap().into()).is_err());
     }
 }

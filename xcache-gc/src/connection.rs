@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use xcache_cli::report::Reporter;
 use xcache_cli::{RunContext, UsageError};
 use xcache_core::gc::Mode;
+use xcache_core::redact::GivenAddress;
 use xcache_core::store::Store;
 use xcache_core::store::open::{Opened, open};
 use xcache_core::store::probe::Features;
@@ -44,7 +45,9 @@ impl Connection {
 /// A blank flag is a variable that is not set. It must not lead to the default store, nor to the whole of a bucket.
 fn refuse_blanks(common: &CommonArgs) -> Result<(), UsageError> {
     let store = &common.store;
-    let given = [("store", &store.store), ("s3-bucket", &store.s3_bucket), ("s3-prefix", &store.s3_prefix)];
+    let text = |given: &Option<GivenAddress>| given.as_ref().map(|given| given.expose().to_owned());
+    let prefix = store.s3_prefix.clone();
+    let given = [("store", text(&store.store)), ("s3-bucket", text(&store.s3_bucket)), ("s3-prefix", prefix)];
     // Blank variables count as absent, so this is from the command line.
     match given.iter().find(|(_, value)| value.as_ref().is_some_and(|value| value.trim().is_empty())) {
         Some((flag, _)) => Err(UsageError::with_hint(

@@ -1,5 +1,7 @@
 //! Sizes and selectors on the command line.
 
+use xcache_core::redact::GivenAddress;
+
 /// Reads what selects entries. A blank one is a variable that is not set, and would select everything.
 pub(crate) fn parse_selector(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
@@ -9,11 +11,11 @@ pub(crate) fn parse_selector(text: &str) -> Result<String, String> {
 }
 
 /// Reads a git remote.
-pub(crate) fn parse_remote(text: &str) -> Result<String, String> {
+pub(crate) fn parse_remote(text: &str) -> Result<GivenAddress, String> {
     if text.trim().is_empty() {
         return Err("blank, as from a variable that is not set".to_owned());
     }
-    Ok(text.to_owned())
+    Ok(text.into())
 }
 
 /// Reads the name and value of a tag.

@@ -8,15 +8,16 @@ use super::{Settings, Verbosity};
 
 /// Sends the traces of our own crates to stderr. Does nothing below `-v`, or if the process already has a log.
 ///
-/// The SDK is left out on purpose, but for how it finds credentials: its deeper traces show signed requests.
+/// The SDK is left out on purpose, but for how it finds credentials: its deeper traces show signed requests, and its readers
+/// of variables repeat values that they cannot use, passwords in addresses included.
 pub fn init_log(settings: Settings) {
     let filter = match settings.verbosity {
         Verbosity::Quiet | Verbosity::Normal => return,
         Verbosity::Verbose => {
-            "off,xcache_core=debug,xcache_save=debug,xcache_restore=debug,xcache_gc=debug,aws_config=info"
+            "off,xcache_core=debug,xcache_save=debug,xcache_restore=debug,xcache_gc=debug,aws_config=info,aws_config::default_provider=off"
         }
         Verbosity::Trace => {
-            "off,xcache_core=trace,xcache_save=trace,xcache_restore=trace,xcache_gc=trace,aws_config=debug"
+            "off,xcache_core=trace,xcache_save=trace,xcache_restore=trace,xcache_gc=trace,aws_config=debug,aws_config::default_provider=off"
         }
     };
     let subscriber = tracing_subscriber::fmt()

@@ -10,7 +10,8 @@ use super::adapted::Adapted;
 use super::local::LocalStore;
 use super::probe::{self, Features};
 use super::s3::S3Store;
-use super::{Error, ErrorKind, ObjectName, Result, Store};
+use super::{ObjectName, Result, Store};
+use crate::redact::GivenAddress;
 
 /// Where a store is: `s3://bucket/prefix` or `file:///directory`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,21 +32,21 @@ pub enum StoreUrl {
 pub enum StoreUrlError {
     /// Neither scheme.
     #[error("store `{0}` is neither `s3://bucket/prefix` nor `file:///directory`")]
-    Scheme(String),
+    Scheme(GivenAddress),
     /// No or a malformed bucket.
     #[error("store `{0}` names no valid bucket; write `s3://bucket` or `s3://bucket/prefix`")]
-    Bucket(String),
+    Bucket(GivenAddress),
     /// A prefix that could not be kept apart from other names, or is too long.
     #[error("the prefix of store `{url}` {reason}")]
     Prefix {
         /// The URL.
-        url: String,
+        url: GivenAddress,
         /// What is wrong with it.
         reason: &'static str,
     },
     /// A relative path, or a host.
     #[error("store `{0}` must name an absolute directory, with three slashes: `file:///var/cache/xcache`")]
-    Directory(String),
+    Directory(GivenAddress),
 }
 
 /// Names have up to about 700 bytes; a longer prefix leaves too little of S3's 1,024.
@@ -59,10 +60,10 @@ impl FromStr for StoreUrl {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
             if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(is_plain) {
-                return Err(StoreUrlError::Bucket(url.to_owned()));
+                return Err(StoreUrlError::Bucket(url.into()));
             }
             let prefix = prefix.trim_matches('/');
-            let wrong = |reason| StoreUrlError::Prefix { url: url.to_owned(), reason };
+            let wrong = |reason| StoreUrlError::Prefix { url: url.into(), reason };
             if prefix.len() > MAX_PREFIX_BYTES {
                 return Err(wrong("is longer than 256 bytes"));
             }
@@ -75,11 +76,11 @@ impl FromStr for StoreUrl {
             Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
         } else if let Some(path) = url.strip_prefix("file://") {
             if !path.starts_with('/') || path.contains('\0') {
-                return Err(StoreUrlError::Directory(url.to_owned()));
+                return Err(StoreUrlError::Directory(url.into()));
             }
             Ok(Self::Local(PathBuf::from(path)))
         } else {
-            Err(StoreUrlError::Scheme(url.to_owned()))
+            Err(StoreUrlError::Scheme(url.into()))
         }
     }
 }
@@ -127,9 +128,9 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Credentials given by option instead of found by the default chain.
+/// Credentials as a user gives them, by option or in the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keys {
+pub struct Credentials {
     /// The access key id.
     pub access_key_id: String,
     /// Its secret.
@@ -145,6 +146,57 @@ pub enum Encryption {
     S3,
     /// With a key of KMS: the named one, or the account's own for S3.
     Kms(Option<String>),
+}
+
+/// The address of a store that is not AWS. It holds no secret, so it can be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(String);
+
+/// Why a text is no endpoint. Says nothing of the text, which may hold a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// A user name or a password.
+    #[error("an endpoint holds no user name or password; credentials have options of their own")]
+    User,
+    /// No scheme, or another one.
+    #[error("an endpoint begins with `https://` or `http://`")]
+    Scheme,
+    /// `?` or `#`.
+    #[error("an endpoint has no query")]
+    Query,
+    /// Nothing after the scheme.
+    #[error("an endpoint names a host")]
+    Host,
+}
+
+impl Endpoint {
+    /// The URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, EndpointError> {
+        if text.contains('@') {
+            return Err(EndpointError::User);
+        }
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        match host {
+            None => Err(EndpointError::Scheme),
+            Some(_) if text.contains(['?', '#']) => Err(EndpointError::Query),
+            Some(host) if host.trim_start_matches('/').is_empty() => Err(EndpointError::Host),
+            Some(_) => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// How long an answer is waited for, where the request or the answer has no body that shows progress.
@@ -171,9 +223,9 @@ pub struct S3Options {
     /// The region in `AWS_REGION` or `AWS_DEFAULT_REGION`. Not left to the SDK, which takes a blank one for a region.
     pub configured_region: Option<String>,
     /// The endpoint of a store that is not AWS, as the user gave it.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Endpoint>,
     /// The endpoint in `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`; one in a profile is found by the SDK.
-    pub configured_endpoint: Option<String>,
+    pub configured_endpoint: Option<GivenAddress>,
     /// `endpoint/bucket/name` instead of `bucket.endpoint/name`; by default so for every endpoint but those of AWS.
     pub path_style: Option<bool>,
     /// Encryption at rest.
@@ -184,27 +236,97 @@ pub struct S3Options {
     pub requester_pays: bool,
     /// The profile in the shared configuration files.
     pub profile: Option<String>,
-    /// Credentials; none for the default chain.
-    pub keys: Option<Keys>,
+    /// Credentials; none to look for them where the AWS tools do.
+    pub credentials: Option<Credentials>,
+    /// Sign no request: public buckets.
+    pub is_anonymous: bool,
+    /// What the environment says of credentials and configuration files.
+    pub environment: AwsEnvironment,
     /// `AWS_CA_BUNDLE`: certificate authorities to trust besides those of the system.
     pub ca_bundle: Option<PathBuf>,
     /// How long to wait for answers.
     pub patience: Patience,
 }
 
+/// What the environment says of credentials, as far as the SDK would take blank variables for more than unset ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsEnvironment {
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    pub credentials: Option<Credentials>,
+    /// `AWS_PROFILE`.
+    pub profile: Option<String>,
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME`.
+    pub web_identity: Option<WebIdentity>,
+    /// Whether `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `…_FULL_URI` is there: an agent gives credentials.
+    pub has_container: bool,
+    /// `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`.
+    pub ignores_configured_endpoints: bool,
+    /// The configuration file where `AWS_CONFIG_FILE` is set but blank, which the SDK takes for a name.
+    pub config_file: Option<PathBuf>,
+    /// The credentials file where `AWS_SHARED_CREDENTIALS_FILE` is set but blank.
+    pub credentials_file: Option<PathBuf>,
+    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` is set but blank.
+    pub has_blank_metadata_endpoint: bool,
+    /// `NO_PROXY` is `*`: also for addresses that are numbers.
+    pub bypasses_proxies: bool,
+}
+
+/// A role that is taken with a token in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebIdentity {
+    /// Where the token is.
+    pub token_file: PathBuf,
+    /// The role.
+    pub role_arn: String,
+    /// The name of the session, if there is one.
+    pub session_name: Option<String>,
+}
+
 impl S3Options {
-    /// The options that are taken from the environment here and not by the SDK: `AWS_REGION`, `AWS_DEFAULT_REGION`,
-    /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` and `AWS_CA_BUNDLE`. Blank ones count as not set, since a workflow
-    /// sets what its expressions leave empty. `variable` is `std::env::var` in a program.
+    /// What is taken from the environment here and not by the SDK. Blank variables are treated as unset, since a workflow
+    /// sets what its expressions leave empty; white space around values is none of them. `variable` is `std::env::var` in
+    /// a program.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let told = |name: &str| {
+        let given = |name: &str| {
             let value = variable(name)?.trim().to_owned();
             (!value.is_empty()).then_some(value)
         };
+        let is_blank = |name: &str| variable(name).is_some() && given(name).is_none();
+        let file_if_blank = |name: &str, file: &str| {
+            is_blank(name).then(|| PathBuf::from(given("HOME").unwrap_or_default()).join(".aws").join(file))
+        };
+        let is_yes = |name: &str| given(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+        let credentials =
+            given("AWS_ACCESS_KEY_ID").zip(given("AWS_SECRET_ACCESS_KEY")).map(|(id, secret)| Credentials {
+                access_key_id: id,
+                secret_access_key: Secret::new(secret),
+                session_token: given("AWS_SESSION_TOKEN").map(Secret::new),
+            });
+        let web_identity = given("AWS_WEB_IDENTITY_TOKEN_FILE").zip(given("AWS_ROLE_ARN"));
+        let no_proxy = given("no_proxy").or_else(|| given("NO_PROXY")).unwrap_or_default();
+        let environment = AwsEnvironment {
+            credentials,
+            profile: given("AWS_PROFILE"),
+            web_identity: web_identity.map(|(token_file, role_arn)| WebIdentity {
+                token_file: PathBuf::from(token_file),
+                role_arn,
+                session_name: given("AWS_ROLE_SESSION_NAME"),
+            }),
+            has_container: given("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").is_some()
+                || given("AWS_CONTAINER_CREDENTIALS_FULL_URI").is_some(),
+            ignores_configured_endpoints: is_yes("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"),
+            config_file: file_if_blank("AWS_CONFIG_FILE", "config"),
+            credentials_file: file_if_blank("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+            has_blank_metadata_endpoint: is_blank("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+            bypasses_proxies: no_proxy.split(',').any(|host| host.trim() == "*"),
+        };
         Self {
-            configured_region: told("AWS_REGION").or_else(|| told("AWS_DEFAULT_REGION")),
-            configured_endpoint: told("AWS_ENDPOINT_URL_S3").or_else(|| told("AWS_ENDPOINT_URL")),
-            ca_bundle: told("AWS_CA_BUNDLE").map(PathBuf::from),
+            configured_region: given("AWS_REGION").or_else(|| given("AWS_DEFAULT_REGION")),
+            configured_endpoint: given("AWS_ENDPOINT_URL_S3")
+                .or_else(|| given("AWS_ENDPOINT_URL"))
+                .map(|url| url.as_str().into()),
+            ca_bundle: given("AWS_CA_BUNDLE").map(PathBuf::from),
+            environment,
             ..Self::default()
         }
     }
@@ -273,7 +395,6 @@ pub async fn open(config: &StoreConfig) -> Result<Opened> {
         }
         StoreUrl::S3 { bucket, prefix } => {
             let s3 = &config.s3;
-            s3.endpoint.iter().chain(&s3.configured_endpoint).try_for_each(|endpoint| check_endpoint(endpoint))?;
             let store = S3Store::open(bucket, prefix, s3).await?;
             // Directory buckets (S3 Express One Zone) have no tags, and some conditions of their own.
             let needs_probe = !store.is_aws() || bucket.ends_with("--x-s3");
@@ -281,21 +402,6 @@ pub async fn open(config: &StoreConfig) -> Result<Opened> {
             Ok(Opened { store: Arc::new(adapted.clone()), needs_probe, adapted: Some(adapted), s3: Some(store) })
         }
     }
-}
-
-fn check_endpoint(endpoint: &str) -> Result<()> {
-    if endpoint.contains('@') {
-        // Not shown: there may be a password in it.
-        return Err(Error::new(ErrorKind::Invalid, "use", "the endpoint")
-            .detail("an endpoint holds no user name or password")
-            .hint("give credentials as access key and secret access key"));
-    }
-    if !(endpoint.starts_with("https://") || endpoint.starts_with("http://")) {
-        return Err(Error::new(ErrorKind::Invalid, "use", endpoint)
-            .detail("an endpoint begins with `https://` or `http://`")
-            .hint(format!("write `https://{endpoint}`")));
-    }
-    Ok(())
 }
 
 /// The length of a name together with the prefix, which S3 limits.
@@ -340,7 +446,7 @@ mod tests {
             };
             let expected = S3Options {
                 configured_region: region.map(str::to_owned),
-                configured_endpoint: endpoint.map(str::to_owned),
+                configured_endpoint: endpoint.map(GivenAddress::from),
                 ca_bundle: bundle.map(PathBuf::from),
                 ..S3Options::default()
             };
@@ -360,11 +466,11 @@ mod tests {
 
     #[test]
     fn secrets_do_not_show() {
-        let keys = Keys {
+        let credentials = Credentials {
             access_key_id: "AKIA".into(),
             secret_access_key: Secret::new("hush"),
             session_token: Some(Secret::new("hush")),
         };
-        assert!(!format!("{keys:?} {}", keys.secret_access_key).contains("hush"));
+        assert!(!format!("{credentials:?} {}", credentials.secret_access_key).contains("hush"));
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Request<'a> {
     pub(super) endpoint: Option<&'a str>,
     /// The region that it was signed for.
     pub(super) region: &'a str,
+    /// Whether it was not signed because there are no credentials.
+    pub(super) lacks_credentials: bool,
     /// What a failed precondition means here.
     pub(super) precondition: ErrorKind,
 }
@@ -200,6 +202,11 @@ impl Request<'_> {
                 "free some space with `xcache-gc prune`, or raise the quota",
             ),
             ("", 403) if bucket_region(raw).is_some_and(|right| right != self.region) => return None,
+            ("AccessDenied" | "AccessForbidden" | "Forbidden", _) | (_, 400 | 401 | 403) if self.lacks_credentials => (
+                ErrorKind::Unauthenticated,
+                format!("no credentials found, and bucket `{bucket}` is not public"),
+                NO_CREDENTIALS,
+            ),
             ("AccessDenied" | "AccessForbidden" | "Forbidden", _) | (_, 401 | 403) => (
                 ErrorKind::Denied,
                 format!("access denied to bucket `{bucket}`"),
@@ -315,6 +322,7 @@ mod tests {
             bucket: "bucket",
             endpoint: None,
             region: "us-east-1",
+            lacks_credentials: false,
             precondition: ErrorKind::AlreadyExists,
         };
         let code = (!code.is_empty()).then_some(code);

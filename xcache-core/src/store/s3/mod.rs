@@ -21,9 +21,11 @@ use super::{
 mod answer;
 mod body;
 mod connect;
+mod credentials;
 mod delete;
 mod failure;
 mod health;
+mod http;
 mod names;
 mod options;
 mod upload;
@@ -70,6 +72,8 @@ struct Place {
     prefix: String,
     endpoint: Option<String>,
     region: String,
+    /// Requests are not signed because there are no credentials.
+    lacks_credentials: bool,
 }
 
 impl Place {
@@ -80,6 +84,7 @@ impl Place {
             bucket: &self.bucket,
             endpoint: self.endpoint.as_deref(),
             region: &self.region,
+            lacks_credentials: self.lacks_credentials,
             precondition,
         }
     }
@@ -99,12 +104,13 @@ impl Place {
 impl S3Store {
     /// Prepares the client for a bucket. Sends nothing to the store.
     pub async fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self> {
-        let Connection { client, patient, endpoint, is_aws, region, health } = connect::connect(options).await?;
+        let Connection { client, patient, endpoint, is_aws, region, health, lacks_credentials } =
+            connect::connect(options).await?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Self {
             client,
             patient,
-            place: Place { bucket: bucket.to_owned(), prefix, endpoint, region },
+            place: Place { bucket: bucket.to_owned(), prefix, endpoint, region, lacks_credentials },
             options: WriteOptions::new(options),
             payer: options.requester_pays.then_some(RequestPayer::Requester),
             is_aws,

@@ -1,0 +1,119 @@
+//! Addresses that may hold a secret: what a user has given as a store, an endpoint or a git remote.
+//!
+//! People write keys into them (`s3://key:secret@bucket`, `https://token@host/repository`), and such a text is then about to be
+//! printed in the very message that says what is wrong with it. So the type decides what is shown: neither its `Display` nor
+//! its `Debug` has anything in front of an `@` or after a `?`.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+/// An address as it was given, not yet checked.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct GivenAddress(String);
+
+impl GivenAddress {
+    /// The text with whatever is in it. Not for messages.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// `text`, which another program has written about this address, without what is secret in it.
+    pub fn redact_in(&self, text: &str) -> String {
+        let mut text = text.replace(&self.0, &self.to_string());
+        let (_, user, _, query) = self.pieces();
+        let secrets = [user, user.and_then(|user| user.split_once(':')).map(|(_, password)| password), query];
+        for secret in secrets.into_iter().flatten().filter(|secret| secret.len() >= SHORTEST_SECRET) {
+            text = text.replace(secret, HIDDEN);
+        }
+        text
+    }
+
+    /// The scheme with its `://`, what stands in front of the last `@`, the address itself, what follows a `?`.
+    fn pieces(&self) -> (&str, Option<&str>, &str, Option<&str>) {
+        let (scheme, rest) = match self.0.find("://") {
+            Some(at) => self.0.split_at(at + 3),
+            None => ("", self.0.as_str()),
+        };
+        // A secret may hold any of the characters that end an address, so the last `@` counts, wherever it stands.
+        let (user, rest) = match rest.rsplit_once('@') {
+            Some((user, rest)) => (Some(user), rest),
+            None => (None, rest),
+        };
+        match rest.split_once(['?', '#']) {
+            Some((rest, query)) => (scheme, user, rest, Some(query)),
+            None => (scheme, user, rest, None),
+        }
+    }
+}
+
+const HIDDEN: &str = "***";
+
+/// Shorter ones, such as the user `git`, are words that a message may have for other reasons.
+const SHORTEST_SECRET: usize = 4;
+
+impl fmt::Display for GivenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, user, rest, query) = self.pieces();
+        let user = if user.is_some() { "***@" } else { "" };
+        let query = if query.is_some() { "?***" } else { "" };
+        write!(f, "{scheme}{user}{rest}{query}")
+    }
+}
+
+impl fmt::Debug for GivenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GivenAddress({self})")
+    }
+}
+
+impl From<&str> for GivenAddress {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl FromStr for GivenAddress {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(text.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_is_not_shown() {
+        for (given, shown) in [
+            ("s3://bucket/prefix", "s3://bucket/prefix"),
+            ("s3://key:hush@bucket", "s3://***@bucket"),
+            ("s3://key:hu/sh?hush#hush@bucket/p", "s3://***@bucket/p"),
+            ("key:hush@host:9000", "***@host:9000"),
+            ("https://host/path?token=hush", "https://host/path?***"),
+            ("https://user:hush@host/path?hush", "https://***@host/path?***"),
+            ("host#hush", "host?***"),
+            ("git@host:owner/repository", "***@host:owner/repository"),
+            ("origin", "origin"),
+            ("/srv/repository", "/srv/repository"),
+            ("", ""),
+        ] {
+            let address = GivenAddress::from(given);
+            assert_eq!(address.to_string(), shown);
+            assert!(!format!("{address:?}").contains("hush"), "{address:?}");
+        }
+    }
+
+    #[test]
+    fn what_other_programs_say_of_an_address_is_redacted() {
+        let address = GivenAddress::from("https://x-access-token:hush-hush@host/repository?sig=quiet");
+        let said = "fatal: unable to access 'https://x-access-token:hush-hush@host/repository?sig=quiet/': \
+                    password hush-hush of x-access-token:hush-hush, sig=quiet";
+        let shown = address.redact_in(said);
+        assert!(!shown.contains("hush") && !shown.contains("quiet"), "{shown}");
+        assert!(shown.contains("unable to access 'https://***@host/repository?***/'"), "{shown}");
+        assert_eq!(GivenAddress::from("git@host:r").redact_in("git says no"), "git says no");
+    }
+}
