@@ -278,6 +278,65 @@ fn what_cannot_be_restored_is_found_and_goes() {
     }
 }
 
+/// P7: a base is what `zstd -t` and `tar` read, from the first byte to the last.
+#[test]
+fn every_flipped_byte_of_an_object_is_found() {
+    let (job, place) = (Job::new(), Place::local());
+    let source = job.dir("source");
+    fs::write(source.join("file"), Rng::new(1).bytes(3000)).unwrap();
+    saved(&job, &place, "key", &source);
+    restored(&job, &place, "key", &source);
+    fs::write(source.join("other"), "text ".repeat(5000)).unwrap();
+    save(&job, &place, "delta").args(["--json"]).arg(&source).run().ok();
+    let deep = || gc(&job, &place, "verify").args(["--deep", "--json"]).run();
+    deep().ok();
+    for name in ["key-base.tar.zst", "delta-delta.tar.zst"].into_iter().filter(|name| place.get(name).is_some()) {
+        let whole = place.get(name).unwrap();
+        // All of the end, and some of the rest.
+        let places = (0..whole.len()).filter(|at| at + 200 > whole.len() || at % 97 == 0);
+        for at in places {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            place.put(name, &flipped);
+            assert_eq!(deep().code, Some(1), "byte {at} of {} of {name}", whole.len());
+        }
+        place.put(name, &whole);
+    }
+    // Whole frames that are missing: the one that ends the stream is no part of the index.
+    let whole = place.get("key-base.tar.zst").unwrap();
+    for cut in 1..40 {
+        place.put("key-base.tar.zst", &whole[cut..]);
+        assert_eq!(deep().code, Some(1), "{cut} bytes less");
+    }
+}
+
+#[test]
+fn what_a_verification_marks_is_never_built_on() {
+    for place in Place::each() {
+        let job = Job::new();
+        let source = base_and_delta(&job, &place);
+        let whole = place.get("old-base.tar.zst").unwrap();
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 3] ^= 1;
+        place.put("old-base.tar.zst", &damaged);
+        gc(&job, &place, "verify").arg("--mark").run().expect_code(2);
+        gc(&job, &place, "verify").args(["--deep", "old"]).run().expect_code(1);
+        assert!(!place.objects().iter().any(|name| name.contains("condemned")));
+        let outcome = gc(&job, &place, "verify").args(["--deep", "--mark", "old"]).run().expect_code(1);
+        outcome.says(&["`old-base.tar.zst` is marked: no save builds on it any more"]);
+        // The delta needs it still, so it stays; a save by a job that knows nothing of the damage writes a base.
+        gc(&job, &place, "prune").args(["--max-age", "900d"]).run().ok();
+        assert_eq!(place.entries(), ["new-delta.tar.zst", "old-base.tar.zst"]);
+        fs::write(source.join("file-1"), Rng::new(7).bytes(300_000)).unwrap();
+        save(&Job::new(), &place, "next").args(["--base-key", "old"]).arg(&source).run().ok();
+        assert!(place.get("next-base.tar.zst").is_some(), "{:?}", place.entries());
+        // Unneeded, it goes, whatever the rules say.
+        gc(&job, &place, "rm").arg("new").run().ok();
+        gc(&job, &place, "prune").args(["--max-age", "900d"]).run().ok();
+        assert_eq!(place.entries(), ["next-base.tar.zst"]);
+    }
+}
+
 #[test]
 fn a_failed_deletion_is_told_and_the_others_go_on() {
     let server = s3::server();

@@ -261,6 +261,10 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     pub(crate) deep: bool,
 
+    /// Mark damaged objects, so that no save builds on them any more and `prune` deletes them when nothing needs them
+    #[arg(long, requires = "deep")]
+    pub(crate) mark: bool,
+
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }

@@ -1,5 +1,8 @@
 //! `verify`: whether entries can be restored.
 
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
 use serde::Serialize;
 use xcache_cli::ci::summary::Table;
 use xcache_cli::report::Reporter;
@@ -7,7 +10,7 @@ use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{self as cli, Exit, RunContext, print_document};
 use xcache_core::gc::look;
-use xcache_core::gc::verify::{Depth, Verified, verify};
+use xcache_core::gc::verify::{Depth, Verified, mark, verify};
 use xcache_core::store::ErrorKind;
 
 use crate::args::VerifyArgs;
@@ -28,6 +31,8 @@ struct Document {
     chunks: u64,
     read_bytes: u64,
     faults: Vec<Row>,
+    /// Damaged objects that nothing builds on any more.
+    marked: BTreeSet<String>,
 }
 
 #[derive(Serialize)]
@@ -66,11 +71,15 @@ pub(crate) async fn run(
                 told.foreign.push(name.to_string());
                 continue;
             }
-            Ok(Some(Verified { faults, chunks, read_bytes, is_plain, is_foreign: _ })) => {
-                told.chunks += chunks;
-                told.read_bytes += read_bytes;
+            Ok(Some(Verified { found, damaged, is_plain, is_foreign: _ })) => {
+                told.chunks += found.chunks;
+                told.read_bytes += found.read_bytes;
                 told.without_index += u64::from(is_plain);
-                faults.iter().map(|fault| chain::text(fault)).collect()
+                if args.mark && !damaged.is_empty() {
+                    mark(&*connection.store, &damaged).await.context("cannot mark what is damaged")?;
+                    told.marked.extend(damaged.into_iter().map(|(name, ..)| name.to_string()));
+                }
+                found.faults.iter().map(|fault| chain::text(fault)).collect()
             }
             // Deleted, or saved again, since it was listed.
             Ok(None) => continue,
@@ -111,6 +120,9 @@ fn finish(told: &Document, context: &RunContext, reporter: &Reporter) -> anyhow:
     if let Some(first) = told.foreign.first() {
         let count = Count(told.foreign.len() as u64, "entry");
         reporter.notice(format_args!("{count} left alone, written under another key or in another store: `{first}`"));
+    }
+    for name in &told.marked {
+        reporter.notice(format_args!("`{name}` is marked: no save builds on it any more"));
     }
     let faults = Count(told.faults.len() as u64, "fault");
     reporter.line(format_args!("{verified}: {faults}"));

@@ -134,19 +134,24 @@ pub fn encode_end(footer: &Footer, frames: &[Seek]) -> std::io::Result<Vec<u8>> 
     payload.extend_from_slice(&FOOTER_MAGIC);
     let mut end = skippable(FOOTER_FRAME, &payload);
 
-    let count = u32::try_from(frames.len() + 1).ok().filter(|&n| n <= MAX_FRAMES);
-    let count = count.ok_or_else(|| std::io::Error::other("the archive has too many frames"))?;
     let own = Seek { stored_bytes: u32::try_from(end.len()).map_err(std::io::Error::other)?, raw_bytes: 0 };
+    end.extend_from_slice(&encode_seek_table(&[frames, &[own]].concat())?);
+    Ok(end)
+}
+
+/// The seek table of all frames before it.
+pub fn encode_seek_table(frames: &[Seek]) -> std::io::Result<Vec<u8>> {
+    let count = u32::try_from(frames.len()).ok().filter(|&n| n <= MAX_FRAMES);
+    let count = count.ok_or_else(|| std::io::Error::other("the archive has too many frames"))?;
     let mut table = Vec::with_capacity(8 * count as usize + SEEK_TABLE_FOOTER_BYTES);
-    for frame in frames.iter().chain([&own]) {
+    for frame in frames {
         table.extend_from_slice(&frame.stored_bytes.to_le_bytes());
         table.extend_from_slice(&frame.raw_bytes.to_le_bytes());
     }
     table.extend_from_slice(&count.to_le_bytes());
     table.push(0); // descriptor: no checksums, the frames have their own
     table.extend_from_slice(&SEEKABLE_MAGIC.to_le_bytes());
-    end.extend_from_slice(&skippable(SEEK_TABLE_FRAME, &table));
-    Ok(end)
+    Ok(skippable(SEEK_TABLE_FRAME, &table))
 }
 
 /// What the end of an object looks like.

@@ -1,50 +1,63 @@
 //! Whether an entry is what it should be: its end, its refs, and every chunk if asked for.
 
-use std::ops::Range;
+use std::fmt;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+mod refs;
+mod whole;
 
-use crate::archive::footer::Ref;
-use crate::archive::frame::Decoder;
-use crate::archive::index::{Chunk, Frame};
-use crate::archive::reader::Archive;
-use crate::chunk::ChunkHash;
+use super::document::MarkDocument;
+use crate::archive;
+use crate::archive::footer::{ArchiveId, Ref};
 use crate::monitor::chain;
+use crate::naming::{self, MarkId, condemned_name};
 use crate::object_end::{self, Content, Expected, Gone, Verdict};
-use crate::store::{self, ByteRange, ETag, ErrorKind, ObjectName, Store, collect};
-use crate::{archive, naming};
+use crate::store::{self, ETag, ObjectName, PutMode, Store, Tags};
 
 /// How much of an object's end is asked for first.
 const TAIL_BYTES: u64 = 256 << 10;
-/// Frames that lie together are fetched together, up to so many bytes: a few requests, and little memory.
-const RUN_BYTES: u64 = 8 << 20;
-/// Runs under way at a time.
-const PARALLEL: usize = 4;
-
 /// How much to verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// The end of the object, its index, and that its refs are there.
     Structure,
-    /// Also every frame that the entry uses, its own and those of refs, and every chunk in them.
+    /// Also every frame of its object, every frame of others that it uses, and every chunk in them; and that its object is
+    /// the ordinary archive that other programs read.
     Chunks,
 }
 
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Verified {
+    /// What was found by reading.
+    pub found: Findings,
+    /// Objects that are damaged, with their archives: nothing new should build on them.
+    pub damaged: Vec<(ObjectName, ETag, ArchiveId)>,
+    /// There is no index: only the presence of the object was verified.
+    pub is_plain: bool,
+    /// Its footer names another key or kind than its name does: it belongs to another store, or was put here by other
+    /// means. Nothing else was verified.
+    pub is_foreign: bool,
+}
+
+/// What reading an entry has shown.
+#[derive(Debug, Default)]
+pub struct Findings {
     /// What is wrong; empty if the entry can be restored.
     pub faults: Vec<Fault>,
     /// Chunks that are as they should be.
     pub chunks: u64,
     /// Bytes of the frames that were read.
     pub read_bytes: u64,
-    /// There is no index: only the presence of the object was verified.
-    pub is_plain: bool,
-    /// Its footer names another key or kind than its name does: it belongs to another store, or was put here by other
-    /// means. Nothing else was verified.
-    pub is_foreign: bool,
+}
+
+impl Findings {
+    fn add(&mut self, other: Self) {
+        let Self { faults, chunks, read_bytes } = other;
+        self.faults.extend(faults);
+        self.chunks += chunks;
+        self.read_bytes += read_bytes;
+    }
 }
 
 /// Something wrong with an entry.
@@ -87,6 +100,30 @@ pub enum Fault {
         /// How many.
         count: u64,
     },
+    /// The tar stream of a base has no end.
+    #[error("its tar stream does not end with two blocks of zeros")]
+    EndOfArchive,
+    /// What comes after the data frames does not fit them.
+    #[error("its seek table, or the head of its index, does not fit its frames")]
+    SeekTable,
+}
+
+impl Fault {
+    fn frame(object: &ObjectName, offset: u64, reason: impl fmt::Display) -> Self {
+        Self::Frame { object: object.to_string(), offset, reason: reason.to_string() }
+    }
+
+    fn of_ref(name: &ObjectName, gone: Gone) -> Self {
+        match gone {
+            Gone::Missing => Self::RefMissing(name.to_string()),
+            Gone::Replaced => Self::RefReplaced(name.to_string()),
+        }
+    }
+
+    /// Whether it is the bytes of this object that are wrong.
+    fn is_damage_of(&self, object: &ObjectName) -> bool {
+        matches!(self, Self::Frame { object: damaged, .. } | Self::Chunks { object: damaged, .. } if damaged == object.as_str())
+    }
 }
 
 /// Verifies the object `name` that has this `etag`; none if it has been deleted or replaced since it was listed. Trouble
@@ -98,12 +135,12 @@ pub async fn verify(
     depth: Depth,
 ) -> store::Result<Option<Verified>> {
     let Some(first) = look(store, name, etag, depth).await? else { return Ok(None) };
-    if first.faults.is_empty() {
+    if first.found.faults.is_empty() {
         return Ok(Some(first));
     }
     let Some(mut second) = look(store, name, etag, depth).await? else { return Ok(None) };
-    let first: Vec<String> = first.faults.iter().map(|fault| chain(fault)).collect();
-    second.faults.retain(|fault| first.contains(&chain(fault)));
+    let first: Vec<String> = first.found.faults.iter().map(|fault| chain(fault)).collect();
+    second.found.faults.retain(|fault| first.contains(&chain(fault)));
     // Deleted since the first look, together with what it built on? Then that is no fault.
     let gone = object_end::look_again(&**store, name, etag).await?;
     Ok(gone.is_none().then_some(second))
@@ -123,7 +160,7 @@ async fn look(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Dep
             return Ok(Some(verified));
         }
         Verdict::Damaged(error) | Verdict::Newer(error) => {
-            verified.faults.push(Fault::End(error));
+            verified.found.faults.push(Fault::End(error));
             return Ok(Some(verified));
         }
         Verdict::Gone(_) => return Ok(None),
@@ -140,31 +177,38 @@ async fn look(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Dep
         match find(&**store, r).await? {
             Ok(source) => sources.push(Some(source)),
             Err(fault) => {
-                verified.faults.push(fault);
+                verified.found.faults.push(fault);
                 sources.push(None);
             }
         }
     }
     if depth == Depth::Chunks {
-        let mut runs = stream::iter(runs(&archive))
-            .map(|run| {
-                let source = sources.get(usize::from(run.source)).cloned().flatten();
-                let store = Arc::clone(store);
-                async move {
-                    match source {
-                        Some((name, etag)) => read_run(&*store, name, etag, run).await,
-                        None => Ok(Verified::default()),
-                    }
-                }
-            })
-            .buffer_unordered(PARALLEL);
-        while let Some(run) = runs.try_next().await? {
-            verified.faults.extend(run.faults);
-            verified.chunks += run.chunks;
-            verified.read_bytes += run.read_bytes;
-        }
+        let own = match whole::check(&**store, name, etag, &archive, &end).await {
+            Ok(own) => own,
+            Err(error) => return Gone::of(&error).map(|_| None).ok_or(error),
+        };
+        verified.found.add(own);
+        verified.found.add(refs::check(store, &archive, &sources).await?);
+        let ids = std::iter::once(footer.archive_id).chain(footer.refs.iter().map(|r| r.archive_id));
+        let damaged =
+            sources.into_iter().zip(ids).filter_map(|(source, id)| source.map(|(name, etag)| (name, etag, id)));
+        let is_damaged = |(name, ..): &(ObjectName, ETag, ArchiveId)| {
+            verified.found.faults.iter().any(|fault| fault.is_damage_of(name))
+        };
+        verified.damaged = damaged.filter(is_damaged).collect();
     }
     Ok(Some(verified))
+}
+
+/// Marks damaged objects, as a restore does that finds one: they stay readable, but nothing new builds on them, and a
+/// clean-up deletes them as soon as nothing needs them.
+pub async fn mark(store: &dyn Store, damaged: &[(ObjectName, ETag, ArchiveId)]) -> store::Result<()> {
+    for (name, etag, id) in damaged {
+        let mark = MarkDocument::new(name, etag).to_bytes();
+        let object = condemned_name(&MarkId::of_archive(name.as_str(), &id.0));
+        store.put(&object, mark, PutMode::Overwrite, &Tags::new()).await?;
+    }
+    Ok(())
 }
 
 async fn find(store: &dyn Store, r: &Ref) -> store::Result<Result<(ObjectName, ETag), Fault>> {
@@ -176,85 +220,4 @@ async fn find(store: &dyn Store, r: &Ref) -> store::Result<Result<(ObjectName, E
         Verdict::Gone(Gone::Missing) => Err(Fault::RefMissing(r.name.clone())),
         Verdict::Gone(Gone::Replaced) => Err(Fault::RefReplaced(r.name.clone())),
     })
-}
-
-/// Frames of one object that lie together, each with its chunks.
-#[derive(Debug)]
-struct Run {
-    source: u16,
-    range: Range<u64>,
-    frames: Vec<(Frame, Vec<Chunk>)>,
-}
-
-/// The frames that are used, in runs.
-fn runs(archive: &Archive) -> Vec<Run> {
-    let index = &archive.index;
-    let mut frames: Vec<(Frame, Vec<Chunk>)> = index.frames.iter().map(|frame| (*frame, Vec::new())).collect();
-    for chunk in &index.chunks {
-        frames[chunk.frame as usize].1.push(*chunk);
-    }
-    frames.retain(|(_, chunks)| !chunks.is_empty());
-    frames.sort_unstable_by_key(|(frame, _)| (frame.source, frame.offset));
-    let mut runs: Vec<Run> = Vec::new();
-    for (frame, chunks) in frames {
-        match runs.last_mut() {
-            Some(run)
-                if run.source == frame.source
-                    && run.range.end == frame.offset
-                    && frame.range().end - run.range.start <= RUN_BYTES =>
-            {
-                run.range.end = frame.range().end;
-                run.frames.push((frame, chunks));
-            }
-            _ => runs.push(Run { source: frame.source, range: frame.range(), frames: vec![(frame, chunks)] }),
-        }
-    }
-    runs
-}
-
-async fn read_run(store: &dyn Store, name: ObjectName, etag: ETag, run: Run) -> store::Result<Verified> {
-    let bytes = run.range.end - run.range.start;
-    let limit = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let fetch =
-        || async { collect(store.get(&name, ByteRange::Span(run.range.clone()), Some(&etag)).await?, limit).await };
-    let body = match fetch().await {
-        Err(error) if error.kind() == ErrorKind::Unavailable => fetch().await?,
-        body => body?,
-    };
-    let check = tokio::task::spawn_blocking(move || check_run(&name, &run, &body));
-    let mut verified = check.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    verified.read_bytes = bytes;
-    Ok(verified)
-}
-
-fn check_run(name: &ObjectName, run: &Run, body: &[u8]) -> Verified {
-    let mut verified = Verified::default();
-    let mut raw = Vec::new();
-    let mut rest = body;
-    for (frame, chunks) in &run.frames {
-        let damaged = |reason: String| Fault::Frame { object: name.to_string(), offset: frame.offset, reason };
-        let Some((stored, after)) = rest.split_at_checked(frame.stored_bytes as usize) else {
-            verified.faults.push(damaged("the object ends before it".into()));
-            break;
-        };
-        rest = after;
-        let decoded = Decoder::new().map_err(|error| error.to_string()).and_then(|mut decoder| {
-            decoder.decode(stored, frame.raw_bytes, &mut raw).map_err(|error| error.to_string())
-        });
-        if let Err(reason) = decoded {
-            verified.faults.push(damaged(reason));
-            continue;
-        }
-        let is_good = |chunk: &&Chunk| {
-            let start = chunk.offset as usize;
-            raw.get(start..start + chunk.length as usize).is_some_and(|bytes| ChunkHash::of(bytes) == chunk.hash)
-        };
-        let good = chunks.iter().filter(is_good).count() as u64;
-        let bad = chunks.len() as u64 - good;
-        verified.chunks += good;
-        if bad > 0 {
-            verified.faults.push(Fault::Chunks { object: name.to_string(), offset: frame.offset, count: bad });
-        }
-    }
-    verified
 }
