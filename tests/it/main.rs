@@ -32,6 +32,7 @@ mod index_scale;
 mod level_scale;
 mod interop;
 mod model;
+mod no_red_build;
 mod old_archives;
 mod one_step;
 mod quirks;

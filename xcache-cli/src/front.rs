@@ -349,3 +349,6 @@ impl<'a, C, T> Ended<'a, C, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
