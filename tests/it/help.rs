@@ -1,25 +1,23 @@
 //! Help texts as golden files below `tests/golden/`. After a change on purpose: `XCACHE_BLESS=1 cargo test help`, and
 //! read the diff.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use xcache_cli::command;
 use xcache_tests::job::Job;
+use xcache_tests::s3;
 
-/// Each program, a flag that only it has, and its commands.
-const PROGRAMS: [(&str, &str, &str, &[&str]); 3] = [
-    ("xcache-save", env!("CARGO_BIN_EXE_save-under-test"), "rebase-after", &[]),
-    ("xcache-restore", env!("CARGO_BIN_EXE_restore-under-test"), "fail-on-cache-miss", &[]),
-    (
-        "xcache-gc",
-        env!("CARGO_BIN_EXE_gc-under-test"),
-        "live-branches",
-        &["prune", "ls", "show", "rm", "verify", "du", "keep"],
-    ),
+/// Each program and its commands.
+const PROGRAMS: [(&str, &str, &[&str]); 3] = [
+    ("xcache-save", env!("CARGO_BIN_EXE_save-under-test"), &[]),
+    ("xcache-restore", env!("CARGO_BIN_EXE_restore-under-test"), &[]),
+    ("xcache-gc", env!("CARGO_BIN_EXE_gc-under-test"), &["prune", "ls", "show", "rm", "verify", "du", "keep"]),
 ];
 
 #[test]
 fn help_is_as_reviewed() {
-    for (name, exe, _, commands) in PROGRAMS {
+    for (name, exe, commands) in PROGRAMS {
         let own = std::iter::once((name.to_owned(), None));
         let of_commands = commands.iter().map(|command| (format!("{name}-{command}"), Some(*command)));
         for (name, command) in own.chain(of_commands) {
@@ -34,14 +32,60 @@ fn help_is_as_reviewed() {
     }
 }
 
-#[test]
-fn completions_and_man_page_are_printed() {
-    for (name, exe, flag, _) in PROGRAMS {
-        for shell in ["bash", "zsh", "fish"] {
-            let completions = Job::new().command(exe).args(["--completions", shell]).run().ok().stdout;
-            assert!(completions.contains(name) && completions.contains(flag), "{name} {shell}");
+/// What a shell proposes after `line`, with the completions that the program has printed.
+fn proposals(shell: &str, job: &Job, script: &Path, line: &str) -> BTreeSet<String> {
+    let command = match shell {
+        "fish" => {
+            let ask = format!("source '{}'; complete -C '{line}'", script.display());
+            job.command("fish").args(["--no-config", "-c", &ask])
         }
-        let man = Job::new().command(exe).arg("--man").run().ok().stdout;
-        assert!(man.contains(".TH") && man.contains(name), "{name}: {man}");
+        "bash" => job.command("bash").arg(s3::support("complete.bash")).arg(script).arg(line),
+        shell => job.command(shell).arg("-f").arg(s3::support("complete.zsh")).arg(script).arg(line),
+    };
+    let proposed = command.run().ok().stdout;
+    proposed.lines().map(|line| line.split('\t').next().unwrap_or_default().trim_end_matches('=').to_owned()).collect()
+}
+
+/// The flags that a command has, as its users write them.
+fn flags(command: &clap::Command) -> BTreeSet<String> {
+    let visible = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    visible.filter_map(clap::Arg::get_long).map(|flag| format!("--{flag}")).collect()
+}
+
+#[test]
+fn shells_complete_every_flag_of_every_command() {
+    let commands = [
+        command::<xcache_save::args::Args>(),
+        command::<xcache_restore::args::Args>(),
+        command::<xcache_gc::args::Args>(),
+    ];
+    for ((name, exe, ..), mut command) in PROGRAMS.into_iter().zip(commands) {
+        command.build();
+        for shell in ["bash", "zsh", "fish"] {
+            let job = Job::new();
+            let script = job.path(format!("{name}.{shell}"));
+            std::fs::write(&script, job.command(exe).args(["--completions", shell]).run().ok().stdout).unwrap();
+            let missing = |line: &str, command: &clap::Command| {
+                let proposed = proposals(shell, &job, &script, line);
+                let missing: Vec<_> = flags(command).into_iter().filter(|flag| !proposed.contains(flag)).collect();
+                assert!(missing.is_empty(), "{shell}: `{line}` does not propose {missing:?} but {proposed:?}");
+            };
+            missing(&format!("{name} --"), &command);
+            for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
+                missing(&format!("{name} {} --", subcommand.get_name()), subcommand);
+            }
+        }
+    }
+}
+
+#[test]
+fn manual_pages_are_without_warnings() {
+    for (name, exe, ..) in PROGRAMS {
+        let job = Job::new();
+        let page = job.path(format!("{name}.1"));
+        std::fs::write(&page, job.command(exe).arg("--man").run().ok().stdout).unwrap();
+        let shown = job.command("man").args(["--warnings", "-l"]).arg(&page).env("MANWIDTH", "100").run().ok();
+        assert_eq!(shown.stderr, "", "{name}");
+        assert!(shown.stdout.contains(name), "{}", shown.stdout);
     }
 }

@@ -20,6 +20,15 @@ pub struct OtherArgs {
     pub man: bool,
 }
 
+/// Of a program with a hyphen in its name, clap's script for bash sets other names of subcommands than it asks for.
+fn with_one_name(program: &str, script: Vec<u8>) -> Vec<u8> {
+    let name = |hyphen: &str| format!("{}__subcmd__", program.replace('-', hyphen));
+    match String::from_utf8(script) {
+        Ok(text) => text.replace(&name("__subcmd__"), &name("__")).into_bytes(),
+        Err(error) => error.into_bytes(),
+    }
+}
+
 impl OtherArgs {
     /// Prints what was asked for; `None` if nothing was.
     pub fn print<T: CommandFactory>(&self) -> Option<Exit> {
@@ -27,7 +36,10 @@ impl OtherArgs {
         let mut command = command::<T>();
         let name = command.get_name().to_owned();
         if let Some(shell) = self.completions {
-            clap_complete::generate(shell, &mut command, name, &mut page);
+            clap_complete::generate(shell, &mut command, &name, &mut page);
+            if shell == Shell::Bash {
+                page = with_one_name(&name, page);
+            }
         } else if self.man {
             clap_mangen::Man::new(command).render(&mut page).ok()?;
         } else {
