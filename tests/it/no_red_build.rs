@@ -244,7 +244,7 @@ fn no_input_of_an_action_makes_a_build_red() {
             });
         }
     });
-    println!("no red build: {} cells", cells.len());
+    eprintln!("no red build: {} cells", cells.len());
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{} of {} cells:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
     for place in [&local, &bucket] {
