@@ -123,10 +123,9 @@ async function main() {
   const outputs = readOutputs();
   saveState({ outcome: outputs.outcome ?? '', hit: outputs['cache-hit'] ?? '' });
   const wrong = wrongSwitches();
-  if (wrong !== '') {
-    saveState({ wrong: 'true' });
-    trouble('error', `nothing will be saved: ${wrong}`);
-  }
+  if (wrong !== '') trouble('error', `nothing will be saved: ${wrong}`);
+  // The save would only say the same once more.
+  if (wrong !== '' || outputs['miss-reason'] === 'misconfigured') saveState({ wrong: 'true' });
 }
 
 /** Why nothing is saved, in words for the log; undefined if something is. */

@@ -132,6 +132,11 @@ fn the_pull_request_of_a_fork_reads_what_main_saved_and_cannot_change_what_it_re
     let log = act.run(&place, "pull_request.yml", "pull_request", body).ok().stdout;
     assert!(log.contains("Cache restored from key: main-1"), "{log}");
     assert_eq!(out(&place, "main-1"), "trusted");
+    // What it saved under any key lies in a scope of its own, where `main` never looks.
+    let (own, shared): (Vec<_>, Vec<_>) = place.entries().into_iter().partition(|name| name.contains('/'));
+    assert_eq!(shared, ["main-1-base.tar.zst"]);
+    assert_eq!(own.len(), 3, "{own:?}");
+    assert!(own.iter().all(|name| name.starts_with("refs%2Fpull%2F7%2Fmerge/")), "{own:?}");
 }
 
 #[test]
