@@ -86,10 +86,9 @@ function readOutputs() {
 /** Runs a program to its end, whatever happens meanwhile, and ends as it does. */
 function run(program, environment) {
   return new Promise((resolve, reject) => {
-    // It leads a process group of its own: a signal must also reach what run.sh has started, such as a download.
-    const options = { detached: true, env: environment, stdio: 'inherit' };
-    const child = spawn('sh', [path.join(__dirname, 'run.sh'), program], options);
+    let child;
     let isAsked = false;
+    // Listening comes first: once the program runs, a signal must not end this process and leave the program behind.
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
       process.on(signal, () => {
         isAsked = true;
@@ -100,6 +99,9 @@ function run(program, environment) {
         }
       });
     }
+    // It leads a process group of its own: a signal must also reach what run.sh has started, such as a download.
+    const options = { detached: true, env: environment, stdio: 'inherit' };
+    child = spawn('sh', [path.join(__dirname, 'run.sh'), program], options);
     child.on('error', (error) => reject(new Error(`${program} needs Linux and a POSIX shell: ${error.message}`)));
     child.on('exit', (code, signal) => {
       if (signal === null || isAsked) {

@@ -230,14 +230,16 @@ fn signals_are_passed_on_and_the_end_of_the_program_is_waited_for() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         for env in [&[][..], &POST[..]] {
             // It takes its time to end, in which it puts files back: until there is something to read.
-            let node = Node::with("trap 'echo stopping; read _ <fifo; exit 1' INT TERM HUP; echo ready; read _ <never");
-            for fifo in ["fifo", "never"] {
-                assert!(Command::new("mkfifo").arg(node.file(fifo)).status().unwrap().success());
-            }
+            // After twenty seconds it gives up, so that a failing test does not hang.
+            let node = Node::with(
+                "trap 'echo stopping; timeout 20 cat fifo >/dev/null; exit 1' INT TERM HUP\n\
+                 echo ready; sleep 20 >/dev/null 2>&1 & wait; echo expired",
+            );
+            assert!(Command::new("mkfifo").arg(node.file("fifo")).status().unwrap().success());
             let (mut child, mut lines) = start(node.command(env));
             assert_eq!(lines.next().unwrap().unwrap(), "ready");
             kill_process(Pid::from_child(&child), signal).unwrap();
-            assert_eq!(lines.next().unwrap().unwrap(), "stopping");
+            assert_eq!(lines.next().unwrap().unwrap(), "stopping", "{signal:?}");
             assert!(child.try_wait().unwrap().is_none(), "the program was left behind");
             fs::write(node.file("fifo"), "go\n").unwrap();
             assert_eq!(child.wait().unwrap().code(), Some(1), "{signal:?}");
@@ -255,17 +257,18 @@ fn a_signal_during_a_download_leaves_nothing_running_and_nothing_behind() {
     }
     let sum = "0".repeat(64);
     fs::write(action.join("SHA256SUMS"), format!("{sum}  xcache-restore-1.2.3-x86_64-unknown-linux-musl\n")).unwrap();
-    // A download that never ends by itself.
-    program(&node.bin.join("curl"), "echo $$; exec sleep 30");
+    // A download that takes longer than anybody waits for, and says how it ends.
+    let curl = "trap 'echo interrupted; exit 1' INT; echo started; sleep 20 >/dev/null 2>&1 & wait; echo expired";
+    program(&node.bin.join("curl"), curl);
     let path = std::env::var_os("PATH").unwrap();
     let path = std::env::join_paths([node.bin.clone()].into_iter().chain(std::env::split_paths(&path))).unwrap();
     let command = node.job.command("node").arg(action.join("main.js")).env("PATH", path);
     let command = command.env("RUNNER_ARCH", "X64").env("RUNNER_TOOL_CACHE", node.file("tools"));
     let (mut child, mut lines) = start(command.into_command());
-    let pid = lines.next().unwrap().unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "started");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "interrupted", "the download was left behind");
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(!Path::new("/proc").join(&pid).exists(), "the download goes on");
     let left: Vec<_> = fs::read_dir(node.file("tools/xcache/1.2.3/x86_64-unknown-linux-musl")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
