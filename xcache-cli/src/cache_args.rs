@@ -11,7 +11,7 @@ use super::{RunContext, UsageError};
 use xcache_core::entry::Kind;
 use xcache_core::key::Keys;
 use xcache_core::naming::object_name;
-use xcache_core::paths::{PathError, PathList};
+use xcache_core::paths::{Anchors, PathError, PathList};
 use xcache_core::scope::Scopes;
 
 /// Paths and keys.
@@ -93,7 +93,9 @@ impl CacheArgs {
     /// Checks the paths.
     pub fn path_list(&self, context: &RunContext) -> Result<PathList, UsageError> {
         let given: Vec<&String> = self.paths.iter().chain(&self.path).collect();
-        PathList::parse(&given, &context.base_dir, context.home.as_deref()).map_err(|error| match error {
+        let anchors =
+            Anchors { cwd: context.base_dir.clone(), home: context.home.clone(), temp: context.ci.temp_dir.clone() };
+        PathList::parse_from(&given, anchors).map_err(|error| match error {
             // Not the fault of who wrote the path.
             PathError::NoHome(_) => UsageError::with_hint(error, "set HOME, or write the whole path"),
             error => UsageError::input(error),

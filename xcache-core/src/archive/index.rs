@@ -3,6 +3,7 @@
 //! An [`Index`] that was read by [`super::reader`] can be acted on without further checks: paths stay inside their
 //! root, parents are directories, hard links name files, chunks lie inside frames, and frames inside objects.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -274,6 +275,57 @@ impl Index {
         self.check_contents()
     }
 
+    /// The same tree with its roots in another order: for each of `order` the root of that number, or one that is
+    /// nothing. Roots that are not named are left out. Also gives the number that each member had before.
+    ///
+    /// A file of several names is stored under the one that comes first now.
+    pub fn arranged(&self, order: &[Option<usize>]) -> (Self, Vec<u32>) {
+        let ranges = self.root_ranges();
+        let (mut members, mut chunks, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first_names: HashMap<u32, u32> = HashMap::new();
+        let mut roots = Vec::with_capacity(order.len());
+        for &root in order {
+            let Some(root) = root else {
+                roots.push(IndexRoot { given: String::new(), kind: RootKind::Nothing, members: 0 });
+                continue;
+            };
+            roots.push(self.roots[root].clone());
+            for old in ranges[root].clone() {
+                let mut member = self.members[old].clone();
+                let old = u32::try_from(old).expect("an index has fewer members");
+                let file = match member.content {
+                    Content::File(_) => Some(old),
+                    Content::HardLink(first) => Some(first),
+                    Content::Directory | Content::Symlink(_) => None,
+                };
+                let new = u32::try_from(members.len()).expect("no more members than before");
+                match file.map(|file| (file, first_names.get(&file))) {
+                    Some((_, Some(&first))) => member.content = Content::HardLink(first),
+                    Some((file, None)) => {
+                        first_names.insert(file, new);
+                        let stored = &self.members[file as usize];
+                        (member.meta, member.xattrs) = (stored.meta, stored.xattrs.clone());
+                        member.content = self.file_with(stored, &mut chunks);
+                    }
+                    None => {}
+                }
+                numbers.push(file.filter(|_| matches!(member.content, Content::File(_))).unwrap_or(old));
+                members.push(member);
+            }
+        }
+        let (writer, cutter, frames) = (self.writer.clone(), self.cutter, self.frames.clone());
+        (Self { writer, cutter, roots, frames, members, chunks }, numbers)
+    }
+
+    /// The content of the file `member`, its chunks appended to `chunks`.
+    fn file_with(&self, member: &Member, chunks: &mut Vec<Chunk>) -> Content {
+        let Content::File(file) = &member.content else { return member.content.clone() };
+        let number = |at: usize| u32::try_from(at).expect("no more chunks than before");
+        let start = number(chunks.len());
+        chunks.extend_from_slice(self.chunks_of(file));
+        Content::File(File { size: file.size, chunks: start..number(chunks.len()), extents: file.extents.clone() })
+    }
+
     fn check_frames(&self, refs: &[Ref], data_bytes: u64) -> Result<()> {
         let mut before = (0, 0);
         for &Frame { source, offset, stored_bytes, raw_bytes } in &self.frames {
@@ -448,5 +500,49 @@ mod tests {
         assert_eq!(file.place(3, 4), [(13, 2), (100, 2)]);
         assert_eq!(file.place(6, 1), [(101, 1)]);
         assert_eq!(File { extents: None, ..file }.place(7, 3), [(7, 3)]);
+    }
+
+    #[test]
+    fn roots_can_be_put_into_another_order_and_a_file_is_stored_under_its_first_name() {
+        let member = |path: &[u8], content| Member {
+            path: path.into(),
+            meta: Metadata { mode: u16::try_from(path.len()).unwrap(), ..Metadata::default() },
+            xattrs: Vec::new(),
+            content,
+        };
+        let file = |chunks: Range<u32>| {
+            Content::File(File { size: u64::from(chunks.end - chunks.start), chunks, extents: None })
+        };
+        let root = |given: &str, members| IndexRoot { given: given.into(), kind: RootKind::Directory, members };
+        let chunk = |byte: u8| Chunk { hash: ChunkHash::of(&[byte]), length: 1, frame: 0, offset: byte.into() };
+        let index = Index {
+            writer: "test".into(),
+            cutter: Cutter::FORMAT_1,
+            roots: vec![root("a", 3), root("b", 3)],
+            frames: vec![Frame { source: 0, offset: 0, stored_bytes: 9, raw_bytes: 9 }],
+            members: vec![
+                member(b"", Content::Directory),
+                member(b"one", file(0..2)),
+                member(b"three", file(2..3)),
+                member(b"", Content::Directory),
+                member(b"again", Content::HardLink(1)),
+                member(b"b", file(3..4)),
+            ],
+            chunks: (0..4).map(chunk).collect(),
+        };
+        index.check(&[], 9).unwrap();
+
+        let (swapped, numbers) = index.arranged(&[Some(1), None, Some(0)]);
+        swapped.check(&[], 9).unwrap();
+        assert_eq!(numbers, [3, 1, 5, 0, 1, 2]);
+        assert_eq!(swapped.members[1].content, file(0..2));
+        assert_eq!(swapped.members[1].meta.mode, 3, "what the file had under the name that it is stored under");
+        assert_eq!(swapped.members[4].content, Content::HardLink(1));
+        assert_eq!(swapped.chunks, [0, 1, 3, 2].map(chunk));
+
+        let (only, numbers) = index.arranged(&[Some(1)]);
+        only.check(&[], 9).unwrap();
+        assert_eq!((numbers, only.chunks), (vec![3, 1, 5], [0, 1, 3].map(chunk).to_vec()));
+        assert_eq!(index.arranged(&[Some(0), Some(1)]), (index.clone(), vec![0, 1, 2, 3, 4, 5]));
     }
 }

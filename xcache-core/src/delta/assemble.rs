@@ -117,7 +117,7 @@ pub fn assemble(tree: &Tree, packed: &Packed, earlier: Option<&Earlier<'_>>, wri
             crate::archive::index::RootKind::File if members == 0 => crate::archive::index::RootKind::Nothing,
             kind => kind,
         };
-        IndexRoot { given: root.given.clone(), kind, members }
+        IndexRoot { given: root.name.clone(), kind, members }
     };
     let roots = tree.roots.iter().zip(counts).map(root).collect();
     let (frames, refs) = places.finish(&mut chunks);

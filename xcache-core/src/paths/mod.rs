@@ -23,6 +23,18 @@ use pattern::{Match, Segment, match_path};
 #[derive(Clone, Debug)]
 pub struct PathList {
     roots: Vec<Root>,
+    anchors: Anchors,
+}
+
+/// Where paths begin. All are absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Anchors {
+    /// Where relative paths begin: the working directory, in a job the workspace.
+    pub cwd: PathBuf,
+    /// What `~` stands for.
+    pub home: Option<PathBuf>,
+    /// The runner's directory for temporary files, which moves from job to job.
+    pub temp: Option<PathBuf>,
 }
 
 /// What one line of a path list asks for.
@@ -30,8 +42,13 @@ pub struct PathList {
 pub struct Root {
     /// The line as given, without the spaces around it.
     pub given: String,
+    /// What entries call it: the line without `./`, double and trailing slashes. An absolute path that lies below one of
+    /// the [`Anchors`] is named from there, so that it has one name on all runners.
+    pub name: String,
     /// The path itself; for a line with wildcards, the directory before the first one. Absolute.
     pub base: PathBuf,
+    /// The whole line, made absolute.
+    full: String,
     names: Vec<OsString>,
     wanted: Option<Pattern>,
     excludes: Vec<Exclude>,
@@ -60,6 +77,9 @@ pub enum PathError {
     /// Nothing after `!`: an empty pattern would stand for the working directory with all that is in it.
     #[error("path `{0}` has nothing after `!`")]
     NothingExcluded(String),
+    /// Nothing but excludes.
+    #[error("all paths are excludes; name what they are excluded from")]
+    OnlyExcludes,
     /// `..` that would have to take back a wildcard.
     #[error("path `{0}` has `..` after a wildcard")]
     ParentOfWildcard(String),
@@ -83,6 +103,13 @@ struct Exclude {
 impl PathList {
     /// Reads lines; each text may hold several. `cwd` and `home` are absolute.
     pub fn parse<T: AsRef<str>>(lines: &[T], cwd: &Path, home: Option<&Path>) -> Result<Self, PathError> {
+        let anchors = Anchors { cwd: cwd.to_owned(), home: home.map(Path::to_owned), temp: None };
+        Self::parse_from(lines, anchors)
+    }
+
+    /// Reads lines, which begin at these anchors.
+    pub fn parse_from<T: AsRef<str>>(lines: &[T], anchors: Anchors) -> Result<Self, PathError> {
+        let Anchors { cwd, home, .. } = &anchors;
         let (mut roots, mut excludes) = (Vec::new(), Vec::new());
         for line in lines.iter().flat_map(|text| text.as_ref().lines()).map(str::trim) {
             if line.is_empty() || line.starts_with('#') {
@@ -98,20 +125,35 @@ impl PathList {
                 return Err(PathError::NothingExcluded(line.to_owned()));
             }
             let everywhere = is_exclude && text.split(is_separator).next() == Some("**");
-            let place = Place { cwd: if everywhere { root_of(cwd) } else { cwd }, home };
+            let place = Place { cwd: if everywhere { root_of(cwd) } else { cwd }, home: home.as_deref() };
             let absolute = Absolute::parse(line, text, &place)?;
-            if is_exclude { excludes.push(absolute) } else { roots.push(Root::new(line, absolute)) }
+            if is_exclude { excludes.push(absolute) } else { roots.push(Root::new(line, text, absolute, &anchors)) }
         }
-        if roots.is_empty() {
-            return Err(PathError::NoPath);
+        match (roots.is_empty(), excludes.is_empty()) {
+            (true, true) => return Err(PathError::NoPath),
+            (true, false) => return Err(PathError::OnlyExcludes),
+            _ => {}
         }
         for root in &mut roots {
             root.excludes = excludes.iter().filter_map(|exclude| Exclude::inside(root, exclude)).collect();
         }
-        Ok(Self { roots })
+        Ok(Self { roots, anchors })
     }
 
-    /// One root for each line that is no exclude, in their order: a restore maps them by position.
+    /// What the line `name` of an entry stands for here, as an absolute line. `None` if it is no line.
+    pub fn full_of(&self, name: &str) -> Option<String> {
+        let text = match (name.strip_prefix(TEMP), &self.anchors.temp) {
+            (Some(rest), Some(temp)) if rest.is_empty() || rest.starts_with('/') => format!("{}{rest}", temp.to_str()?),
+            _ => name.to_owned(),
+        };
+        if text.starts_with(['!', '#']) || text.contains(['\n', '\r']) {
+            return None;
+        }
+        let place = Place { cwd: &self.anchors.cwd, home: self.anchors.home.as_deref() };
+        Some(full(&Absolute::parse(&text, &text, &place).ok()?))
+    }
+
+    /// One root for each line that is no exclude, in their order.
     pub fn roots(&self) -> &[Root] {
         &self.roots
     }
@@ -153,13 +195,32 @@ impl PathList {
     }
 }
 
+impl PathList {
+    /// A root of this list and one of `other` that ask for the same files, as far as one can tell from the lines.
+    pub fn meeting<'a>(&'a self, other: &'a Self) -> Option<(&'a Root, &'a Root)> {
+        let meets = |outer: &Root, inner: &Root| {
+            let Ok(below) = inner.base.strip_prefix(&outer.base) else { return false };
+            outer.full == inner.full || outer.decide(below.as_os_str().as_encoded_bytes(), true) == Decision::Include
+        };
+        let pairs = self.roots.iter().flat_map(|ours| other.roots.iter().map(move |theirs| (ours, theirs)));
+        let mut pairs = pairs.filter(|(ours, theirs)| meets(ours, theirs) || meets(theirs, ours));
+        pairs.next()
+    }
+}
+
 impl Root {
-    fn new(given: &str, absolute: Absolute) -> Self {
-        let Absolute { anchor, names, pattern } = absolute;
+    fn new(given: &str, text: &str, absolute: Absolute, anchors: &Anchors) -> Self {
+        let (name, full) = (name_of(text, &absolute, anchors), full(&absolute));
+        let Absolute { anchor, names, pattern, .. } = absolute;
         let base = names.iter().fold(anchor, |base, name| base.join(name));
         // `dir/**` is `dir`, and so is `dir/`.
         let wanted = (pattern.segments.len() > 1).then_some(pattern);
-        Self { given: given.to_owned(), base, names, wanted, excludes: Vec::new() }
+        Self { given: given.to_owned(), name, base, full, names, wanted, excludes: Vec::new() }
+    }
+
+    /// The whole line, made absolute: equal for all spellings of one path.
+    pub fn full(&self) -> &str {
+        &self.full
     }
 
     fn decide(&self, relative: &[u8], is_dir: bool) -> Decision {
@@ -209,7 +270,7 @@ impl Pattern {
 impl Exclude {
     /// `exclude` as it applies to `root`; none if nothing at or below the root's base can match it.
     fn inside(root: &Root, exclude: &Absolute) -> Option<Self> {
-        let Absolute { anchor, names, pattern } = exclude;
+        let Absolute { anchor, names, pattern, pattern_text: _ } = exclude;
         if !root.base.starts_with(anchor) {
             return None;
         }
@@ -235,6 +296,8 @@ struct Absolute {
     anchor: PathBuf,
     names: Vec<OsString>,
     pattern: Pattern,
+    /// The pattern as text, without the `**` that it may end in.
+    pattern_text: Vec<String>,
 }
 
 impl Absolute {
@@ -257,7 +320,7 @@ impl Absolute {
                 Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
             }
         }
-        let mut segments = Vec::new();
+        let (mut segments, mut pattern_text) = (Vec::new(), Vec::new());
         for segment in rest.split(is_separator) {
             match segment {
                 "" | "." => {}
@@ -265,12 +328,73 @@ impl Absolute {
                 ".." => return Err(PathError::ParentOfWildcard(line.to_owned())),
                 _ => match Segment::parse(segment) {
                     Segment::Name(name) if segments.is_empty() => names.push(name),
-                    segment => segments.push(segment),
+                    parsed => {
+                        segments.push(parsed);
+                        pattern_text.push(segment.to_owned());
+                    }
                 },
             }
         }
+        while pattern_text.pop_if(|last| last == "**").is_some() {}
         let pattern = Pattern::new(segments, rest.ends_with(is_separator));
-        Ok(Self { anchor: root_of(start).to_owned(), names, pattern })
+        Ok(Self { anchor: root_of(start).to_owned(), names, pattern, pattern_text })
+    }
+}
+
+/// How the directory for temporary files begins the name of a line.
+const TEMP: &str = "$RUNNER_TEMP";
+
+/// A line as one absolute text.
+fn full(line: &Absolute) -> String {
+    let base = line.names.iter().fold(line.anchor.clone(), |base, name| base.join(name));
+    let mut text = base.to_string_lossy().into_owned();
+    for segment in &line.pattern_text {
+        if !text.ends_with('/') {
+            text.push('/');
+        }
+        text.push_str(segment);
+    }
+    text
+}
+
+/// What entries call the line `text`.
+fn name_of(text: &str, line: &Absolute, anchors: &Anchors) -> String {
+    let full = full(line);
+    if !Path::new(text).is_absolute() {
+        let is_at_home = text == "~" || text.strip_prefix('~').is_some_and(|rest| rest.starts_with(is_separator));
+        let start = if is_at_home { anchors.home.as_deref() } else { Some(anchors.cwd.as_path()) };
+        let name = start.and_then(|start| below(start, &full));
+        return match (name, is_at_home) {
+            (Some(name), false) => name,
+            (Some(name), true) if name == "." => "~".to_owned(),
+            (Some(name), true) => format!("~/{name}"),
+            // It leads out, through `..`.
+            (None, _) => {
+                text.split(is_separator).filter(|name| !matches!(*name, "" | ".")).collect::<Vec<_>>().join("/")
+            }
+        };
+    }
+    // The innermost directory says most: the workspace lies below the home.
+    let anchors = [("", Some(&anchors.cwd)), (TEMP, anchors.temp.as_ref()), ("~", anchors.home.as_ref())];
+    let names = anchors.iter().filter_map(|(sign, anchor)| {
+        let anchor = (*anchor)?;
+        let name = below(anchor, &full).filter(|_| anchor.parent().is_some())?;
+        let name = match (*sign, name.as_str()) {
+            ("", _) => name,
+            (sign, ".") => sign.to_owned(),
+            (sign, name) => format!("{sign}/{name}"),
+        };
+        Some((anchor.as_os_str().len(), name))
+    });
+    names.max_by_key(|(length, _)| *length).map_or(full, |(_, name)| name)
+}
+
+/// `full` as seen from `start`, if it lies there: `.` for the directory itself.
+fn below(start: &Path, full: &str) -> Option<String> {
+    let start = start.to_str()?.trim_end_matches('/');
+    match full.strip_prefix(start)? {
+        "" => Some(".".to_owned()),
+        rest => rest.strip_prefix('/').map(|rest| if rest.is_empty() { ".".to_owned() } else { rest.to_owned() }),
     }
 }
 

@@ -59,7 +59,7 @@ mod unix {
     #[test]
     fn bad_lists_are_told() {
         check_roots("", Err(PathError::NoPath));
-        check_roots("# x\n!a", Err(PathError::NoPath));
+        check_roots("# x\n!a", Err(PathError::OnlyExcludes));
         let error = PathList::parse(&["a", "~/b"], Path::new(CWD), None).unwrap_err();
         assert_eq!(error, PathError::NoHome("~/b".into()));
         assert!(PathList::parse(&["a", "b"], Path::new(CWD), None).is_ok());
@@ -178,5 +178,57 @@ mod unix {
         assert_eq!(parse(&equal).unwrap().overlaps().len(), 9_999);
         let nested: String = (0..10_000).map(|number| format!("{number}/a\n")).collect();
         assert_eq!(parse(&nested).unwrap().overlaps().len(), 0);
+    }
+
+    /// What entries call these lines in a job whose workspace, home and directory for temporary files are as given.
+    #[track_caller]
+    fn check_names(lines: &str, anchors: [&str; 3], expected: &[&str]) {
+        let [cwd, home, temp] = anchors.map(PathBuf::from);
+        let list = PathList::parse_from(&[lines], Anchors { cwd, home: Some(home), temp: Some(temp) }).unwrap();
+        assert_eq!(list.roots().iter().map(|root| root.name.as_str()).collect::<Vec<_>>(), expected);
+        for root in list.roots() {
+            assert_eq!(list.full_of(&root.name).as_deref(), Some(root.full()), "{}", root.name);
+        }
+    }
+
+    #[test]
+    fn a_line_has_one_name_however_it_is_spelt_and_wherever_the_runner_puts_it() {
+        let lines = "./target//\n~/.cargo/\n../up\n.\npackages/*/dist/**\n/opt/x/\n~";
+        let names = ["target", "~/.cargo", "../up", ".", "packages/*/dist", "/opt/x", "~"];
+        for root in ["/home/runner", "/github"] {
+            let anchors = [format!("{root}/work/a/a"), root.to_owned(), format!("{root}/work/_temp")];
+            let anchors = anchors.each_ref().map(String::as_str);
+            check_names(lines, anchors, &names);
+            let [cwd, home, temp] = anchors;
+            let absolute = format!("{cwd}/target\n{home}/.cargo\n{temp}/cache/*\n{cwd}\n{home}\n{temp}\n{cwd}2/x");
+            let names = ["target", "~/.cargo", "$RUNNER_TEMP/cache/*", ".", "~", "$RUNNER_TEMP", "~/work/a/a2/x"];
+            check_names(&absolute, anchors, &names);
+        }
+        // A directory without a name is no place to start from.
+        check_names("/opt/x", ["/", "/", "/tmp"], &["/opt/x"]);
+        check_names("opt/x", ["/", "/", "/tmp"], &["opt/x"]);
+    }
+
+    #[test]
+    fn many_lines_take_no_time_and_each_is_told_of_once() {
+        let lines = "same\n".repeat(20_000) + &(0..20_000).map(|n| format!("d/{n}/*.o\n")).collect::<String>();
+        assert_eq!(parse(&lines).unwrap().overlaps().len(), 19_999);
+    }
+
+    #[test]
+    fn lists_meet_where_both_ask_for_the_same_files() {
+        let meet = |a: &str, b: &str| {
+            let (a, b) = (parse(a).unwrap(), parse(b).unwrap());
+            assert_eq!(a.meeting(&b).is_some(), b.meeting(&a).is_some());
+            a.meeting(&b).is_some()
+        };
+        for (a, b) in
+            [("a", "./a/"), ("x\na", "a/b"), (".", "a"), ("a", "a/*.o"), ("a/*.o", "a/*.o"), ("p/*/d", "p/x/d")]
+        {
+            assert!(meet(a, b), "{a:?} {b:?}");
+        }
+        for (a, b) in [("a", "b"), ("a", "ab"), (".\n!a", "a"), ("a/*.o", "a/*.rs"), ("p/*/d", "p/x/e"), ("~", ".")] {
+            assert!(!meet(a, b), "{a:?} {b:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Where the roots of an entry go: by position onto the paths asked for.
+//! The roots of an entry on disk. Here they stand in the order of the lines: `lines` has arranged them.
 
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,12 +12,20 @@ use crate::paths::{Decision, PathList};
 #[derive(Debug, thiserror::Error)]
 pub enum OtherPaths {
     /// They are not as many.
-    #[error("the entry holds {entry} paths and {asked} were asked for")]
+    #[error("the entry holds {entry} path{} and {asked} were asked for", if *entry == 1 { "" } else { "s" })]
     Count {
         /// Paths of the entry.
         entry: usize,
         /// Paths asked for.
         asked: usize,
+    },
+    /// None of the lines has the name of a path of the entry, and position does not decide.
+    #[error("`{entry}` of the entry has not the name of `{asked}`")]
+    Name {
+        /// The path of the entry.
+        entry: String,
+        /// The line at its position.
+        asked: String,
     },
     /// A line with wildcards asks for what matches, a plain one for the path itself.
     #[error("`{entry}` was saved as {}, which `{asked}` does not ask for", what(*kind))]
@@ -241,7 +249,7 @@ mod tests {
         check(File, &["build.log"], "build*", Err(&other("a file", "build*")));
         check(File, &["a"], "/", Err(&other("a file", "/")));
         check(Directory, &[""], "plain\n!plain", Err(&other("a directory", "plain")));
-        check(Directory, &[""], "a\nb", Err("the entry holds 1 paths and 2 were asked for"));
+        check(Directory, &[""], "a\nb", Err("the entry holds 1 path and 2 were asked for"));
     }
 
     #[test]

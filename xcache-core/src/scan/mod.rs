@@ -41,6 +41,8 @@ pub struct Tree {
 pub struct TreeRoot {
     /// As the user gave it.
     pub given: String,
+    /// What entries call it.
+    pub name: String,
     /// What it is.
     pub kind: RootKind,
     /// Where the paths of its nodes begin.
@@ -184,7 +186,14 @@ pub fn scan(paths: &PathList, threads: usize) -> Tree {
             };
             queue.push([job]);
         }
-        roots.push(TreeRoot { given: root.given.clone(), kind, base: base_of(root, kind), directory, nodes: 0..0 });
+        roots.push(TreeRoot {
+            given: root.given.clone(),
+            name: root.name.clone(),
+            kind,
+            base: base_of(root, kind),
+            directory,
+            nodes: 0..0,
+        });
     }
     let found = Mutex::new(found);
     std::thread::scope(|scope| {
