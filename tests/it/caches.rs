@@ -103,12 +103,13 @@ fn one_that_is_missing_makes_the_step_a_miss_and_keeps_the_others() {
     let place = Place::local();
     let mut runner = runner(&place);
     runner.uses("save", &[("path", "one"), ("key", "k1")]);
+    runner.uses("save", &[("path", "three"), ("key", "t1")]);
     wipe(&runner);
-    let json = r#"[{"path": "one", "key": "k1"}, {"path": "two", "key": "other"}, {"path": "three", "key": "none", "restore-keys": ["k"]}]"#;
+    let json = r#"[{"path": "one", "key": "k1"}, {"path": "two", "key": "other"}, {"path": "three", "key": "none", "restore-keys": ["t"]}]"#;
     let step = runner.uses("restore", &[("caches", json)]);
     assert!(!step.is_failure, "{}", step.log);
     let outputs = &step.outputs;
-    assert_eq!((&*outputs["cache-hit"], &*outputs["cache-matched-key"], &*outputs["outcome"]), ("", "k1\nk1", "miss"));
+    assert_eq!((&*outputs["cache-hit"], &*outputs["cache-matched-key"], &*outputs["outcome"]), ("", "k1\nt1", "miss"));
     assert_eq!(runner.job().outputs().get("cache-hit"), None);
     let caches: serde_json::Value = serde_json::from_str(&outputs["caches"]).unwrap();
     let outcomes: Vec<_> = caches.as_array().unwrap().iter().map(|cache| cache["outcome"].as_str().unwrap()).collect();

@@ -10,12 +10,12 @@ use xcache_tests::tree::{self, Aspect, Snapshot, assert_same_tree};
 
 use crate::{RESTORE, restore, restored, save, saved};
 
-/// A tree of one file, saved under `key`.
-fn entry(job: &Job, place: &Place, key: &str) {
-    let source = job.path(format!("source-{}", key.replace('/', "-")));
-    fs::create_dir(&source).unwrap();
+/// A tree of one file, saved under `key` by a job of its own.
+fn entry(place: &Place, key: &str) {
+    let job = Job::new();
+    let source = job.dir("target");
     fs::write(source.join("file"), key).unwrap();
-    saved(job, place, key, &source);
+    saved(&job, place, key, &source);
 }
 
 /// Restores into a new directory and tells the outcome, and the key whose tree is there.
@@ -34,9 +34,8 @@ fn check(found: (String, Option<String>), outcome: &str, key: Option<&str>) {
 #[test]
 fn exact_before_prefix_before_restore_keys_in_order() {
     for place in Place::each() {
-        let job = Job::new();
         for key in ["linux-a-1", "linux-b-1", "linux-b-12", "mac/x"] {
-            entry(&job, &place, key);
+            entry(&place, key);
         }
         check(look(&place, "linux-b-1", &[]), "exact", Some("linux-b-1"));
         check(look(&place, "linux-a", &[]), "prefix", Some("linux-a-1"));
@@ -49,10 +48,9 @@ fn exact_before_prefix_before_restore_keys_in_order() {
 #[test]
 fn the_newest_of_many_entries_with_a_prefix_is_restored() {
     for place in Place::each() {
-        let job = Job::new();
         // Within one second, and not in the order of the alphabet.
         for key in ["k-2", "k-3", "k-1"] {
-            entry(&job, &place, key);
+            entry(&place, key);
         }
         check(look(&place, "k-", &[]), "prefix", Some("k-1"));
     }
@@ -60,8 +58,8 @@ fn the_newest_of_many_entries_with_a_prefix_is_restored() {
 
 #[test]
 fn lookup_only_writes_nothing() {
-    let (job, place) = (Job::new(), Place::local());
-    entry(&job, &place, "key");
+    let place = Place::local();
+    entry(&place, "key");
     check(look(&place, "key", &["--lookup-only"]), "exact", None);
     check(look(&place, "other", &["--lookup-only"]), "miss", None);
 }
@@ -77,7 +75,7 @@ fn a_miss_fails_only_when_asked_to() {
 #[test]
 fn outputs_are_those_of_actions_cache() {
     let place = Place::local();
-    entry(&Job::new(), &place, "key-1");
+    entry(&place, "key-1");
     let check = |key: &str, hit: Option<&str>, matched: Option<&str>| {
         let job = Job::github();
         let target = job.dir("target");
@@ -245,9 +243,9 @@ fn a_restore_that_cannot_write_leaves_everything_as_it_was() {
 
 #[test]
 fn the_next_candidate_is_taken_when_the_best_is_damaged() {
-    let (job, place) = (Job::new(), Place::local());
-    entry(&job, &place, "k-1");
-    entry(&job, &place, "k-2");
+    let place = Place::local();
+    entry(&place, "k-1");
+    entry(&place, "k-2");
     let mut object = place.get("k-2-base.tar.zst").unwrap();
     let middle = object.len() / 2;
     object.truncate(middle);
@@ -277,7 +275,7 @@ fn trouble(place: &Place, change: &[(&str, &str)], reasons: &[&str]) -> Outcome 
 #[test]
 fn of_several_reasons_for_a_miss_the_worst_is_told() {
     let (job, place) = (Job::new(), Place::local());
-    entry(&job, &place, "key");
+    entry(&place, "key");
     let mut object = place.get("key-base.tar.zst").unwrap();
     let middle = object.len() / 2;
     object.truncate(middle);
@@ -352,7 +350,7 @@ fn wrong_usage_ends_with_2_and_names_the_thing() {
 #[test]
 fn a_target_that_is_a_file_or_cannot_be_made_is_a_clear_failure() {
     let (job, place) = (Job::new(), Place::local());
-    entry(&job, &place, "key");
+    entry(&place, "key");
     let target = job.path("target");
     fs::write(&target, "a file").unwrap();
     for (path, reason) in [(target.clone(), "Not a directory"), (target.join("below"), "Not a directory")] {

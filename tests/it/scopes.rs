@@ -265,7 +265,7 @@ fn a_pull_request_replaces_its_damaged_delta_though_it_cannot_delete_it() {
     let (job, refs) = World::job(On::PullRequest);
     let command = |program| world.command_in(&job, refs, &world.untrusted, program, "larger").arg("file");
     let outcome = command(RESTORE).run().ok();
-    assert_eq!(outcome.json()["reason"], "corrupt", "{}", outcome.stderr);
+    assert_eq!(outcome.json()["reason"], "expired", "{}", outcome.stderr);
     fs::write(job.path("file"), "anew").unwrap();
     let outcome = command(SAVE).run().ok();
     check_left(&outcome.json(), &outcome.stderr, "saved", Some("base"));

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::UsageError;
+use xcache_core::paths::PathList;
 
 /// One cache of several, as it stands in the list. Values are checked later, as those of the flags are.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -34,6 +35,26 @@ pub fn parse_caches(text: &str) -> Result<Vec<CacheSpec>, UsageError> {
         }
         _ => Ok(specs),
     }
+}
+
+/// Checks that no two caches of one run have files in common: each would be written to by both.
+pub fn check_apart(lists: &[&PathList]) -> Result<(), UsageError> {
+    for (number, list) in lists.iter().enumerate() {
+        if let Some((before, this)) = lists[..number].iter().find_map(|before| before.meeting(list)) {
+            let (before, this) = (&before.given, &this.given);
+            let what = match before == this {
+                true => format!("two of the `caches` have the path `{this}`"),
+                false => format!(
+                    "two of the `caches` have the paths `{before}` and `{this}`, one of which lies in the other"
+                ),
+            };
+            return Err(UsageError::with_hint(
+                what,
+                "give each path to one cache, or exclude it from the other with `!`",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// One text with a line for each, or a list of texts.

@@ -64,6 +64,8 @@ pub const REPO: &str = "XCACHE_REPO";
 pub const LEVEL: &str = "XCACHE_LEVEL";
 /// `--rebase-after` of save.
 pub const REBASE_AFTER: &str = "XCACHE_REBASE_AFTER";
+/// `--save-unfinished` of save.
+pub const SAVE_UNFINISHED: &str = "XCACHE_SAVE_UNFINISHED";
 /// `--if-exists` of save.
 pub const IF_EXISTS: &str = "XCACHE_IF_EXISTS";
 
@@ -77,6 +79,8 @@ pub const CLEAN: &str = "XCACHE_CLEAN";
 pub const CLEAN_PROTECTED: &str = "XCACHE_CLEAN_PROTECTED";
 /// `--same-owner` of restore.
 pub const SAME_OWNER: &str = "XCACHE_SAME_OWNER";
+/// `--relocate` of restore.
+pub const RELOCATE: &str = "XCACHE_RELOCATE";
 /// `--clear-token` of restore.
 pub const CLEAR_TOKEN: &str = "XCACHE_CLEAR_TOKEN";
 

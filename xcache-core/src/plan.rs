@@ -45,7 +45,21 @@ pub enum Plan {
 /// Why a save stores everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// There is no entry to build on.
+    /// Asked for.
+    Asked,
+    /// This job restored nothing, and no key says what to build on.
+    NothingRestored,
+    /// What a restore of this job left cannot be used.
+    StateUnusable,
+    /// No entry has one of the keys to build on.
+    NoMatch,
+    /// The store did not let us look for one.
+    LookupFailed,
+    /// A restore of this job could not use what would be built on.
+    FoundUnusable,
+    /// What would be built on lies in a scope that readers of this entry need not trust.
+    OtherScope,
+    /// Nothing that the entry found holds is still there.
     NothingKnown,
     /// More than half of the tree is new or would have to be stored anew.
     MostlyNew,
@@ -53,21 +67,53 @@ pub enum Reason {
     TooOld,
     /// What it would refer to is more than twice as much as is needed.
     MostlyUnused,
-    /// Asked for.
-    Asked,
     /// A ref is gone, or about to be deleted.
     RefsGone,
+    /// The store does not let us note or check what would be built on.
+    RefsUnproven,
+    /// It takes the place of an entry that cannot be restored.
+    Replacement,
+}
+
+impl Reason {
+    /// One word for documents and outputs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::NothingRestored => "nothing-restored",
+            Self::StateUnusable => "state-unusable",
+            Self::NoMatch => "no-match",
+            Self::LookupFailed => "lookup-failed",
+            Self::FoundUnusable => "found-unusable",
+            Self::OtherScope => "other-scope",
+            Self::NothingKnown => "nothing-known",
+            Self::MostlyNew => "mostly-new",
+            Self::TooOld => "too-old",
+            Self::MostlyUnused => "mostly-unused",
+            Self::RefsGone => "refs-gone",
+            Self::RefsUnproven => "refs-unproven",
+            Self::Replacement => "replacement",
+        }
+    }
 }
 
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::NothingKnown => "there is no entry to build on",
+            Self::Asked => "`--full` was given",
+            Self::NothingRestored => "this job restored nothing to build on",
+            Self::StateUnusable => "what the restore of this job left cannot be used",
+            Self::NoMatch => "no entry has one of the keys to build on",
+            Self::LookupFailed => "the store does not let this run look for an entry to build on",
+            Self::FoundUnusable => "the restore of this job could not use the entry that it would build on",
+            Self::OtherScope => "what it would build on lies in another scope",
+            Self::NothingKnown => "nothing of the entry that it would build on is left",
             Self::MostlyNew => "more than half of it is new",
             Self::TooOld => "the base is older than `--rebase-after`",
             Self::MostlyUnused => "what it would refer to is more than twice as much as is needed",
-            Self::Asked => "`--full` was given",
             Self::RefsGone => "an object to build on is gone or being deleted",
+            Self::RefsUnproven => "the store does not let this run note or check what it would build on",
+            Self::Replacement => "in place of an entry that cannot be restored",
         })
     }
 }

@@ -2,6 +2,12 @@
 //!
 //! A hint, and nothing more: missing, stale, foreign or damaged state costs time, never correctness. What it says about
 //! files is believed only together with their ctime ([`Signature`]), and refs are checked in the store before use.
+//!
+//! Beside it lie two kinds of notes that are no hints: [`unfinished`], a restore that has written and not ended, and
+//! [`unusable`], an entry that could not be restored.
+
+pub mod unfinished;
+pub mod unusable;
 
 use std::io::{self, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -10,27 +16,28 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::footer::{Footer, Ref};
-use crate::archive::index::RootKind;
+use crate::archive::index::{Content, RootKind};
 use crate::archive::reader::{Archive, read_index};
 use crate::paths::PathList;
+use crate::restore::{Leftovers, Lines};
 use crate::scan::Signature;
-use crate::store::{ETag, ObjectName};
+use crate::store::unique::unique_name;
 
 /// Another format is no state at all.
-const MAGIC: &[u8; 8] = b"xcstate1";
+const MAGIC: &[u8; 8] = b"xcstate2";
 /// No state is larger; an index has its own limit.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// What is known of the directories of a job.
 #[derive(Debug)]
 pub struct State {
-    /// The entry on disk.
+    /// The entry on disk, its roots in the order of the lines.
     pub archive: Archive,
     /// Its object, as a ref.
     pub own: Ref,
     /// What each member is, if it is a file.
     pub signatures: Vec<Option<Signature>>,
-    /// The directory of each root.
+    /// The directory of each root; blank for a line that the entry holds nothing for.
     pub roots: Vec<PathBuf>,
     /// When the signatures were noted, by the clock of the file system.
     pub noted_nanos: i64,
@@ -58,7 +65,7 @@ pub struct Note<'a> {
     pub stored_index: &'a [u8],
     /// Its object.
     pub own: &'a Ref,
-    /// What each member is, if it is a file.
+    /// What each member of the index as stored is, if it is a file.
     pub signatures: &'a [Option<Signature>],
     /// The paths it was restored onto.
     pub paths: &'a PathList,
@@ -66,20 +73,51 @@ pub struct Note<'a> {
     pub noted_nanos: Option<i64>,
 }
 
-/// Where the paths of each root begin, as the scanner has it.
+/// Why there is no state that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoState {
+    /// None was left.
+    #[error("no restore or save of this job has left state for these paths")]
+    Missing,
+    /// Its file cannot be read.
+    #[error("the state of this job cannot be read")]
+    Unreadable,
+    /// Something is wrong with it.
+    #[error("the state of this job cannot be used: {0}")]
+    Unusable(&'static str),
+}
+
+/// Where the paths of each root begin, as the scanner has it, in the order of the lines.
 fn bases(paths: &PathList, archive: &Archive) -> Vec<PathBuf> {
-    let base = |(root, kind): (&crate::paths::Root, RootKind)| match kind {
-        RootKind::File => root.base.parent().unwrap_or(&root.base).to_owned(),
-        _ => root.base.clone(),
+    let base = |(line, kind): (&crate::paths::Root, RootKind)| match kind {
+        RootKind::File => line.base.parent().unwrap_or(&line.base).to_owned(),
+        RootKind::Nothing => PathBuf::new(),
+        RootKind::Directory | RootKind::Pattern => line.base.clone(),
     };
     paths.roots().iter().zip(archive.index.roots.iter().map(|root| root.kind)).map(base).collect()
 }
 
-/// The file for these paths: one for each list of paths, so that several caches of a job do not meet.
+/// The archive with its roots in the order of the lines, as a restore arranges them, and the signatures with it.
+fn arranged(
+    archive: Archive,
+    signatures: Vec<Option<Signature>>,
+    paths: &PathList,
+) -> Option<(Archive, Vec<Option<Signature>>)> {
+    let lines = Lines::of(&archive.index, paths, Leftovers::ByPosition).ok()?;
+    let Some((index, numbers)) = lines.arrange(&archive.index) else { return Some((archive, signatures)) };
+    let is_file = |number: usize| matches!(index.members[number].content, Content::File(_));
+    let signatures = numbers.iter().enumerate().map(|(new, &old)| signatures[old as usize].filter(|_| is_file(new)));
+    let signatures = signatures.collect();
+    Some((Archive { index, ..archive }, signatures))
+}
+
+/// The file for these paths, in whatever order: one for each list of paths, so that several caches of a job do not meet.
 fn file(directory: &Path, paths: &PathList) -> PathBuf {
     let mut hasher = blake3::Hasher::new();
-    for root in paths.roots() {
-        hasher.update(root.base.as_os_str().as_bytes());
+    let mut bases: Vec<&Path> = paths.roots().iter().map(|root| root.base.as_path()).collect();
+    bases.sort_unstable();
+    for base in bases {
+        hasher.update(base.as_os_str().as_bytes());
         hasher.update(&[0]);
     }
     directory.join(format!("{}.state", &hasher.finalize().to_hex()[..32]))
@@ -87,16 +125,20 @@ fn file(directory: &Path, paths: &PathList) -> PathBuf {
 
 /// Leaves state in `directory`, which is made if need be and readable by its owner only.
 pub fn write(directory: &Path, note: &Note<'_>) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let path = file(directory, note.paths);
-    let temporary = path.with_extension(format!("{}", std::process::id()));
-    let mut out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    let written = fill(&mut out, note).and_then(|()| std::fs::rename(&temporary, &path));
+    make_directory(directory)?;
+    // A name that no other process takes, also not one of another container with the same process id.
+    let temporary = directory.join(format!("{}.tmp", unique_name()));
+    let written = create(&temporary).and_then(|mut out| fill(&mut out, note));
+    let written = written.and_then(|()| std::fs::rename(&temporary, file(directory, note.paths)));
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
     written
+}
+
+fn create(path: &Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn fill(out: &mut std::fs::File, note: &Note<'_>) -> io::Result<()> {
@@ -106,12 +148,19 @@ fn fill(out: &mut std::fs::File, note: &Note<'_>) -> io::Result<()> {
     let clock = out.metadata()?;
     let clock_nanos = clock.mtime().saturating_mul(1_000_000_000).saturating_add(clock.mtime_nsec());
     let noted_nanos = note.noted_nanos.map_or(clock_nanos, |noted| noted.min(clock_nanos));
-    let footer = note.archive.footer.clone();
-    let roots = bases(note.paths, note.archive).into_iter().map(|path| path.into_os_string().into_vec()).collect();
-    let (own, signatures) = (note.own.clone(), note.signatures.to_vec());
+    let (archive, _) = arranged(note.archive.clone(), note.signatures.to_vec(), note.paths)
+        .ok_or_else(|| io::Error::other("the entry is of other paths"))?;
+    let roots = bases(note.paths, &archive).into_iter().map(|path| path.into_os_string().into_vec()).collect();
+    let (own, footer, signatures) = (note.own.clone(), archive.footer, note.signatures.to_vec());
     let head = Head { store: note.store.to_owned(), own, footer, roots, signatures, noted_nanos };
     let head = postcard::to_stdvec(&head).map_err(io::Error::other)?;
     write_body(out, &head, note.stored_index)
+}
+
+/// Makes the directory of the state, which only its owner may read.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 fn write_body(out: &mut std::fs::File, head: &[u8], index: &[u8]) -> io::Result<()> {
@@ -121,41 +170,17 @@ fn write_body(out: &mut std::fs::File, head: &[u8], index: &[u8]) -> io::Result<
     out.write_all(index)
 }
 
-/// Reads the state for `paths` that was left for the store of this URL. `None` if there is none that can be used.
-pub fn read(directory: &Path, store: &str, paths: &PathList) -> Option<State> {
+/// Reads the state for `paths` that was left for the store of this URL.
+pub fn read(directory: &Path, store: &str, paths: &PathList) -> Result<State, NoState> {
     let path = file(directory, paths);
     let result = std::fs::metadata(&path).and_then(|found| {
         if found.len() > MAX_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { std::fs::read(&path) }
     });
-    let state = match result {
-        Ok(bytes) => parse(&bytes, store, paths),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err("there is none"),
-        Err(_) => Err("it cannot be read"),
-    };
-    match state {
-        Ok(state) => Some(state),
-        Err(reason) => {
-            tracing::debug!("no state from a restore of these paths: {reason}");
-            None
-        }
+    match result {
+        Ok(bytes) => parse(&bytes, store, paths).map_err(NoState::Unusable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NoState::Missing),
+        Err(_) => Err(NoState::Unreadable),
     }
-}
-
-/// Notes that an object is damaged, so that the save of the same job may replace exactly that one.
-pub fn note_spoilt(directory: &Path, store: &str, name: &ObjectName, etag: &ETag) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    std::fs::write(spoilt_file(directory, store, name, etag), b"")
-}
-
-/// Whether an object was found to be damaged.
-pub fn is_spoilt(directory: &Path, store: &str, name: &ObjectName, etag: &ETag) -> bool {
-    spoilt_file(directory, store, name, etag).exists()
-}
-
-fn spoilt_file(directory: &Path, store: &str, name: &ObjectName, etag: &ETag) -> PathBuf {
-    let hash = blake3::hash(format!("{store}\n{name}\n{etag}").as_bytes()).to_hex();
-    directory.join(format!("{}.damaged", &hash[..32]))
 }
 
 /// Removes the state for `paths`, when what is on disk is no longer what it says.
@@ -181,12 +206,17 @@ fn parse(bytes: &[u8], store: &str, paths: &PathList) -> Result<State, &'static 
     if signatures.len() != index.members.len() {
         return Err("it is damaged");
     }
-    let archive = Archive { footer, index };
+    let (archive, signatures) = arranged(Archive { footer, index }, signatures, paths).ok_or("it is of other paths")?;
     let roots: Vec<PathBuf> = roots.into_iter().map(|path| std::ffi::OsString::from_vec(path).into()).collect();
-    if roots != bases(paths, &archive) {
+    let mut before: Vec<&PathBuf> = roots.iter().collect();
+    let now = bases(paths, &archive);
+    let mut sorted: Vec<&PathBuf> = now.iter().collect();
+    before.sort_unstable();
+    sorted.sort_unstable();
+    if before != sorted {
         return Err("it is of other paths");
     }
-    Ok(State { archive, own, signatures, roots, noted_nanos })
+    Ok(State { archive, own, signatures, roots: now, noted_nanos })
 }
 
 #[cfg(test)]
@@ -255,7 +285,7 @@ mod tests {
         assert_eq!(state.roots, [PathBuf::from("/work/dir")]);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         remove(directory.path(), &paths("dir"));
-        assert!(read(directory.path(), STORE, &paths("dir")).is_none());
+        assert!(read(directory.path(), STORE, &paths("dir")).is_err());
     }
 
     #[test]
@@ -285,6 +315,6 @@ mod tests {
         check(STORE, "dir", None);
         check("s3://bucket/other", "dir", Some("it is of another store"));
         check(STORE, "other", Some("it is of other paths"));
-        assert!(read(directory.path(), STORE, &paths("other")).is_none());
+        assert!(read(directory.path(), STORE, &paths("other")).is_err());
     }
 }

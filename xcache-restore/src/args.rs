@@ -50,6 +50,10 @@ pub struct Args {
     #[arg(long, env = var::SAME_OWNER, value_parser = parse_switch)]
     pub(crate) same_owner: bool,
 
+    /// Restore paths that have other names in the entry by position, also if the key is not the exact one
+    #[arg(long, env = var::RELOCATE, value_parser = parse_switch)]
+    pub(crate) relocate: bool,
+
     /// Text in the message of the pushed commit that deletes the entry of the key instead; `none` for no such text
     #[arg(long, env = var::CLEAR_TOKEN, value_name = "TEXT", default_value = "[ci-clear-cache]")]
     pub(crate) clear_token: String,
@@ -103,7 +107,7 @@ Examples:
   Only look:
     xcache-restore --store s3://my-bucket/ci --key deps-1 --lookup-only --json target
 
-  Restore into another directory than the one that was saved (paths are matched by position):
+  Restore into another directory than the one that was saved (through a prefix, add `--relocate`):
     xcache-restore --store file:///var/cache/xcache --key deps-1 ./elsewhere
 
 Exit codes:

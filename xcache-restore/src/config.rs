@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use xcache_cli::cache_args::{CacheArgs, OnTrouble};
+use xcache_cli::caches::check_apart;
 use xcache_cli::ci::event::Event;
 use xcache_cli::mode_args::Access;
 use xcache_cli::store_args::StoreSelection;
@@ -38,6 +39,8 @@ pub struct Config {
     pub others: Others,
     /// Whose the files will be.
     pub owners: Owners,
+    /// Whether paths of other names are restored to by position.
+    pub relocation: Relocation,
     /// Where state is left for the next save.
     pub state_dir: Option<PathBuf>,
     /// How much at once.
@@ -55,6 +58,15 @@ pub enum Action {
     Lookup,
     /// Delete it, and those that build on it: the message of the pushed commit asks for that.
     Clear,
+}
+
+/// When what has another name in the entry goes to the path at its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relocation {
+    /// For the exact key only.
+    ExactKey,
+    /// Also for an entry that was found through a prefix.
+    Always,
 }
 
 /// What a miss does to the run.
@@ -92,7 +104,9 @@ impl Config {
             let config = Self::new(args, context, event)?;
             Ok(Self { limits: config.limits.shared_by(each.len()), ..config })
         };
-        each.iter().map(new).collect()
+        let configs = each.iter().map(new).collect::<Result<Vec<_>, _>>()?;
+        check_apart(&configs.iter().map(|config| &config.paths).collect::<Vec<_>>())?;
+        Ok(configs)
     }
 
     /// Checks the arguments.
@@ -105,6 +119,7 @@ impl Config {
             clean,
             clean_protected,
             same_owner,
+            relocate,
             clear_token,
             store,
             scope,
@@ -136,6 +151,7 @@ impl Config {
             on_miss: if fail_on_cache_miss.is_on("fail-on-cache-miss", context)? { OnMiss::Fail } else { OnMiss::GoOn },
             others: if *clean { Others::Remove } else { Others::Keep },
             owners: if *same_owner { Owners::Saved } else { Owners::Current },
+            relocation: if *relocate { Relocation::Always } else { Relocation::ExactKey },
             store: store.resolve(context)?,
             access,
             scopes,

@@ -12,11 +12,15 @@ use xcache_cli::store_args::StoreSelection;
 use xcache_cli::{Exit, RunContext, UsageError};
 
 pub mod args;
+mod candidate;
 mod clear;
 pub mod config;
+mod job;
+mod notes;
 pub mod outcome;
 pub mod present;
 pub mod restore;
+mod verdict;
 #[cfg(test)]
 mod test_support;
 

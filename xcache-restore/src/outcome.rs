@@ -56,6 +56,10 @@ pub enum MissReason {
     OtherPaths,
     /// The entry was written in a format that this version does not know.
     NewerFormat,
+    /// The entry builds on an object in a scope that this run does not read or trust.
+    OtherScope,
+    /// An object that the entry builds on is gone.
+    Expired,
     /// The message of the pushed commit asked to delete the entry.
     Cleared,
     /// An input is wrong or missing, so that nothing was looked for.
@@ -101,7 +105,13 @@ impl MissReason {
     /// Whether something is wrong, as opposed to merely absent.
     pub fn is_trouble(self) -> bool {
         match self {
-            Self::Off | Self::NothingThere | Self::OtherPaths | Self::NewerFormat | Self::Cleared => false,
+            Self::Off
+            | Self::NothingThere
+            | Self::OtherPaths
+            | Self::NewerFormat
+            | Self::OtherScope
+            | Self::Expired
+            | Self::Cleared => false,
             Self::Misconfigured
             | Self::TimedOut
             | Self::Denied
@@ -120,6 +130,8 @@ impl MissReason {
             Self::NothingThere => "nothing-there",
             Self::OtherPaths => "other-paths",
             Self::NewerFormat => "newer-format",
+            Self::OtherScope => "other-scope",
+            Self::Expired => "expired",
             Self::Cleared => "cleared",
             Self::Misconfigured => "misconfigured",
             Self::TimedOut => "timed-out",
@@ -139,6 +151,8 @@ impl MissReason {
             Self::NothingThere => "nothing there: no entry has or begins with one of the keys",
             Self::OtherPaths => "other paths: the entry was saved for other paths",
             Self::NewerFormat => "newer format: the entry was written by a newer version of xcache",
+            Self::OtherScope => "other scope: the entry builds on one in a scope that this run does not read",
+            Self::Expired => "expired: an object that the entry builds on is gone",
             Self::Cleared => "cleared: the message of the commit asked for it",
             Self::Misconfigured => "misconfigured: an input is wrong or missing",
             Self::TimedOut => "timed out: the restore took longer than `--timeout` allows",
@@ -183,10 +197,10 @@ mod tests {
     #[test]
     fn trouble_is_worse_than_absence() {
         use MissReason::{
-            CannotWrite, Cleared, Corrupt, Denied, Failed, Misconfigured, NewerFormat, NoStore, NothingThere, Off,
-            OtherPaths, TimedOut, Unreachable,
+            CannotWrite, Cleared, Corrupt, Denied, Expired, Failed, Misconfigured, NewerFormat, NoStore, NothingThere,
+            Off, OtherPaths, OtherScope, TimedOut, Unreachable,
         };
-        let absent = [Off, NothingThere, OtherPaths, NewerFormat, Cleared];
+        let absent = [Off, NothingThere, OtherPaths, NewerFormat, OtherScope, Expired, Cleared];
         let trouble = [Misconfigured, TimedOut, Denied, NoStore, Unreachable, Corrupt, CannotWrite, Failed];
         let order: Vec<_> = absent.into_iter().chain(trouble).collect();
         assert!(order.is_sorted());

@@ -4,26 +4,25 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
-use xcache_cli::report::Reporter;
+use xcache_cli::report::{Reporter, chain};
 use xcache_cli::{self as cli, RunContext, UnsafeToContinue};
-use xcache_core::archive::reader::Archive;
-use xcache_core::archive::{self};
-use xcache_core::entry::{Entry, Kind};
+use xcache_core::entry::Entry;
+use xcache_core::gc::verify::{Depth, verify};
 use xcache_core::lookup::{Found, Lookup};
-use xcache_core::monitor::{Monitor as _, Progress, Unit};
-use xcache_core::naming;
-use xcache_core::object_end::{self, Content, Fault, TAIL_BYTES, Tail, Unusable, Verdict, created_nanos, own_ref};
-use xcache_core::restore::{
-    self, Before, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, Roots, restore_plain,
-};
-use xcache_core::state::{self, State};
+use xcache_core::monitor::{Monitor as _, Unit};
+use xcache_core::object_end::{TAIL_BYTES, Tail, created_nanos};
+use xcache_core::restore::{Error, Failed, Interrupt, Options};
+use xcache_core::state::unfinished::Unfinished;
+use xcache_core::state::unusable::Pinned;
+use xcache_core::store::Store;
 use xcache_core::store::open::open;
-use xcache_core::store::{ErrorKind, ObjectName, Store};
 use xcache_core::transfer::download::DownloadLimits;
 
+use crate::candidate::{Candidate, Content, Failure};
 use crate::clear;
 use crate::config::{Action, Config, Others, Owners};
+use crate::job::{Job, Source};
+use crate::notes::{Notes, Reading};
 use crate::outcome::{self, Hit, MissReason, Outcome};
 
 /// Restores what `config` says.
@@ -39,22 +38,46 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         cli::unless_interrupted(clear::clear(config, reporter, &opened)).await??;
         return Ok(Outcome::Miss(MissReason::Cleared));
     }
-    let run = Run { config, context, reporter, store: opened.store };
-    let mut before = begin_to_read_state(config);
-    let mut lookup = Lookup::new(run.store.clone(), &config.scopes, &config.keys, TAIL_BYTES, created_nanos);
-    let mut worst = MissReason::NothingThere;
-    // Each candidate is restored, or passed over for the next best.
-    while let Some(found) = cli::unless_interrupted(lookup.next()).await? {
-        match run.candidate(found, &mut before).await? {
-            Tried::Hit(hit) => return Ok(Outcome::Hit(*hit)),
-            Tried::PassedOver(reason) => worst = worst.max(reason),
+    let random = random(context);
+    let notes = Notes::new(config, reporter, random);
+    let mut course = Course { before: notes.begin_to_read(), unfinished: None, mixed: None };
+    let run = Run { config, reporter, store: opened.store, notes, random };
+    let outcome = run.first_that_can_be_restored(&mut course).await;
+    course.end(outcome)
+}
+
+/// What all steps share.
+pub(crate) struct Run<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) reporter: &'a Reporter,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) notes: Notes<'a>,
+    /// A number that no other run has.
+    pub(crate) random: u64,
+}
+
+/// How far a restore has come with the files that are here.
+pub(crate) struct Course {
+    /// What was known of them before.
+    pub(crate) before: Option<Reading>,
+    /// The note that they are being written to.
+    pub(crate) unfinished: Option<Unfinished>,
+    /// Why some of them are those of an entry, and others are not.
+    pub(crate) mixed: Option<UnsafeToContinue>,
+}
+
+impl Course {
+    /// Takes the note away if the tree is whole: restored, or as it was before.
+    fn end(self, outcome: anyhow::Result<Outcome>) -> anyhow::Result<Outcome> {
+        let is_restored = matches!(&outcome, Ok(Outcome::Hit(hit)) if hit.restored.is_some());
+        match (self.unfinished, self.mixed) {
+            (Some(note), _) if is_restored => note.whole(),
+            (Some(note), None) => note.untouched(),
+            (_, Some(mixed)) if !is_restored => return Err(mixed.into()),
+            _ => {}
         }
+        outcome
     }
-    for error in lookup.errors() {
-        reporter.warning_for(error);
-        worst = worst.max(MissReason::of(error));
-    }
-    Ok(Outcome::Miss(worst))
 }
 
 /// What became of a candidate.
@@ -63,126 +86,72 @@ enum Tried {
     PassedOver(MissReason),
 }
 
-/// What all steps share.
-struct Run<'a> {
-    config: &'a Config,
-    context: &'a RunContext,
-    reporter: &'a Reporter,
-    store: Arc<dyn Store>,
-}
-
-/// What the last restore onto these paths left, being read while the entry is looked up.
-type Reading = JoinHandle<Option<State>>;
-
-fn begin_to_read_state(config: &Config) -> Option<Reading> {
-    let directory = config.state_dir.clone().filter(|_| config.action == Action::Restore)?;
-    let (url, paths) = (config.store.config.url.to_string(), config.paths.clone());
-    Some(tokio::task::spawn_blocking(move || state::read(&directory, &url, &paths)))
-}
-
 impl Run<'_> {
-    /// Restores a candidate, if it can be used. The first that is restored takes the state of `before`: for others it
-    /// would not be true any more.
-    async fn candidate(&self, found: Found, before: &mut Option<Reading>) -> anyhow::Result<Tried> {
-        let Found { entry, matched, mut tail, .. } = found;
-        let content = match cli::unless_interrupted(self.open(&entry, &mut tail)).await? {
+    async fn first_that_can_be_restored(&self, course: &mut Course) -> anyhow::Result<Outcome> {
+        let (config, store) = (self.config, self.store.clone());
+        let mut lookup = Lookup::new(store, &config.scopes, &config.keys, TAIL_BYTES, created_nanos);
+        let mut worst = MissReason::NothingThere;
+        // Each candidate is restored, or passed over for the next best. One that could not be restored after it had
+        // replaced files is no reason to stop: the next one may make the tree whole.
+        while let Some(found) = cli::unless_interrupted(lookup.next()).await? {
+            match self.candidate(found, course).await? {
+                Tried::Hit(hit) => return Ok(Outcome::Hit(*hit)),
+                Tried::PassedOver(reason) => worst = worst.max(reason),
+            }
+        }
+        for error in lookup.errors() {
+            self.reporter.warning_for(error);
+            worst = worst.max(MissReason::of(error));
+        }
+        Ok(Outcome::Miss(worst))
+    }
+
+    /// Restores a candidate, if it can be used.
+    async fn candidate(&self, found: Found, course: &mut Course) -> anyhow::Result<Tried> {
+        let candidate = Candidate { entry: found.entry, matched: found.matched };
+        match self.attempt(&candidate, found.tail, course).await? {
+            Ok(hit) => Ok(Tried::Hit(Box::new(hit))),
+            Err(failure) => Ok(Tried::PassedOver(self.pass_over(&candidate.entry, failure).await?)),
+        }
+    }
+
+    /// Tries to restore a candidate of which `tail` is the end. The error ends the whole restore; a failure leads to the
+    /// next candidate.
+    async fn attempt(
+        &self,
+        candidate: &Candidate,
+        mut tail: Tail,
+        course: &mut Course,
+    ) -> anyhow::Result<Result<Hit, Box<Failure>>> {
+        let opened = cli::unless_interrupted(self.open(candidate, &mut tail)).await?;
+        let content = match opened {
             Ok(content) => content,
-            Err(error) => return Ok(self.pass_over(&entry, error)),
+            Err(failure) => return Ok(Err(failure)),
         };
-        if let Err(error) = self.check(&entry, &content) {
-            return Ok(self.pass_over(&entry, error));
-        }
+        let Candidate { entry, .. } = candidate;
+        let matched = content.matched(candidate);
         if self.config.action == Action::Lookup {
-            return Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: None })));
+            return Ok(Ok(Hit { entry: entry.clone(), matched, restored: None }));
         }
-        match self.restore(&entry, tail, content, before.take()).await {
-            Ok(restored) => Ok(Tried::Hit(Box::new(Hit { entry, matched, restored: Some(restored) }))),
-            Err(Failed { error, replaced_files: 0 }) => match error {
-                Error::Interrupted => Err(cli::why_interrupted().into()),
-                error if error.is_about_the_entry() => Ok(self.pass_over(&entry, error)),
-                // Neither the disk nor the program will be better for another entry.
-                error => Err(error.into()),
-            },
-            Err(Failed { error, replaced_files: _ }) => Err(UnsafeToContinue {
-                what: format!("the tree is neither what it was nor that of entry `{}`", entry.key),
-                source: error.into(),
-            }
-            .into()),
+        content.announce(self.reporter);
+        if course.unfinished.is_none() {
+            course.unfinished = self.notes.begin_to_write(entry.key.as_str());
         }
-    }
-
-    /// Reads the index.
-    async fn open(&self, entry: &Entry, tail: &mut Tail) -> Result<Content, Error> {
-        let unusable = |fault| {
-            let (name, etag) = (entry.name.clone(), entry.meta.etag.clone());
-            Err(Box::new(Unusable { name, etag, archive_id: None, fault }).into())
-        };
-        match object_end::open(&*self.store, &entry.name, tail).await? {
-            Verdict::Readable(content) => Ok(content),
-            Verdict::Damaged(error) => unusable(Fault::Damaged(error)),
-            Verdict::Newer(error) => Err(error.into()),
-            Verdict::Gone(gone) => unusable(Fault::Gone(gone)),
-        }
-    }
-
-    /// Whether a candidate may be restored onto these paths.
-    fn check(&self, entry: &Entry, content: &Content) -> Result<(), Error> {
-        let damaged = |reason: String| Error::Archive(archive::Error::Damaged { part: "footer", reason });
-        match content {
-            Content::Plain if entry.kind == Kind::Delta => Err(damaged("a delta without an index".to_owned())),
-            Content::Plain => Ok(Roots::check_plain(&self.config.paths)?),
-            Content::Archive(archive) => {
-                // An entry of a trusted scope must not be made of what a less trusted one can write.
-                for r in &archive.footer.refs {
-                    let scope = ObjectName::new(r.name.clone()).ok().and_then(|name| naming::parse(&name));
-                    let allowed = scope.is_some_and(|(scope, ..)| {
-                        self.config.scopes.may_build_on(entry.scope.as_ref(), scope.as_ref())
-                    });
-                    if !allowed {
-                        return Err(damaged(format!("it refers to `{}`, which it may not", r.name)));
-                    }
+        let archive = content.archive_id_and_refs();
+        match self.restore(entry, tail, content, course).await {
+            Ok(restored) => Ok(Ok(Hit { entry: entry.clone(), matched, restored: Some(restored) })),
+            Err(Failed { error, replaced_files }) => {
+                if replaced_files > 0 {
+                    course.mixed.get_or_insert_with(|| mixed(entry, &error));
                 }
-                Ok(Roots::check(&archive.index, &self.config.paths)?)
+                match error {
+                    Error::Interrupted => Err(cli::why_interrupted().into()),
+                    error if error.is_about_the_entry() => Ok(Err(Box::new(Failure { error, archive }))),
+                    // Neither the disk nor the program will be better for another entry.
+                    error => Err(error.into()),
+                }
             }
         }
-    }
-
-    /// Says why a candidate is not used.
-    fn pass_over(&self, entry: &Entry, error: Error) -> Tried {
-        let reason = match &error {
-            Error::OtherPaths(_) => MissReason::OtherPaths,
-            Error::Archive(archive::Error::NewerFormat { .. }) => MissReason::NewerFormat,
-            Error::Archive(_) => MissReason::Corrupt,
-            Error::Unusable(unusable) => match unusable.fault {
-                // Deleted since it was found.
-                Fault::Gone(_) if unusable.archive_id.is_none() => MissReason::NothingThere,
-                Fault::Damaged(_) | Fault::Gone(_) => MissReason::Corrupt,
-            },
-            Error::Store(error) => match error.kind() {
-                ErrorKind::Denied | ErrorKind::Unauthenticated => MissReason::Denied,
-                // A store that contradicts itself says nothing about the entry.
-                ErrorKind::Unavailable | ErrorKind::Corrupt => MissReason::Unreachable,
-                ErrorKind::Invalid => MissReason::NoStore,
-                _ => MissReason::Failed,
-            },
-            Error::Write { .. } | Error::NoSpace { .. } => MissReason::CannotWrite,
-            // Whoever wrote it may be able to read it, so no save replaces it.
-            Error::Refused(_) | Error::Interrupted | Error::Panic { .. } => MissReason::Failed,
-        };
-        let error = anyhow::Error::new(error).context(format!("entry `{}` cannot be used", entry.key));
-        if reason.is_trouble() {
-            self.reporter.warning_for(error.as_ref());
-        } else {
-            self.reporter.notice(format_args!("{}", xcache_cli::report::chain::text(error.as_ref())));
-        }
-        if reason == MissReason::Corrupt
-            && let Some(directory) = &self.config.state_dir
-        {
-            // The save of this job may replace it, so that nobody else meets it.
-            let _ =
-                state::note_spoilt(directory, &self.config.store.config.url.to_string(), &entry.name, &entry.meta.etag);
-        }
-        Tried::PassedOver(reason)
     }
 
     async fn restore(
@@ -190,18 +159,18 @@ impl Run<'_> {
         entry: &Entry,
         tail: Tail,
         content: Content,
-        before: Option<Reading>,
+        course: &mut Course,
     ) -> Result<outcome::Restored, Failed> {
-        let config = self.config;
-        let url = config.store.config.url.to_string();
-        let before = match before {
+        let before = match course.before.take() {
             Some(reading) => reading.await.ok().flatten(),
             None => None,
         };
-        if let Some(directory) = &config.state_dir {
-            state::remove(directory, &config.paths);
-        }
-        let (tail_bytes, tail_offset) = (tail.bytes.clone(), tail.offset);
+        let received_tail = tail.bytes.len() as u64;
+        let source = content.into_source(entry, &tail);
+        let left = match &source {
+            Source::Indexed(indexed) => Some(indexed.clone()),
+            Source::Plain => None,
+        };
         let interrupted = Arc::new(Interrupt::default());
         let watch = {
             let interrupted = interrupted.clone();
@@ -210,45 +179,38 @@ impl Run<'_> {
                 interrupted.raise();
             })
         };
+        let config = self.config;
         let job = Job {
             runtime: tokio::runtime::Handle::current(),
             store: self.store.clone(),
             name: entry.name.clone(),
             tail,
-            options: self.options(),
+            options: Options {
+                workers: config.limits.workers,
+                same_owner: config.owners == Owners::Saved,
+                clean: config.others == Others::Remove,
+                run: self.random,
+            },
             limits: DownloadLimits { in_flight: config.limits.concurrency, ..DownloadLimits::default() },
             progress: self.reporter.progress("restoring", Unit::Bytes, None),
             interrupted,
             paths: config.paths.clone(),
         };
         // The rest is files and threads: it blocks.
-        let result = tokio::task::spawn_blocking(move || job.run(content, before)).await;
+        let result = tokio::task::spawn_blocking(move || job.run(&source, before.as_ref())).await;
         watch.abort();
-        let (restored, left, received_tail) = result.unwrap_or_else(|panic| {
+        let restored = result.unwrap_or_else(|panic| {
             // A restore catches its own panics and takes back what it has done. This one came before or after it.
             let error = Error::Panic { message: panic.to_string() };
             Err(Failed { error, replaced_files: 0 })
         })?;
-        if let (Some(archive), Some(directory)) = (left, &config.state_dir)
-            && let Some(stored_index) = archive.footer.stored_index(&tail_bytes, tail_offset)
-        {
-            let own = own_ref(&entry.name, &entry.meta.etag, entry.meta.size, &archive);
-            let note = state::Note {
-                store: &url,
-                archive: &archive,
-                stored_index,
-                own: &own,
-                signatures: &restored.signatures,
-                paths: &config.paths,
-                noted_nanos: None,
-            };
-            if let Err(error) = state::write(directory, &note) {
-                self.reporter.debug(format_args!("no state left for the save: {error}"));
-            }
+        if let Some(left) = left {
+            self.notes.leave(&restored, &left);
         }
         for notice in &restored.notices {
             self.reporter.notice(notice);
         }
+        self.reconsider(entry, restored.kept_files).await;
         Ok(outcome::Restored {
             files: restored.files,
             tree_bytes: restored.bytes,
@@ -258,66 +220,39 @@ impl Run<'_> {
         })
     }
 
-    fn options(&self) -> Options {
-        let mut run = [0; 8];
-        // Without random numbers the time tells runs apart well enough for temporary names.
-        if getrandom::fill(&mut run).is_err() {
-            run = self.context.now.timestamp_nanos_opt().unwrap_or(0).to_ne_bytes();
-        }
-        Options {
-            workers: self.config.limits.workers,
-            same_owner: self.config.owners == Owners::Saved,
-            clean: self.config.others == Others::Remove,
-            run: u64::from_ne_bytes(run),
+    /// Takes away what an earlier restore of this job noted of an entry that has now been restored. Files that were here
+    /// already say nothing about what is in the store: then all of it is read once more.
+    async fn reconsider(&self, entry: &Entry, kept_files: u64) {
+        let Some(note) = self.notes.of(&Pinned::new(&entry.name, &entry.meta.etag)) else { return };
+        let is_sound = kept_files == 0 || {
+            let verifying = verify(&self.store, &entry.name, &entry.meta.etag, Depth::Chunks);
+            let verified = cli::unless_interrupted(verifying).await;
+            matches!(verified, Ok(Ok(Some(verified))) if !verified.is_plain && verified.found.faults.is_empty())
+        };
+        if is_sound {
+            self.notes.forget(&note);
         }
     }
 }
 
-/// Everything that the blocking part of a restore needs.
-struct Job {
-    runtime: tokio::runtime::Handle,
-    store: Arc<dyn Store>,
-    name: ObjectName,
-    tail: Tail,
-    options: Options,
-    limits: DownloadLimits,
-    progress: Arc<dyn Progress>,
-    interrupted: Arc<Interrupt>,
-    paths: xcache_core::paths::PathList,
+/// The tree is neither what it was nor that of an entry.
+fn mixed(entry: &Entry, error: &Error) -> UnsafeToContinue {
+    UnsafeToContinue {
+        what: format!(
+            "the tree is neither what it was nor that of entry `{}`; `xcache-save` does not save it until a restore has \
+             finished",
+            entry.key
+        ),
+        source: chain::text(error).into(),
+    }
 }
 
-/// What was restored, the archive for the state, and how long the tail was.
-type Finished = (Restored, Option<Box<Archive>>, u64);
-
-impl Job {
-    fn run(self, content: Content, before: Option<State>) -> Result<Finished, Failed> {
-        let Self { runtime, store, name, tail, options, limits, progress, interrupted, paths } = self;
-        let progress = |bytes| progress.add(bytes);
-        let received_tail = tail.bytes.len() as u64;
-        let archive = match content {
-            Content::Archive(archive) => archive,
-            Content::Plain => {
-                let (etag, size) = (tail.meta.etag, tail.meta.size);
-                let source = PlainSource { store, name, etag, size, limits: &limits, progress: &progress };
-                let restored = restore_plain(&runtime, &source, &paths, &options, &interrupted)?;
-                return Ok((restored, None, received_tail));
-            }
-        };
-        let before = before.as_ref().map(|state| Before {
-            index: &state.archive.index,
-            signatures: &state.signatures,
-            noted_nanos: state.noted_nanos,
-        });
-        let frames = Frames {
-            store,
-            own: own_ref(&name, &tail.meta.etag, tail.meta.size, &archive),
-            refs: &archive.footer.refs,
-            tail: (tail.bytes, tail.offset),
-            limits: &limits,
-            progress: &progress,
-        };
-        let entry = restore::Entry { runtime: &runtime, index: &archive.index, frames: &frames, before };
-        let restored = restore::restore(&entry, &paths, &options, &interrupted)?;
-        Ok((restored, Some(archive), received_tail))
+/// A number that no other run has.
+fn random(context: &RunContext) -> u64 {
+    let mut run = [0; 8];
+    // Without random numbers the time tells runs apart well enough for temporary names.
+    if getrandom::fill(&mut run).is_err() {
+        run = context.now.timestamp_nanos_opt().unwrap_or(0).to_ne_bytes();
     }
+    u64::from_ne_bytes(run)
 }

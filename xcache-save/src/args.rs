@@ -47,6 +47,10 @@ pub struct Args {
     #[arg(long, env = var::IF_EXISTS, value_name = "ACTION", value_enum, default_value_t = IfExists::Skip)]
     pub(crate) if_exists: IfExists,
 
+    /// Save also if a restore onto these paths did not finish
+    #[arg(long, env = var::SAVE_UNFINISHED, value_parser = parse_switch)]
+    pub(crate) save_unfinished: bool,
+
     /// Compression level of zstd; the default is tuned for speed
     #[arg(long, env = var::LEVEL, value_name = "1-19", default_value_t = DEFAULT_LEVEL, value_parser = parse_level)]
     pub(crate) level: i32,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xcache_cli::cache_args::{CacheArgs, OnTrouble};
+use xcache_cli::caches::check_apart;
 use xcache_cli::ci::event::Event;
 use xcache_cli::mode_args::Access;
 use xcache_cli::store_args::StoreSelection;
@@ -40,6 +41,8 @@ pub struct Config {
     pub rebase_after: Duration,
     /// What to do if the key exists.
     pub if_exists: IfExists,
+    /// What to do if a restore onto these paths did not finish.
+    pub on_unfinished: OnUnfinished,
     /// Compression level of zstd, 1 to 19.
     pub level: i32,
     /// What the entry is tagged with.
@@ -61,6 +64,15 @@ pub enum Form {
     Smallest,
 }
 
+/// What to do with a tree that a restore has left half written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnfinished {
+    /// Leave it.
+    Refuse,
+    /// Save it: the user knows that it is whole.
+    Save,
+}
+
 /// What an entry is tagged with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryTags {
@@ -77,7 +89,9 @@ impl Config {
             let config = Self::new(args, context, event)?;
             Ok(Self { limits: config.limits.shared_by(each.len()), ..config })
         };
-        each.iter().map(new).collect()
+        let configs = each.iter().map(new).collect::<Result<Vec<_>, _>>()?;
+        check_apart(&configs.iter().map(|config| &config.paths).collect::<Vec<_>>())?;
+        Ok(configs)
     }
 
     /// Checks the arguments.
@@ -89,6 +103,7 @@ impl Config {
             full,
             rebase_after,
             if_exists,
+            save_unfinished,
             level,
             tags,
             branch,
@@ -127,6 +142,7 @@ impl Config {
             form: if *full { Form::Base } else { Form::Smallest },
             rebase_after: *rebase_after,
             if_exists: *if_exists,
+            on_unfinished: if *save_unfinished { OnUnfinished::Save } else { OnUnfinished::Refuse },
             level: *level,
             tags: EntryTags { branch, base: tags },
             store: store.resolve(context)?,

@@ -12,8 +12,9 @@ use xcache_core::lookup::{Found, Lookup};
 use xcache_core::naming;
 use xcache_core::object_end::{self, Content, TAIL_BYTES, Tail, Verdict, created_nanos, own_ref};
 use xcache_core::plan::{Candidate, Needed, Plan, Reason, plan as decide};
+use xcache_core::restore::{Leftovers, Lines};
 use xcache_core::scan::Signature;
-use xcache_core::state::{self, State};
+use xcache_core::state::{self, NoState, State};
 use xcache_core::store::ObjectName;
 
 use crate::save::Run;
@@ -29,68 +30,115 @@ pub(crate) struct Earlier {
     pub(crate) key: String,
 }
 
-/// Finds an entry to build on. Trouble is no reason not to save.
-pub(crate) async fn find(run: &Run<'_>) -> Option<Earlier> {
-    let config = run.config;
-    let left = config
-        .state_dir
-        .as_deref()
-        .and_then(|dir| state::read(dir, &config.store.config.url.to_string(), &config.paths));
-    if let Some(State { archive, own, signatures, roots, noted_nanos }) = left
-        && may_refer(run, &own, &archive)
-    {
-        let key = archive.footer.key.clone();
-        return Some(Earlier { known: Known::new(own, archive), signatures, roots, noted_nanos, key });
+/// Finds an entry to build on, or why there is none. Trouble is no reason not to save.
+pub(crate) async fn find(run: &Run<'_>) -> Result<Earlier, Reason> {
+    let reason = match left(run) {
+        Ok(State { archive, own, signatures, roots, noted_nanos }) => match check(run, &own, &archive) {
+            Ok(()) => {
+                let key = archive.footer.key.clone();
+                return Ok(Earlier { known: Known::new(own, archive), signatures, roots, noted_nanos, key });
+            }
+            Err(reason) => reason,
+        },
+        Err(NoState::Missing) => Reason::NothingRestored,
+        Err(error) => {
+            run.reporter.debug(error);
+            Reason::StateUnusable
+        }
+    };
+    match keys(run) {
+        Some(keys) => look_up(run, &keys, reason).await,
+        None => Err(reason),
     }
-    let mut keys: Vec<_> = config.base_key.iter().cloned().collect();
+}
+
+/// What a restore, or another save, of this job has left.
+fn left(run: &Run<'_>) -> Result<State, NoState> {
+    let config = run.config;
+    let directory = config.state_dir.as_deref().ok_or(NoState::Missing)?;
+    state::read(directory, &config.store.config.url.to_string(), &config.paths)
+}
+
+/// The keys that say what to build on.
+fn keys(run: &Run<'_>) -> Option<Keys> {
+    let config = run.config;
     let mut restore = config.keys.restore().to_vec();
-    let primary = match (keys.pop(), restore.is_empty()) {
-        (Some(base), _) => base,
+    let primary = match (&config.base_key, restore.is_empty()) {
+        (Some(base), _) => base.clone(),
         // The primary key itself is not there: looking for it brings what begins with it, as a restore would.
         (None, false) => config.keys.primary().clone(),
         (None, true) => return None,
     };
-    restore.truncate(9);
-    let keys = Keys::new(primary, restore).ok()?;
-    let mut lookup = Lookup::new(run.store.clone(), &config.scopes, &keys, TAIL_BYTES, created_nanos);
+    restore.truncate(Keys::MAX - 1);
+    Keys::new(primary, restore).ok()
+}
+
+/// The first entry of `keys` that can be built on. `reason` is why nothing of this job is.
+async fn look_up(run: &Run<'_>, keys: &Keys, reason: Reason) -> Result<Earlier, Reason> {
+    let mut lookup = Lookup::new(run.store.clone(), &run.config.scopes, keys, TAIL_BYTES, created_nanos);
+    let mut last = None;
     while let Some(found) = lookup.next().await {
-        if let Some(earlier) = open(run, found).await {
-            return Some(earlier);
+        match open(run, found).await {
+            Ok(earlier) => return Ok(earlier),
+            Err(reason) => last = Some(reason),
         }
     }
-    None
+    for error in lookup.errors() {
+        run.reporter.debug(format_args!("looking for an entry to build on: {error}"));
+    }
+    Err(match (last, lookup.errors().is_empty(), reason) {
+        (Some(last), ..) => last,
+        (None, false, _) => Reason::LookupFailed,
+        (None, true, Reason::NothingRestored) => Reason::NoMatch,
+        (None, true, reason) => reason,
+    })
 }
 
 /// The entry found, if it has an index and may be referred to.
-async fn open(run: &Run<'_>, found: Found) -> Option<Earlier> {
+async fn open(run: &Run<'_>, found: Found) -> Result<Earlier, Reason> {
     let Found { entry, mut tail, .. } = found;
-    let why: String = match object_end::open(&*run.store, &entry.name, &mut tail).await {
-        Ok(Verdict::Readable(Content::Archive(archive))) => return usable(run, entry, &tail, *archive),
-        Ok(Verdict::Readable(Content::Plain)) => "it has no index".to_owned(),
-        Ok(Verdict::Damaged(error) | Verdict::Newer(error)) => error.to_string(),
-        Ok(Verdict::Gone(gone)) => format!("it {gone}"),
-        Err(error) => error.to_string(),
+    let (reason, why) = match object_end::open(&*run.store, &entry.name, &mut tail).await {
+        Ok(Verdict::Readable(Content::Archive(archive))) => match usable(run, &entry, &tail, *archive) {
+            Ok(earlier) => return Ok(earlier),
+            Err(reason) => (reason, reason.to_string()),
+        },
+        Ok(Verdict::Readable(Content::Plain)) => (Reason::NoMatch, "it has no index".to_owned()),
+        Ok(Verdict::Damaged(error) | Verdict::Newer(error)) => (Reason::FoundUnusable, error.to_string()),
+        Ok(Verdict::Gone(gone)) => (Reason::NoMatch, format!("it {gone}")),
+        Err(error) => (Reason::LookupFailed, error.to_string()),
     };
     run.reporter.debug(format_args!("`{}` is not built on: {why}", entry.name));
-    None
+    Err(reason)
 }
 
 /// What was read, if it may be referred to.
-fn usable(run: &Run<'_>, entry: Entry, tail: &Tail, archive: Archive) -> Option<Earlier> {
+fn usable(run: &Run<'_>, entry: &Entry, tail: &Tail, archive: Archive) -> Result<Earlier, Reason> {
     let own = own_ref(&entry.name, &tail.meta.etag, tail.meta.size, &archive);
-    let fits = archive.index.roots.len() == run.config.paths.roots().len() && may_refer(run, &own, &archive);
-    let key = entry.key.as_str().to_owned();
-    let known = fits.then(|| Known::new(own, archive))?;
-    Some(Earlier { known, signatures: Vec::new(), roots: Vec::new(), noted_nanos: 0, key })
+    check(run, &own, &archive)?;
+    // In the order of the paths, files are looked for where they were. An entry of other paths helps by its content.
+    let arranged = Lines::of(&archive.index, &run.config.paths, Leftovers::ByPosition);
+    let arranged = arranged.ok().filter(|lines| lines.left_out.is_empty());
+    let archive = match arranged.and_then(|lines| lines.arrange(&archive.index)) {
+        Some((index, _)) => Archive { index, ..archive },
+        None => archive,
+    };
+    let (known, key) = (Known::new(own, archive), entry.key.as_str().to_owned());
+    Ok(Earlier { known, signatures: Vec::new(), roots: Vec::new(), noted_nanos: 0, key })
 }
 
-/// Whether an entry in our scope may refer to all objects that this one is made of.
-fn may_refer(run: &Run<'_>, own: &Ref, archive: &Archive) -> bool {
+/// Whether an entry in our scope may refer to all objects that this one is made of, and a restore of this job has not
+/// found any of them unusable.
+fn check(run: &Run<'_>, own: &Ref, archive: &Archive) -> Result<(), Reason> {
     let write = run.config.scopes.write.as_ref();
-    archive.footer.refs.iter().chain([own]).all(|r| {
+    let is_trusted = |r: &Ref| {
         let scope = ObjectName::new(r.name.clone()).ok().and_then(|name| naming::parse(&name)).map(|(scope, ..)| scope);
         scope.is_some_and(|scope| run.config.scopes.may_build_on(write, scope.as_ref()))
-    })
+    };
+    let mut refs = archive.footer.refs.iter().chain([own]);
+    if refs.clone().any(|r| run.unusable.iter().any(|note| note.rules_out(r))) {
+        return Err(Reason::FoundUnusable);
+    }
+    if refs.all(is_trusted) { Ok(()) } else { Err(Reason::OtherScope) }
 }
 
 /// Base or delta, and on what.

@@ -14,6 +14,7 @@ use xcache_cli::{Exit, RunContext, UsageError};
 pub mod args;
 pub mod config;
 mod earlier;
+mod make_good;
 pub mod outcome;
 pub mod present;
 pub mod save;
@@ -23,7 +24,7 @@ mod test_support;
 
 use args::Args;
 use config::Config;
-use outcome::Outcome;
+use outcome::{NotSaved, Outcome};
 use present::Presented;
 
 /// Runs the command.
@@ -42,7 +43,8 @@ impl Program for Save {
     type Presented<'a> = Presented<'a>;
 
     const ON_WRONG_INPUT: OnWrongInput = OnWrongInput::Warn;
-    const REFUSED: &'static [(&'static str, &'static str)] = &[("outcome", "not-saved")];
+    const REFUSED: &'static [(&'static str, &'static str)] =
+        &[("outcome", "not-saved"), ("reason", NotSaved::Misconfigured.word())];
     /// Parts of an upload are left behind, which are no entry.
     const IS_SAFE_TO_ABANDON: bool = true;
 
@@ -75,8 +77,8 @@ impl Program for Save {
         save::run(config, context, reporter).await
     }
 
-    fn of_trouble(_: &(dyn Error + 'static)) -> Outcome {
-        Outcome::NotSaved { sent_bytes: 0 }
+    fn of_trouble(error: &(dyn Error + 'static)) -> Outcome {
+        Outcome::NotSaved { reason: NotSaved::of(error), sent_bytes: 0 }
     }
 
     fn exit(outcome: &Outcome, config: &Config) -> Exit {

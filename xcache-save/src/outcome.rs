@@ -1,10 +1,12 @@
 //! How a save ended. Log lines, outputs, summary, document and exit code are all computed from this one value.
 
-use xcache_cli::Exit;
 use xcache_cli::cache_args::OnTrouble;
+use xcache_cli::report::chain::causes;
+use xcache_cli::{Exit, Interrupted, store_error_kind};
 use xcache_core::entry::Kind;
 use xcache_core::key::Key;
-use xcache_core::store::ObjectName;
+use xcache_core::plan::Reason;
+use xcache_core::store::{ErrorKind, ObjectName};
 
 use crate::args::IfExists;
 use crate::config::Config;
@@ -21,12 +23,17 @@ pub enum Outcome {
         /// Bytes sent in vain.
         sent_bytes: u64,
     },
-    /// None of the paths exists.
-    NothingToSave,
+    /// Nothing is at the paths that can be saved.
+    NothingToSave {
+        /// How much is there and cannot be read.
+        unreadable: u64,
+    },
     /// The mode of this run does not allow saving.
     ReadOnly,
-    /// Cache trouble, already reported as a warning; nothing is saved.
+    /// Already reported as a warning; nothing is saved.
     NotSaved {
+        /// Why.
+        reason: NotSaved,
         /// Bytes sent in vain.
         sent_bytes: u64,
     },
@@ -41,11 +48,63 @@ pub enum Existed {
     LostRace,
 }
 
+/// Why nothing was saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSaved {
+    /// A restore onto the paths did not finish.
+    Unfinished,
+    /// An input is wrong or missing.
+    Misconfigured,
+    /// It took longer than the user allows.
+    TimedOut,
+    /// The store does not let us write.
+    Denied,
+    /// The bucket does not exist, or the store refuses what it is asked for.
+    NoStore,
+    /// The store cannot be reached, or fails.
+    Unreachable,
+    /// Anything else.
+    Failed,
+}
+
+impl NotSaved {
+    /// The reason that an error gives.
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        match store_error_kind(error) {
+            Some(ErrorKind::Denied | ErrorKind::Unauthenticated) => Self::Denied,
+            Some(ErrorKind::Unavailable) => Self::Unreachable,
+            Some(ErrorKind::Invalid) => Self::NoStore,
+            Some(_) => Self::Failed,
+            None => {
+                let is_timeout = |cause: &(dyn std::error::Error + 'static)| {
+                    matches!(cause.downcast_ref::<Interrupted>(), Some(Interrupted::Timeout(_)))
+                };
+                if causes(error).any(is_timeout) { Self::TimedOut } else { Self::Failed }
+            }
+        }
+    }
+
+    /// One word for outputs, summary and document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unfinished => "unfinished-restore",
+            Self::Misconfigured => "misconfigured",
+            Self::TimedOut => "timed-out",
+            Self::Denied => "denied",
+            Self::NoStore => "no-store",
+            Self::Unreachable => "unreachable",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// A new entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// Its kind.
     pub kind: Kind,
+    /// For a complete entry: why it does not build on another.
+    pub reason: Option<Reason>,
     /// Its object.
     pub object: ObjectName,
     /// For a delta: the key of the entry that it builds on.
@@ -62,15 +121,33 @@ pub struct Saved {
     pub skipped: u64,
     /// It was to be pinned with `keep=true`, and the store or the role took no tags. Already reported as a warning.
     pub is_pin_lost: bool,
+    /// Those of them that should have been saved.
+    pub incomplete: u64,
+}
+
+impl Saved {
+    /// Whether something that was asked for is missing, which was reported as a warning.
+    pub fn falls_short(&self) -> bool {
+        self.incomplete > 0 || self.is_pin_lost
+    }
 }
 
 impl Outcome {
+    /// Why it is not what one might expect: a complete entry, or none.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Saved(saved) => saved.reason.map(Reason::word),
+            Self::NotSaved { reason, .. } => Some(reason.word()),
+            Self::AlreadyExists { .. } | Self::NothingToSave { .. } | Self::ReadOnly => None,
+        }
+    }
+
     /// One word for outputs, summary and document.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Saved(_) => "saved",
             Self::AlreadyExists { .. } => "exists",
-            Self::NothingToSave => "nothing-to-save",
+            Self::NothingToSave { .. } => "nothing-to-save",
             Self::ReadOnly => "read-only",
             Self::NotSaved { .. } => "not-saved",
         }
@@ -79,8 +156,9 @@ impl Outcome {
     /// How the process ends.
     pub fn exit(&self, config: &Config) -> Exit {
         let is_failure = match self {
-            Self::Saved(saved) => saved.is_pin_lost && config.on_trouble == OnTrouble::Fail,
-            Self::NothingToSave | Self::ReadOnly => false,
+            Self::Saved(saved) => saved.falls_short() && config.on_trouble == OnTrouble::Fail,
+            Self::NothingToSave { unreadable } => *unreadable > 0 && config.on_trouble == OnTrouble::Fail,
+            Self::ReadOnly => false,
             Self::AlreadyExists { .. } => config.if_exists == IfExists::Fail,
             Self::NotSaved { .. } => config.on_trouble == OnTrouble::Fail,
         };

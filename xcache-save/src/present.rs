@@ -32,6 +32,7 @@ struct Document<'a> {
     format: u32,
     command: &'static str,
     outcome: &'static str,
+    reason: Option<&'static str>,
     key: &'a str,
     store: String,
     scope: Option<&'a str>,
@@ -80,11 +81,19 @@ impl caches_report::Presented for Presented<'_> {
                     Bytes(*sent_bytes)
                 ));
             }
-            Outcome::NothingToSave => reporter.notice("there is nothing at any of the paths that can be saved"),
+            Outcome::NothingToSave { .. } => reporter.notice("there is nothing at any of the paths that can be saved"),
             Outcome::ReadOnly => {
                 reporter.line(format_args!("not saved: read-only ({})", self.config.access.reason));
             }
             Outcome::NotSaved { .. } => reporter.line(format_args!("Cache not saved with key: {key}")),
+        }
+        if let (
+            Outcome::Saved(Saved { incomplete: 1.., .. }) | Outcome::NothingToSave { unreadable: 1.. },
+            OnTrouble::Fail,
+        ) = (self.outcome, self.config.on_trouble)
+        {
+            let text = "The cache entry is incomplete. Exiting as fail-on-error is set.";
+            reporter.error(format_args!("{text} Input key: {key}"), None);
         }
         let flag = match (self.outcome, self.config.if_exists, self.config.on_trouble) {
             (Outcome::AlreadyExists { .. }, IfExists::Fail, _) => "if-exists",
@@ -120,6 +129,7 @@ impl caches_report::Presented for Presented<'_> {
             format: Self::FORMAT,
             command: Self::COMMAND,
             outcome: outcome.word(),
+            reason: outcome.reason(),
             key: config.keys.primary().as_str(),
             store: config.store.url(),
             scope: config.scopes.write.as_ref().map(|scope| scope.as_str()),
@@ -147,10 +157,12 @@ impl caches_report::Presented for Presented<'_> {
         let order = ["not-saved", "read-only", "nothing-to-save", "exists", "saved"];
         let worst = words.min_by_key(|word| order.iter().position(|other| other == word));
         let kinds = caches.iter().filter_map(Presented::saved).map(|saved| saved.kind.to_string());
+        let reasons = caches.iter().filter_map(|cache| cache.outcome.reason());
         let sum =
             |number: fn(Numbers) -> u64| caches.iter().map(|cache| number(cache.numbers())).sum::<u64>().to_string();
         vec![
             ("outcome", worst.unwrap_or_default().to_owned()),
+            ("reason", reasons.collect::<Vec<_>>().join("\n")),
             ("kind", kinds.collect::<Vec<_>>().join("\n")),
             ("files", sum(|numbers| numbers.files)),
             ("tree-bytes", sum(|numbers| numbers.tree_bytes)),
@@ -165,9 +177,24 @@ impl Presented<'_> {
     const FORMAT: u32 = 1;
 
     fn closing_line(&self, saved: &Saved) -> String {
-        let Saved { kind, object: _, built_on, files, tree_bytes, stored_bytes, sent_bytes, skipped, is_pin_lost: _ } =
-            saved;
-        let built_on = built_on.as_ref().map(|key| format!(" on `{key}`")).unwrap_or_default();
+        let Saved {
+            kind,
+            reason,
+            object: _,
+            built_on,
+            files,
+            tree_bytes,
+            stored_bytes,
+            sent_bytes,
+            skipped,
+            incomplete: _,
+            is_pin_lost: _,
+        } = saved;
+        let built_on = match (built_on, reason) {
+            (Some(key), _) => format!(" on `{key}`"),
+            (None, Some(reason)) => format!(" ({reason})"),
+            (None, None) => String::new(),
+        };
         let skipped = if *skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
         format!(
             "saved `{}` as {kind}{built_on}: {}{skipped}, {} in {}, sent {} in {} ({})",
@@ -184,9 +211,10 @@ impl Presented<'_> {
     fn saved(&self) -> Option<&Saved> {
         match self.outcome {
             Outcome::Saved(saved) => Some(saved),
-            Outcome::AlreadyExists { .. } | Outcome::NothingToSave | Outcome::ReadOnly | Outcome::NotSaved { .. } => {
-                None
-            }
+            Outcome::AlreadyExists { .. }
+            | Outcome::NothingToSave { .. }
+            | Outcome::ReadOnly
+            | Outcome::NotSaved { .. } => None,
         }
     }
 
@@ -199,10 +227,10 @@ impl Presented<'_> {
                 stored_bytes: saved.stored_bytes,
                 sent_bytes: saved.sent_bytes,
             },
-            Outcome::AlreadyExists { sent_bytes, .. } | Outcome::NotSaved { sent_bytes } => {
+            Outcome::AlreadyExists { sent_bytes, .. } | Outcome::NotSaved { sent_bytes, .. } => {
                 Numbers { sent_bytes: *sent_bytes, ..Numbers::default() }
             }
-            Outcome::NothingToSave | Outcome::ReadOnly => Numbers::default(),
+            Outcome::NothingToSave { .. } | Outcome::ReadOnly => Numbers::default(),
         }
     }
 }

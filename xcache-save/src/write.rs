@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use xcache_cli as cli;
 use xcache_cli::report::Reporter;
+use xcache_cli::report::human::Count;
 use xcache_core::archive::footer::{ArchiveId, Ref};
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::writer::{Title, finish};
@@ -21,7 +22,7 @@ use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::{self, object_name};
 use xcache_core::object_end::own_ref;
 use xcache_core::pack::{Job, Packed, Settings, pack};
-use xcache_core::scan::{Signature, Skipped, Tree};
+use xcache_core::scan::{Signature, SkipReason, Skipped, Tree};
 use xcache_core::state;
 use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
 use xcache_core::transfer::upload::{Confirm, NewObject, Piece, Published, Signals, UploadLimits, publish};
@@ -34,8 +35,10 @@ const PART_BYTES: u64 = 8 << 20;
 const PART_COUNT: u64 = 4_000;
 /// Pieces waiting between the workers and the transfer.
 const QUEUE: usize = 1;
-/// How many files that were left out are named.
+/// How many files that were left out on purpose are named.
 const NAMED: usize = 10;
+/// How many of those that should have been saved: a warning is one line.
+const NAMED_IN_WARNING: usize = 3;
 
 /// Said where the request that published had to go without its condition.
 const UNCONDITIONAL: &str = "this store does not honour conditional writes: of two saves of one key at the same time, both \
@@ -43,8 +46,9 @@ const UNCONDITIONAL: &str = "this store does not honour conditional writes: of t
 
 /// What to write.
 pub(crate) enum What {
-    /// Everything.
-    Base { jobs: Vec<Job> },
+    /// Everything, as an object of this kind: a complete one has the name of a delta where that of the base is taken by
+    /// one that cannot be read.
+    Complete { kind: Kind, jobs: Vec<Job> },
     /// What is not in the refs that stay.
     Delta { known: Arc<Known>, facts: Arc<Facts>, keep: Vec<bool> },
 }
@@ -69,6 +73,7 @@ pub(crate) struct Stored {
     pub(crate) skipped: u64,
     /// It was to be pinned, and is not.
     pub(crate) is_pin_lost: bool,
+    pub(crate) incomplete: u64,
     /// What comes after the data frames.
     end: Bytes,
     signatures: Vec<Option<Signature>>,
@@ -83,9 +88,9 @@ struct Made {
 }
 
 /// Packs and publishes. After an error nothing is published, nor will be.
-pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What, mode: PutMode) -> anyhow::Result<Written> {
+pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What) -> anyhow::Result<Written> {
     let signals = Arc::new(Signals::new(Arc::new(run.reporter.clone())));
-    match try_to_write(run, tree, what, mode, &signals).await {
+    match try_to_write(run, tree, what, &signals).await {
         Err(error) if signals.may_be_there.load(Ordering::Relaxed) => Ok(Written::InDoubt(error)),
         written => written,
     }
@@ -96,15 +101,9 @@ fn first_part_bytes(bytes: u64) -> u64 {
     PART_BYTES.max((bytes / PART_COUNT).next_multiple_of(1 << 20))
 }
 
-async fn try_to_write(
-    run: &Run<'_>,
-    tree: Arc<Tree>,
-    what: What,
-    mode: PutMode,
-    signals: &Arc<Signals>,
-) -> anyhow::Result<Written> {
+async fn try_to_write(run: &Run<'_>, tree: Arc<Tree>, what: What, signals: &Arc<Signals>) -> anyhow::Result<Written> {
     let kind = match what {
-        What::Base { .. } => Kind::Base,
+        What::Complete { kind, .. } => kind,
         What::Delta { .. } => Kind::Delta,
     };
     let key = run.config.keys.primary();
@@ -134,7 +133,7 @@ async fn try_to_write(
     let tags = run.config.tags.of(kind);
     let (published, made) = {
         let publishing = {
-            let object = NewObject { name: &name, tags: &tags, mode, archive_id };
+            let object = NewObject { name: &name, tags: &tags, mode: PutMode::Create, archive_id };
             publish(&*run.store, object, receiver, &limits, signals.clone())
         };
         let mut both = std::pin::pin!(async { tokio::join!(publishing, making) });
@@ -172,10 +171,12 @@ async fn try_to_write(
     let Made { archive, end, signatures, skipped } = made?;
     let is_pin_lost = published.tags_dropped && naming::is_pin(&tags);
     report_lacks(run, published.tags_dropped, is_pin_lost, signals.is_unconditional.load(Ordering::Relaxed));
-    tell_skipped(run.reporter, &skipped);
+    let incomplete = tell_skipped(run.reporter, &skipped);
     let skipped = skipped.len() as u64;
     let Published { etag, bytes, .. } = published;
-    let stored = Stored { name, etag, bytes, sent_bytes, archive, skipped, is_pin_lost, end, signatures };
+    // What got no answer was sent all the same.
+    let sent_bytes = sent_bytes.max(bytes);
+    let stored = Stored { name, etag, bytes, sent_bytes, archive, skipped, incomplete, is_pin_lost, end, signatures };
     Ok(Written::Stored(Box::new(stored)))
 }
 
@@ -218,7 +219,7 @@ fn make(
     let mut packed = Packed::default();
     let delta;
     let (jobs, earlier) = match what {
-        What::Base { jobs } => (jobs, None),
+        What::Complete { jobs, .. } => (jobs, None),
         What::Delta { known, facts, keep } => {
             delta = (known, facts, keep);
             let (known, facts, keep) = (&*delta.0, &*delta.1, &delta.2[..]);
@@ -268,14 +269,28 @@ async fn show(run: &Run<'_>, sent: &AtomicU64) -> Infallible {
     }
 }
 
-/// Names what was left out, up to a number.
-pub(crate) fn tell_skipped(reporter: &Reporter, skipped: &[Skipped]) {
-    for Skipped { path, reason } in skipped.iter().take(NAMED) {
-        reporter.notice(format_args!("`{}` {reason}", path.display()));
+/// Names what was left out, up to a number: in a warning what should have been saved, since the entry is incomplete for
+/// good; in notices what never is. Returns how many of the first there are.
+pub(crate) fn tell_skipped(reporter: &Reporter, skipped: &[Skipped]) -> u64 {
+    let should_be_there =
+        |skipped: &&Skipped| matches!(skipped.reason, SkipReason::Unreadable(_) | SkipReason::Changing);
+    let (lost, others): (Vec<&Skipped>, Vec<&Skipped>) = skipped.iter().partition(should_be_there);
+    let name = |Skipped { path, reason }: &Skipped| format!("`{}` {reason}", path.display());
+    let more = |count: usize, named: usize| count.checked_sub(named).filter(|&more| more > 0);
+    for skipped in others.iter().take(NAMED) {
+        reporter.notice(name(skipped));
     }
-    if skipped.len() > NAMED {
-        reporter.notice(format_args!("and {} more like these", skipped.len() - NAMED));
+    if let Some(more) = more(others.len(), NAMED) {
+        reporter.notice(format_args!("and {more} more like these"));
     }
+    if !lost.is_empty() {
+        let named = lost.iter().take(NAMED_IN_WARNING).map(|skipped| name(skipped)).collect::<Vec<_>>().join("; ");
+        let more = more(lost.len(), NAMED_IN_WARNING).map(|more| format!("; and {more} more")).unwrap_or_default();
+        let files = Count(lost.len() as u64, "file");
+        let hint = "make them readable, or exclude them with a path that begins with `!`";
+        reporter.warning(format_args!("{files} could not be saved as they are: {named}{more}"), Some(hint));
+    }
+    lost.len() as u64
 }
 
 impl Stored {
@@ -295,7 +310,7 @@ impl Stored {
             noted_nanos: run.context.now.timestamp_nanos_opt(),
         };
         if let Err(error) = state::write(directory, &note) {
-            tracing::debug!(%error, "no state left");
+            run.reporter.debug(format_args!("no state left in `{}`: {error}", directory.display()));
         }
     }
 }

@@ -138,10 +138,25 @@ fn a_save_interrupted_while_a_single_request_is_under_way_leaves_its_intent() {
 fn a_save_that_gets_no_answer_to_its_publication_leaves_its_intent() {
     for server in s3::servers() {
         let Ready { job, place, tree } = small_change(server);
-        let proxy = Proxy::with_rules(server, &["PUT /key-delta drop-reply"]);
+        let proxy = Proxy::with_rules(server, &["PUT /key-delta drop-reply", "GET /key-delta status:403"]);
         let outcome = save(&job, &place.behind(proxy.endpoint()), "key").arg("--json").arg(&tree).run().ok();
         assert_eq!(outcome.json()["outcome"], "not-saved", "{}", outcome.stderr);
         assert_noted(&place);
+    }
+}
+
+#[test]
+fn a_publication_whose_answer_is_lost_is_found_in_the_store() {
+    for server in s3::servers() {
+        let Ready { job, place, tree } = small_change(server);
+        let proxy = Proxy::with_rules(server, &["PUT /key-delta drop-reply"]);
+        let outcome = save(&job, &place.behind(proxy.endpoint()), "key").arg("--json").arg(&tree).run().ok();
+        assert_eq!(outcome.json()["outcome"], "saved", "{}", outcome.stderr);
+        assert_eq!(outcome.json()["sent_bytes"], outcome.json()["stored_bytes"]);
+        assert_eq!(intents(&place), Vec::<String>::new());
+        let target = job.path("target");
+        restored(&Job::new(), &place, "key", &target);
+        assert_same_tree(&tree, &target, &[]);
     }
 }
 

@@ -47,7 +47,7 @@ fn save_base(job: &Job, place: &Place, key: &str, source: &Path) -> Outcome {
 
 /// How many files a save read to compare them.
 #[track_caller]
-fn files_read(outcome: &Outcome) -> u64 {
+pub(crate) fn files_read(outcome: &Outcome) -> u64 {
     let line = outcome.stderr.lines().find_map(|line| line.split_once(" files read of "));
     let number = line.and_then(|(before, _)| before.rsplit(' ').next());
     number.unwrap_or_else(|| panic!("nothing said of files read:\n{}", outcome.stderr)).parse().expect("a number")
@@ -60,7 +60,7 @@ fn number(document: &Value, name: &str) -> u64 {
 
 /// The archive of an object.
 #[track_caller]
-fn archive(place: &Place, name: &str) -> Archive {
+pub(crate) fn archive(place: &Place, name: &str) -> Archive {
     let object = place.get(name).unwrap_or_else(|| panic!("no object `{name}`"));
     match read_tail(&object, object.len().try_into().unwrap()).unwrap() {
         Tail::Archive(archive) => *archive,
@@ -80,9 +80,14 @@ fn listed(job: &Job, place: &Place, name: &str) -> Vec<String> {
 
 /// The state that restores and saves of `job` have left: one file for each list of paths.
 fn state_files(job: &Job) -> Vec<PathBuf> {
+    files_named(job, "state")
+}
+
+/// The files of this kind in the state directory of `job`.
+pub(crate) fn files_named(job: &Job, extension: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(job.home().join(".local/state/xcache")) else { return Vec::new() };
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "state"));
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
     files.sort();
     files
 }
@@ -98,7 +103,7 @@ fn restored_and_settled(job: &Job, place: &Place, key: &str, target: &Path) {
 
 /// Waits until the clock that gives files their times has moved on so far that a file written before is told from one
 /// written from now on.
-fn settle(job: &Job) {
+pub(crate) fn settle(job: &Job) {
     let probe = job.home().join("clock");
     let now = || {
         fs::write(&probe, "tick").unwrap();

@@ -192,10 +192,11 @@ fn a_ref_that_disappears_during_a_restore_leaves_a_miss_and_nothing_behind() {
     for server in s3::servers() {
         for (keys, found) in [(&[][..], None), (&["--restore-keys", "other"][..], Some("other"))] {
             let place = Place::on(server);
-            let chain = chain(&place);
-            let other = chain.job.dir("other");
+            let _chain = chain(&place);
+            let elsewhere = Job::new();
+            let other = elsewhere.dir("target");
             tree::random(&other, 5, 10);
-            saved(&Job::new(), &place, "other", &other);
+            saved(&elsewhere, &place, "other", &other);
             let job = Job::new();
             let target = job.dir("target");
             fs::write(target.join("existed"), "before").unwrap();
@@ -214,7 +215,7 @@ fn a_ref_that_disappears_during_a_restore_leaves_a_miss_and_nothing_behind() {
             match found {
                 Some(_) => assert_same_tree(&other, &target, &[tree::Aspect::Root]),
                 None => {
-                    assert_eq!(document["reason"], "corrupt", "{stderr}");
+                    assert_eq!(document["reason"], "expired", "{stderr}");
                     assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
                 }
             }
@@ -230,7 +231,7 @@ fn a_dangling_entry_is_replaced_by_the_save_of_the_job_that_met_it() {
         let job = Job::new();
         let tree = job.path("tree");
         let outcome = restore(&job, &place, "two").arg("--json").arg(&tree).run().ok();
-        assert_eq!(outcome.json()["reason"], "corrupt", "{}", outcome.stderr);
+        assert_eq!(outcome.json()["reason"], "expired", "{}", outcome.stderr);
         // The job makes it anew.
         fs::remove_file(chain.tree.join("third")).unwrap();
         job.command("cp").args(["-a", "--no-target-directory"]).args([&chain.tree, &tree]).run().ok();
@@ -251,17 +252,16 @@ fn what_builds_on_a_damaged_delta_outlives_its_replacement() {
         let place = Place::on(server);
         let chain = chain(&place);
         save_delta(&chain.job, &place, "three", "two", &chain.tree);
-        // The same object again in the end: another job has no trouble with it.
-        let base = place.get("one-base.tar.zst").unwrap();
-        place.put("one-base.tar.zst", b"something else");
+        // Spoilt on the way of one job only: another has no trouble with it.
+        let proxy = Proxy::with_rules(server, &["GET /one-base flip:5000"]);
+        let spoilt = place.behind(proxy.endpoint());
         let job = Job::new();
         let tree = job.dir("tree");
-        let outcome = restore(&job, &place, "two").arg("--json").arg(&tree).run().ok();
+        let outcome = restore(&job, &spoilt, "two").arg("--json").arg(&tree).run().ok();
         assert_eq!(outcome.json()["reason"], "corrupt", "{}", outcome.stderr);
-        place.put("one-base.tar.zst", &base);
         fs::write(tree.join("made"), "anew").unwrap();
-        assert_eq!(save_with(&job, &place, "two", &[], &tree).json()["kind"], "base");
-        // It shadows the delta, which goes when nobody builds on it any more.
+        assert_eq!(save_with(&job, &spoilt, "two", &[], &tree).json()["kind"], "base");
+        // It shadows the delta, which goes when nothing builds on it any more.
         let names = ["one-base.tar.zst", "three-delta.tar.zst", "two-base.tar.zst", "two-delta.tar.zst"];
         assert_eq!(place.entries(), names);
         assert_exact(&place, "three", &chain);

@@ -113,8 +113,6 @@ fn a_damaged_ref_is_never_written_to_files() {
     bad[usize::try_from(frame.offset).unwrap() + 50_000] ^= 4;
     place.put(&names[1], &bad);
     let target = job.dir("target");
-    // The store of this place tells objects apart by what is written down beside them, so the ref may look replaced or
-    // be found damaged: a miss in both cases, and nothing is left.
     let outcome = restore(&Job::new(), &place, "k3").arg("--json").arg(&target).run().ok();
     assert_eq!(outcome.json()["outcome"], "miss", "{}", outcome.stderr);
     assert_eq!(outcome.json()["reason"], "corrupt");

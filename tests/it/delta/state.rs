@@ -43,7 +43,7 @@ fn damaged_state_is_ignored() {
         ("one byte short", |state| state.truncate(state.len() - 1)),
         ("one byte more", |state| state.push(0)),
         ("older format", |state| state[7] = b'0'),
-        ("newer format", |state| state[7] = b'2'),
+        ("newer format", |state| state[7] = b'3'),
         ("not a state", |state| *state = b"{\"state\": true}".to_vec()),
         ("hostile length", |state| state[40..48].fill(0xff)),
         ("zero length", |state| state[40..48].fill(0)),

@@ -461,6 +461,19 @@ fn refused_delta(reason: &str, change: impl FnOnce(&mut Lie)) {
     attack_at(&place, |outcome, target| assert_refused(outcome, target, reason));
 }
 
+/// A delta that is changed in this way cannot be restored, but is not damaged.
+#[track_caller]
+fn expired_delta(said: &str, change: impl FnOnce(&mut Lie)) {
+    let (place, mut lie) = delta();
+    change(&mut lie);
+    place.put("key-delta.tar.zst", &lie.object());
+    attack_at(&place, |outcome, target| {
+        assert_eq!(outcome.json()["reason"], "expired", "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(said) && !outcome.stderr.contains("warning: "), "{}", outcome.stderr);
+        assert_eq!(fs::read_dir(target).map_or(0, |files| files.count()), 0);
+    });
+}
+
 #[test]
 fn an_honest_delta_made_in_the_same_way_restores() {
     let (place, lie) = delta();
@@ -473,29 +486,32 @@ fn an_honest_delta_made_in_the_same_way_restores() {
 
 #[test]
 fn refs_to_what_an_entry_may_not_build_on_are_refused() {
-    for name in [
-        "../other-base.tar.zst",
-        "/other-base.tar.zst",
-        "refs%2Fheads%2Fevil/other-base.tar.zst",
-        ".xcache/condemned/0",
-        "other",
-        "",
-    ] {
-        let expected = format!("it refers to `{name}`, which it may not");
+    for name in ["../other-base.tar.zst", "/other-base.tar.zst", ".xcache/condemned/0", "other", ""] {
+        let expected = format!("it refers to `{name}`, which is no entry");
         refused_delta(&expected, |lie| lie.footer.refs[0].name = name.to_owned());
     }
+    // No damage: another job may be allowed to.
+    let (place, mut lie) = delta();
+    lie.footer.refs[0].name = "refs%2Fheads%2Fevil/other-base.tar.zst".to_owned();
+    place.put("key-delta.tar.zst", &lie.object());
+    attack_at(&place, |outcome, target| {
+        let document = outcome.json();
+        assert_eq!((&document["outcome"], &document["reason"]), (&"miss".into(), &"other-scope".into()));
+        assert_eq!(fs::read_dir(target).map_or(0, |files| files.count()), 0);
+    });
 }
 
 #[test]
 fn refs_that_are_not_there_or_another_object_are_refused() {
-    refused_delta("`none-base.tar.zst`", |lie| lie.footer.refs[0].name = "none-base.tar.zst".to_owned());
-    refused_delta("`other-base.tar.zst`", |lie| {
+    // No damage: what it builds on is gone.
+    expired_delta("`none-base.tar.zst` is gone", |lie| lie.footer.refs[0].name = "none-base.tar.zst".to_owned());
+    expired_delta("`other-base.tar.zst` has been replaced", |lie| {
         // Another ETag alone is what a copied store has; the archive is told by its id.
         lie.footer.refs[0].etag = "another".to_owned();
         lie.footer.refs[0].archive_id.0[0] ^= 1;
     });
     // To itself: no object can name its own ETag.
-    refused_delta("`key-delta.tar.zst` has been replaced", |lie| {
+    expired_delta("`key-delta.tar.zst` has been replaced", |lie| {
         lie.footer.refs[0].name = "key-delta.tar.zst".to_owned();
     });
     refused_delta("damaged footer: a base that refers to other objects", |lie| lie.footer.kind = Kind::Base);

@@ -78,8 +78,8 @@ struct Shared {
     settings: Settings,
     bars: MultiProgress,
     outputs: Mutex<Outputs>,
-    /// What [`Reporter::notice_once`] has said.
-    noticed: Mutex<BTreeSet<&'static str>>,
+    /// What [`Reporter::notice_once`] and [`Reporter::warning_once`] have reported.
+    noticed: Mutex<BTreeSet<String>>,
     warnings: AtomicU64,
     /// The causes of [`Reporter::warning_for`] so far.
     causes: Mutex<BTreeSet<String>>,
@@ -141,11 +141,21 @@ impl Reporter {
     }
 
     /// A notice that concerns the run and not one of its caches: said by the first who says it.
-    pub fn notice_once(&self, text: &'static str) {
-        let is_new = self.shared.noticed.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
-        if is_new {
+    pub fn notice_once(&self, text: &str) {
+        if self.is_new(text) {
             self.notice(text);
         }
+    }
+
+    /// The same for trouble.
+    pub fn warning_once(&self, text: &str, hint: Option<&str>) {
+        if self.is_new(text) {
+            self.warning(text, hint);
+        }
+    }
+
+    fn is_new(&self, text: &str) -> bool {
+        self.shared.noticed.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned())
     }
 
     /// A line of data on stdout, unless that is for the document of `--json`.

@@ -2,6 +2,7 @@
 //!
 //! - [`document`]: what the notes of savers and the marks of gc look like;
 //! - [`protocol`]: the saver's half of the protocol;
+//! - [`quarantine`]: the mark that a restore leaves on what it found damaged;
 //! - [`inventory`], [`policy`], [`plan`]: what is there, what is wanted, what follows — pure;
 //! - [`pass`], `survey`, [`sweep`]: reading the store and deleting, in the order that is safe;
 //! - [`run`]: prune and remove, from beginning to end;
@@ -9,6 +10,7 @@
 
 pub mod document;
 pub mod protocol;
+pub mod quarantine;
 pub mod family;
 pub mod inventory;
 pub mod live;

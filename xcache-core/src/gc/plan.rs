@@ -301,9 +301,11 @@ fn wanted(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
     policy.max_age.is_some_and(|limit| now - inventory.modified(id) > limit).then_some(Delete::TooOld)
 }
 
-/// Whether an entry is a delta whose key has a base too.
+/// Whether an entry is a delta whose key has a base too. One that builds on nothing is not: no race leaves it, but a save
+/// that has met a base which cannot be restored and must stay.
 pub fn is_shadowed(inventory: &Inventory, id: EntryId) -> bool {
-    inventory.base_of_same_key(id).is_some_and(|base| inventory.counts(base))
+    let stands_in = inventory.state(id) == State::Whole && inventory.refs(id).is_empty();
+    !stands_in && inventory.base_of_same_key(id).is_some_and(|base| inventory.counts(base))
 }
 
 /// The entries after the `limit` newest of each group, with their rank from 1. Entries that no restore can return take

@@ -109,6 +109,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether a restore fails because of it, as opposed to other programs only.
+    pub fn prevents_restoring(&self) -> bool {
+        !matches!(self, Self::EndOfArchive | Self::SeekTable)
+    }
+
     fn frame(object: &ObjectName, offset: u64, reason: impl fmt::Display) -> Self {
         Self::Frame { object: object.to_string(), offset, reason: reason.to_string() }
     }

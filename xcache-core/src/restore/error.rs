@@ -24,6 +24,9 @@ pub enum Error {
     /// An object that the entry is made of is damaged or gone: two fetches and a HEAD agree.
     #[error(transparent)]
     Unusable(#[from] Box<Unusable>),
+    /// The entry builds on an object that this run does not trust, or may not read.
+    #[error("it builds on `{0}`, which lies in a scope that this run does not read or trust")]
+    OtherScope(String),
     /// An archive is not damaged, but holds something that is not to be restored.
     #[error("the archive is refused")]
     Refused(#[source] archive::Error),
@@ -65,9 +68,12 @@ impl Error {
             Self::Write { source, .. } => source.kind(),
             Self::NoSpace { .. } => io::ErrorKind::StorageFull,
             Self::Panic { .. } => return Some("report it, with the lines above"),
-            Self::OtherPaths(_) | Self::Archive(_) | Self::Unusable(_) | Self::Refused(_) | Self::Interrupted => {
-                return None;
-            }
+            Self::OtherPaths(_)
+            | Self::Archive(_)
+            | Self::Unusable(_)
+            | Self::OtherScope(_)
+            | Self::Refused(_)
+            | Self::Interrupted => return None,
         };
         match kind {
             io::ErrorKind::DirectoryNotEmpty => Some("remove it, or restore with `--clean`"),
@@ -94,6 +100,7 @@ impl Error {
             | Self::Store(_)
             | Self::Archive(_)
             | Self::Unusable(_)
+            | Self::OtherScope(_)
             | Self::Refused(_)
             | Self::NoSpace { .. } => true,
             Self::Write { source, .. } => matches!(

@@ -83,11 +83,13 @@ impl Lines {
     }
 }
 
+/// The numbers of the lines that have a text.
+type ByText<'a> = HashMap<&'a str, VecDeque<usize>>;
+
 /// The root that has the name of each line, and the roots that are left over.
 fn by_name(roots: &[IndexRoot], paths: &PathList) -> (Vec<Option<usize>>, Vec<usize>) {
     // Names first: an absolute path that was saved on another machine means something else here, or nothing.
-    let (mut by_name, mut by_full): (HashMap<&str, VecDeque<usize>>, HashMap<&str, VecDeque<usize>>) =
-        Default::default();
+    let (mut by_name, mut by_full) = (ByText::new(), ByText::new());
     for (number, line) in paths.roots().iter().enumerate() {
         by_name.entry(&line.name).or_default().push_back(number);
         by_full.entry(line.full()).or_default().push_back(number);

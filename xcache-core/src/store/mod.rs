@@ -19,7 +19,7 @@ pub mod open;
 pub mod payload;
 pub mod probe;
 pub mod s3;
-mod unique;
+pub(crate) mod unique;
 
 pub use error::{Error, ErrorKind, Result};
 pub use payload::Payload;

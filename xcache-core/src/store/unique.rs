@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A new name: the process, a counter, and 64 bits of the standard library's randomness, for machines that share a
 /// directory and process numbers.
-pub(super) fn unique_name() -> String {
+pub(crate) fn unique_name() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let random = RandomState::new().hash_one(count);

@@ -8,9 +8,11 @@ use xcache_cli::caches_report::{Presented as _, Report};
 use xcache_cli::output_args::ProgressMode;
 use xcache_cli::report::{Settings, Verbosity};
 use xcache_core::entry::Kind;
+use xcache_core::plan::Reason;
 use xcache_core::store::ObjectName;
 
 use super::*;
+use crate::outcome::NotSaved;
 use crate::test_support::config;
 
 #[derive(Clone, Default)]
@@ -29,6 +31,7 @@ impl Write for Capture {
 fn saved() -> Saved {
     Saved {
         kind: Kind::Base,
+        reason: Some(Reason::NothingRestored),
         object: ObjectName::new("k-base.tar.zst").unwrap(),
         built_on: None,
         files: 3,
@@ -37,6 +40,7 @@ fn saved() -> Saved {
         sent_bytes: 1024,
         skipped: 0,
         is_pin_lost: false,
+        incomplete: 0,
     }
 }
 
@@ -74,7 +78,7 @@ fn log_lines_are_those_of_actions_cache() {
         Outcome::Saved(saved()),
         Exit::Done,
         "Cache saved with key: k\n\
-         saved `k` as base: 3 files, 2.0 KiB in 1.0 KiB, sent 1.0 KiB in 2.0 s (512 B/s)\n",
+         saved `k` as base (this job restored nothing to build on): 3 files, 2.0 KiB in 1.0 KiB, sent 1.0 KiB in 2.0 s (512 B/s)\n",
     );
     check(
         &[],
@@ -108,13 +112,23 @@ fn log_lines_are_those_of_actions_cache() {
         Exit::Done,
         "another run saved key `k` first, not saving cache (1.0 KiB sent)\n",
     );
-    check(&[], Outcome::NothingToSave, Exit::Done, "notice: there is nothing at any of the paths that can be saved\n");
+    check(
+        &[],
+        Outcome::NothingToSave { unreadable: 0 },
+        Exit::Done,
+        "notice: there is nothing at any of the paths that can be saved\n",
+    );
+    check(
+        &[],
+        Outcome::NotSaved { reason: NotSaved::Failed, sent_bytes: 0 },
+        Exit::Done,
+        "Cache not saved with key: k\n",
+    );
     let read_only = "not saved: read-only (mode `read`)\n";
     check(&["--mode", "read", "--fail-on-error"], Outcome::ReadOnly, Exit::Done, read_only);
-    check(&[], Outcome::NotSaved { sent_bytes: 0 }, Exit::Done, "Cache not saved with key: k\n");
     check(
         &["--fail-on-error"],
-        Outcome::NotSaved { sent_bytes: 0 },
+        Outcome::NotSaved { reason: NotSaved::Failed, sent_bytes: 0 },
         Exit::Failed,
         "Cache not saved with key: k\n\
          error: Failed to save cache entry. Exiting as fail-on-error is set. Input key: k\n",
@@ -125,11 +139,11 @@ fn log_lines_are_those_of_actions_cache() {
 fn outputs_and_summary_hold_the_numbers() {
     let (_, outputs, _) = present(&[], &Outcome::Saved(saved()), |presented| one(presented).outputs());
     let outputs: Vec<String> = outputs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let expected = "outcome=saved kind=base files=3 tree-bytes=2048 stored-bytes=1024 sent-bytes=1024 seconds=2";
+    let expected = "outcome=saved reason=nothing-restored kind=base files=3 tree-bytes=2048 stored-bytes=1024 sent-bytes=1024 seconds=2";
     assert_eq!(outputs.join(" "), expected);
     let (_, summary, _) = present(&[], &Outcome::Saved(saved()), |presented| one(presented).summary());
     assert!(summary.contains("| k | saved | base | 3 | 2.0 KiB | 1.0 KiB | 1.0 KiB | 2.0 s |"), "{summary}");
-    let (_, summary, _) = present(&[], &Outcome::NothingToSave, |presented| one(presented).summary());
+    let (_, summary, _) = present(&[], &Outcome::NothingToSave { unreadable: 0 }, |presented| one(presented).summary());
     assert!(summary.contains("| k | nothing-to-save |  | 0 | 0 B |"), "{summary}");
 }
 
@@ -140,7 +154,7 @@ fn the_document_has_sizes_in_bytes_and_times_in_utc() {
     assert_eq!(
         found,
         serde_json::json!({
-            "format": 1, "command": "save", "outcome": "saved", "key": "k", "store": "file:///h/.cache/xcache",
+            "format": 1, "command": "save", "outcome": "saved", "reason": "nothing-restored", "key": "k", "store": "file:///h/.cache/xcache",
             "scope": null, "mode": "write", "branch": "main", "kind": "base", "object": "k-base.tar.zst", "built_on": null, "files": 3,
             "skipped": 0, "tree_bytes": 2048, "stored_bytes": 1024, "sent_bytes": 1024,
             "started": "1970-01-01T00:00:00.000Z", "seconds": 2.0
@@ -158,10 +172,13 @@ fn of_several_caches_the_worst_counts() {
         let present = |outcome| Presented { config: &config, outcome, started, elapsed };
         let caches: Vec<_> = outcomes.iter().map(present).collect();
         let outputs = Report { caches: &caches, is_list: true }.outputs();
-        format!("{} {}", outputs[0].1, outputs[5].1)
+        format!("{} {}", outputs[0].1, outputs[6].1)
     };
     let exists = Outcome::AlreadyExists { when: Existed::Before, sent_bytes: 0 };
     assert_eq!(word(&[Outcome::Saved(saved()), Outcome::Saved(saved())]), "saved 2048");
     assert_eq!(word(&[Outcome::Saved(saved()), exists.clone()]), "exists 1024");
-    assert_eq!(word(&[exists, Outcome::NotSaved { sent_bytes: 1 }, Outcome::Saved(saved())]), "not-saved 1025");
+    assert_eq!(
+        word(&[exists, Outcome::NotSaved { reason: NotSaved::Failed, sent_bytes: 1 }, Outcome::Saved(saved())]),
+        "not-saved 1025"
+    );
 }
