@@ -189,3 +189,27 @@ fn a_copied_store_restores_takes_deltas_and_is_pruned_as_before() {
         assert_eq!(copy.entries().len(), 3);
     }
 }
+
+#[test]
+fn a_store_that_lists_directories_only_is_listed_up_to_the_slash() {
+    for server in s3::servers() {
+        let (job, place) = (Job::new(), Place::on(server));
+        let source = job.dir("source");
+        fs::write(source.join("file"), "file").unwrap();
+        for key in ["key-1", "other/key-2", "key-3/x"] {
+            saved(&job, &place, key, &source);
+        }
+        // As S3 Express: a prefix must end in a slash, which is `%2F` here.
+        let mut proxy = Proxy::with_rules(server, &["GET list-type.*prefix=[^&]*[^F&](&|$) empty:400"]);
+        let behind = place.behind(proxy.endpoint());
+        for (restore_key, found) in [("key-", "key-3/x"), ("other/k", "other/key-2"), ("key-3/", "key-3/x")] {
+            let lookup =
+                restore(&job, &behind, "none").args(["--restore-keys", restore_key, "--json", "--lookup-only"]);
+            let outcome = lookup.arg(job.path("target")).run().ok();
+            assert_eq!(outcome.json()["matched_key"], *found, "{restore_key}: {}", outcome.stderr);
+        }
+        let listed = job.command(GC).arg("ls").store(&behind).arg("--json").run().ok();
+        assert_eq!(listed.json()["entries"].as_array().map(Vec::len), Some(3), "{}", listed.stdout);
+        assert!(proxy.requests().iter().any(|request| request.fault.is_some()), "the rule is used");
+    }
+}

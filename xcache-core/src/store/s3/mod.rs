@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime as SdkDateTime};
-use aws_sdk_s3::types::{EncodingType, RequestPayer, Tag, Tagging};
+use aws_sdk_s3::types::{RequestPayer, Tag, Tagging};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use super::open::{S3Options, full_name_bytes};
 use super::{
-    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, Payload,
-    PutMode, Result, Store, Tags, Upload,
+    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ObjectMeta, ObjectName, Payload, PutMode, Result,
+    Store, Tags, Upload,
 };
 
 mod answer;
@@ -26,6 +26,7 @@ mod delete;
 mod failure;
 mod health;
 mod http;
+mod list;
 mod names;
 mod options;
 mod upload;
@@ -33,6 +34,7 @@ mod upload;
 use connect::Connection;
 use failure::Request;
 use health::{BRIEF, Health};
+use list::Listing;
 use options::WriteOptions;
 use upload::S3Upload;
 
@@ -62,6 +64,7 @@ pub struct S3Store {
     payer: Option<RequestPayer>,
     is_aws: bool,
     health: Health,
+    listing: Listing,
 }
 
 /// Where requests go and what their failures are to name.
@@ -115,6 +118,7 @@ impl S3Store {
             payer: options.requester_pays.then_some(RequestPayer::Requester),
             is_aws,
             health,
+            listing: Listing::of(bucket),
         })
     }
 
@@ -330,42 +334,7 @@ impl Store for S3Store {
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
-        let shown = format!("{self}/{prefix}");
-        let answer = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.place.bucket)
-            .prefix(format!("{}{prefix}", self.place.prefix))
-            .encoding_type(EncodingType::Url)
-            .set_continuation_token(page.map(str::to_owned))
-            .set_request_payer(self.payer.clone())
-            .send()
-            .await
-            .map_err(|failure| self.place.request("list", &shown, ErrorKind::Changed).failed(failure))?;
-        let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
-        let mut objects = Vec::with_capacity(answer.contents().len());
-        for object in answer.contents() {
-            let key = names::decode(required(object.key(), "key", "list", &shown)?, is_encoded);
-            let key = required(key, "valid key", "list", &shown)?;
-            let Some(name) = key.strip_prefix(&self.place.prefix) else {
-                return Err(Error::new(ErrorKind::Corrupt, "list", &shown)
-                    .detail(format!("the store sent `{key}`, which was not asked for")));
-            };
-            // Place holders of folders and names with control characters are none of ours.
-            let Ok(name) = ObjectName::new(name) else { continue };
-            let size = object.size().and_then(|size| u64::try_from(size).ok());
-            let meta = ObjectMeta {
-                size: required(size, "size", "list", &shown)?,
-                etag: unquoted(required(object.e_tag(), "ETag", "list", &shown)?),
-                last_modified: required(object.last_modified().and_then(time), "date", "list", &shown)?,
-            };
-            objects.push(ListedObject { name, meta });
-        }
-        let next = match answer.is_truncated() {
-            Some(true) => Some(required(answer.next_continuation_token, "continuation token", "list", &shown)?),
-            _ => None,
-        };
-        Ok(ListPage { objects, next })
+        self.list_page(prefix, page).await
     }
 
     async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
@@ -423,43 +392,7 @@ impl Store for S3Store {
     }
 
     async fn uploads(&self, prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
-        let shown = format!("{self}/{prefix}");
-        let mut uploads: Vec<Box<dyn Upload>> = Vec::new();
-        let mut marker: (Option<String>, Option<String>) = (None, None);
-        loop {
-            let answer = self
-                .client
-                .list_multipart_uploads()
-                .bucket(&self.place.bucket)
-                .prefix(format!("{}{prefix}", self.place.prefix))
-                .encoding_type(EncodingType::Url)
-                .set_key_marker(marker.0.clone())
-                .set_upload_id_marker(marker.1.clone())
-                .set_request_payer(self.payer.clone())
-                .send()
-                .await
-                .map_err(|failure| self.place.request("list uploads of", &shown, ErrorKind::Changed).failed(failure))?;
-            let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
-            for upload in answer.uploads() {
-                let key = names::decode(required(upload.key(), "key", "list uploads of", &shown)?, is_encoded);
-                let key = required(key, "valid key", "list uploads of", &shown)?;
-                let name = key.strip_prefix(&self.place.prefix).filter(|name| name.starts_with(prefix));
-                let Some(Ok(name)) = name.map(ObjectName::new) else { continue };
-                let id = required(upload.upload_id(), "upload id", "list uploads of", &shown)?.to_owned();
-                let began = required(upload.initiated().and_then(time), "date", "list uploads of", &shown)?;
-                uploads.push(Box::new(S3Upload::new(self.clone(), name, key, id, began)));
-            }
-            if answer.is_truncated() != Some(true) {
-                return Ok(uploads);
-            }
-            let next_key = answer.next_key_marker().and_then(|key| names::decode(key, is_encoded));
-            let next = (next_key, answer.next_upload_id_marker().map(str::to_owned));
-            if next == marker || next.0.is_none() {
-                return Err(Error::new(ErrorKind::Corrupt, "list uploads of", &shown)
-                    .detail("the store sent the same page twice"));
-            }
-            marker = next;
-        }
+        self.list_uploads(prefix).await
     }
 }
 
