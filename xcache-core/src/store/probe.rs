@@ -126,13 +126,18 @@ pub async fn features(store: &dyn Store) -> Result<Features> {
 /// What another run found before, if any did; nothing is written. One request.
 pub async fn remembered(store: &dyn Store) -> Result<Option<Features>> {
     let name = known_name(KNOWN)?;
-    let download = match store.get(&name, ByteRange::Full, None).await {
-        Ok(download) => download,
+    let read = async || collect(store.get(&name, ByteRange::Full, None).await?, MAX_REMEMBERED_BYTES).await;
+    let document = match read().await {
+        // A body that broke on the way.
+        Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Corrupt) => read().await,
+        document => document,
+    };
+    let document = match document {
+        Ok(document) => document,
         // A role that may not list gets "denied" for what is not there.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let document = collect(download, MAX_REMEMBERED_BYTES).await?;
     match serde_json::from_slice::<Remembered>(&document) {
         Ok(Remembered { version: VERSION, features }) => Ok(Some(features)),
         _ => {

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -47,6 +47,19 @@ pub struct DownloadLimits {
     pub floor_time: Duration,
     /// See [`Self::floor_time`].
     pub floor_bytes: u64,
+}
+
+impl DownloadLimits {
+    /// Whether a request that has brought `received` bytes in `elapsed` is so slow that a second one is worth its while,
+    /// even if there is nothing to compare it with.
+    pub(super) fn is_far_below_the_floor(&self, elapsed: Duration, received: u64) -> bool {
+        elapsed >= self.lag() && received < self.floor_bytes
+    }
+
+    /// When to look whether a request lags.
+    pub(super) fn lag(&self) -> Duration {
+        self.floor_time / 3
+    }
 }
 
 impl Default for DownloadLimits {
@@ -136,6 +149,8 @@ pub(super) struct Handover {
     part: usize,
     /// The first piece that nobody has handed over.
     next: AtomicUsize,
+    /// How many bytes of the part have come.
+    received: AtomicU64,
     /// Whether a request waits for the receiver: then the part is not slow, we are.
     is_waiting: AtomicBool,
     sink: Sender<Piece>,
@@ -143,7 +158,11 @@ pub(super) struct Handover {
 
 impl Handover {
     pub(super) fn new(part: usize, sink: Sender<Piece>) -> Self {
-        Self { part, next: AtomicUsize::new(0), is_waiting: AtomicBool::new(false), sink }
+        Self { part, next: AtomicUsize::new(0), received: AtomicU64::new(0), is_waiting: AtomicBool::new(false), sink }
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -217,6 +236,7 @@ impl<'a> Run<'a> {
             let missing = usize::try_from(cut - self.position).unwrap_or(usize::MAX);
             let run = bytes.split_to(missing.min(bytes.len()));
             self.position += u64::try_from(run.len()).unwrap_or(u64::MAX);
+            self.handover.received.fetch_max(self.position - self.part.range.start, Ordering::Relaxed);
             let is_complete = run.len() == missing;
             if !(is_complete && self.partial.is_empty()) {
                 if self.partial.is_empty() {

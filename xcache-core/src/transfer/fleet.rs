@@ -91,7 +91,8 @@ impl Fleet {
         let straggler = self.active.iter().position(|active| {
             active.requests.len() == 1
                 && !active.handover.is_waiting()
-                && is_straggler(active.began.elapsed(), median, is_last, after)
+                && (is_straggler(active.began.elapsed(), median, is_last, after)
+                    || self.limits.is_far_below_the_floor(active.began.elapsed(), active.handover.received()))
         });
         if let Some(at) = straggler {
             self.result.hedges += 1;
@@ -147,8 +148,8 @@ fn median(times: &[Duration]) -> Option<Duration> {
     sorted.get(sorted.len() / 2).copied()
 }
 
-/// Whether a part lags so far behind that a second request is worth its bytes. Without a finished part to compare
-/// with, none does: then the line is slow.
+/// Whether a part lags so far behind the others that a second request is worth its bytes. Without a finished part to
+/// compare with, none does: then the line is slow.
 fn is_straggler(elapsed: Duration, median: Option<Duration>, is_last: bool, after: Duration) -> bool {
     let Some(median) = median else { return false };
     let patience = if is_last { median } else { median * 3 };

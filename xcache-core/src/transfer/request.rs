@@ -7,9 +7,12 @@
 //! taken for true if a HEAD and a second GET agree. [`ErrorKind::NotFound`] and [`ErrorKind::Changed`] from here are proven
 //! in that way; [`ErrorKind::Corrupt`] means that the store contradicts itself, and says nothing about the object.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
@@ -40,13 +43,40 @@ pub struct Fetched {
     pub bytes: Bytes,
 }
 
-/// Fetches `range` of an object, at most `limit` bytes. Cancelling leaves nothing behind.
+/// Fetches `range` of an object, at most `limit` bytes. A request that brings next to nothing gets a second one beside it:
+/// the first to finish wins. Cancelling leaves nothing behind.
 pub async fn fetch(
     store: &dyn Store,
     (name, expected): (&ObjectName, Expected<'_>),
     range: ByteRange,
     limit: u64,
     limits: &DownloadLimits,
+) -> Result<Fetched> {
+    let received = AtomicU64::new(0);
+    let fetch_once = || fetch_once(store, (name, expected), range.clone(), limit, limits, &received);
+    let first = pin!(fetch_once());
+    let lag = pin!(tokio::time::sleep(limits.lag()));
+    let first = match select(first, lag).await {
+        Either::Left((done, _)) => return done,
+        Either::Right(((), first)) => first,
+    };
+    if !limits.is_far_below_the_floor(limits.lag(), received.load(Ordering::Relaxed)) {
+        return first.await;
+    }
+    match select(first, pin!(fetch_once())).await {
+        Either::Left((Ok(done), _)) | Either::Right((Ok(done), _)) => Ok(done),
+        Either::Left((Err(_), other)) => other.await,
+        Either::Right((Err(_), other)) => other.await,
+    }
+}
+
+async fn fetch_once(
+    store: &dyn Store,
+    (name, expected): (&ObjectName, Expected<'_>),
+    range: ByteRange,
+    limit: u64,
+    limits: &DownloadLimits,
+    received: &AtomicU64,
 ) -> Result<Fetched> {
     let mut request = Request::new(store, (name, expected), range, limits);
     let mut bytes = BytesMut::new();
@@ -60,6 +90,7 @@ pub async fn fetch(
             bytes.reserve(usize::try_from(missing).unwrap_or(0));
         }
         bytes.extend_from_slice(&piece);
+        received.fetch_add(piece.len() as u64, Ordering::Relaxed);
     }
     let offset = request.span.start;
     let Some(meta) = request.meta else { return Err(Error::not_found("download", name)) };
@@ -382,14 +413,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_trickles_is_asked_for_again() {
+    async fn a_body_that_trickles_gets_a_second_request() {
         let (store, name, _) = object().await;
         let faulty = Faulty::new(store.clone()).break_body(0, 0, Break::Trickle, 1);
         let limits = DownloadLimits { attempts: 3, ..DownloadLimits::default() };
         let fetched = fetch(&faulty, (&name, Expected::Unknown), ByteRange::Last(900), 900, &limits).await.unwrap();
         assert_eq!(fetched.bytes, noise(SIZE).slice(100..));
-        let log = store.take_log();
-        assert!(log.len() == 2 && log[1].starts_with("get Span("), "{log:?}");
+        assert_eq!(store.take_log(), ["get Last(900)", "get Last(900)"], "a second request beside the first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_whenever_it_is_asked_for_has_an_end() {
+        let (store, name, _) = object().await;
+        let faulty = Faulty::new(store.clone()).break_body(0, 0, Break::Trickle, u32::MAX);
+        let limits = DownloadLimits { attempts: 3, ..DownloadLimits::default() };
+        let began = Instant::now();
+        let fetched = fetch(&faulty, (&name, Expected::Unknown), ByteRange::Last(900), 900, &limits).await;
+        assert_eq!(fetched.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
     }
 
     #[tokio::test]
