@@ -249,6 +249,30 @@ fn another_store_than_the_one_that_was_meant_loses_nothing() {
     }
 }
 
+/// `[ci-clear-cache]` says what was deleted, and what was not.
+#[test]
+fn what_a_commit_message_could_not_clear_is_said() {
+    let server = s3::server();
+    let place = Place::on(server);
+    let job = Job::github();
+    fs::write(job.path("file"), "text").unwrap();
+    save(&job, &place, "key").args(["--scope", "none", "file"]).run().ok();
+    fs::write(job.path("event.json"), r#"{"head_commit": {"message": "x [ci-clear-cache]", "id": "1"}}"#).unwrap();
+    for (rules, cleared) in [(&["DELETE key-base status:403"][..], 0), (&[], 1)] {
+        let proxy = xcache_tests::proxy::Proxy::with_rules(server, rules);
+        let outcome = restore(&job, &place.behind(proxy.endpoint()), "key")
+            .env("GITHUB_EVENT_PATH", job.path("event.json"))
+            .env("GITHUB_EVENT_NAME", "push")
+            .args(["--scope", "none", "--clear-token", "[ci-clear-cache]", "file"])
+            .run();
+        let all = format!("{}{}", outcome.stdout, outcome.stderr);
+        let entries = if cleared == 1 { "1 entry" } else { "0 entries" };
+        assert!(all.contains(&format!("cleared {entries} for key `key`")), "{all}");
+        assert_eq!(all.contains("`key-base.tar.zst` is not cleared"), cleared == 0, "{all}");
+        assert_eq!(place.entries().len(), 1 - cleared, "{all}");
+    }
+}
+
 /// A workspace whose files must be as before.
 fn workspace(job: &Job) -> (PathBuf, impl Fn(&str)) {
     let dir = job.dir("workspace");

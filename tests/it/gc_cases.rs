@@ -151,6 +151,37 @@ fn a_dry_run_is_the_plan_of_the_real_one() {
     }
 }
 
+/// `ccache-1 … ccache-6` are one family: of six saves, the newest two stay.
+#[test]
+fn numbered_keys_are_one_group_and_a_dry_run_shows_it() {
+    let (job, place) = (Job::new(), Place::local());
+    for n in 1..=6 {
+        let name = format!("ccache-{n}-base.tar.zst");
+        place.put(&name, b"made by others");
+        age(&place, &name, Duration::from_secs(100 - n));
+    }
+    let policy = ["prune", "--keep-newest", "2", "--min-age", "0"];
+    let prune = |more: &[&str]| gc(&job, &place, policy[0]).args(&policy[1..]).args(more).run().ok();
+    let dry = prune(&["--dry-run"]);
+    tells(
+        &dry,
+        &["group         6 entries, at most 2 kept: no branch, ccache-*", "would delete", "would delete 4 entries"],
+    );
+    assert!(!dry.stdout.lines().any(|line| line.starts_with("deleted")), "{}", dry.stdout);
+    assert_eq!(prune(&["--dry-run", "--json"]).json()["groups"][0]["family"], "ccache-*");
+    let real = prune(&[]);
+    assert_eq!(real.stdout.lines().filter(|line| line.starts_with("deleted ")).count(), 4, "{}", real.stdout);
+    assert_eq!(place.entries(), ["ccache-5-base.tar.zst", "ccache-6-base.tar.zst"]);
+    // Versions are groups of their own, and then the rule does nothing; that is said.
+    gc(&job, &place, "rm").arg("--all").run().ok();
+    for n in [16, 18, 20] {
+        place.put(&format!("node-{n}-base.tar.zst"), b"made by others");
+    }
+    let dry = prune(&["--dry-run"]);
+    tells(&dry, &["each entry is a group of its own", "--group-by"]);
+    assert_eq!(place.entries().len(), 3);
+}
+
 #[test]
 fn deleting_needs_a_rule_and_young_entries_stay() {
     let (job, place) = (Job::new(), Place::local());
@@ -168,7 +199,7 @@ fn deleting_needs_a_rule_and_young_entries_stay() {
     gc(&job, &place, "prune").args(["--keep-newest", "0"]).run().ok().says(&["deleted 0 entries", "after: 1 entry"]);
     age(&place, "key-base.tar.zst", Duration::from_secs(40 * 86_400));
     let outcome = gc(&job, &place, "prune").args(["--max-age", "30d"]).run().ok();
-    tells(&outcome, &["delete", "40 d", "key", "40 d old, the limit is 30 d", "deleted 1 entry"]);
+    tells(&outcome, &["deleted", "40 d", "key", "40 d old, the limit is 30 d", "deleted 1 entry"]);
     assert_eq!(place.entries(), [""; 0]);
 }
 

@@ -1,5 +1,7 @@
 //! How a prune or a removal is told: lines, the document of `--json`, and the summary of a step, all from one value.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use xcache_cli::ci::summary::Table;
 use xcache_cli::report::Reporter;
@@ -7,7 +9,7 @@ use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{self as cli, Exit, RunContext};
 use xcache_core::gc::inventory::EntryId;
-use xcache_core::gc::plan::{Decision, Keep};
+use xcache_core::gc::plan::{Decision, Keep, groups};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::run::Outcome;
 use xcache_core::gc::sweep::{Left, Swept};
@@ -38,6 +40,7 @@ struct Document<'a> {
     tags_supported: bool,
     before: Sum,
     after: Sum,
+    groups: Vec<Group<'a>>,
     entries: Vec<Row<'a>>,
     stale_uploads: Vec<UploadRow>,
     deleted: Vec<&'a str>,
@@ -45,6 +48,17 @@ struct Document<'a> {
     left: Vec<NameAndWhy<'a>>,
     failed: Vec<NameAndWhy<'a>>,
     error: Option<String>,
+}
+
+/// A group of `--keep-newest`.
+#[derive(Serialize)]
+struct Group<'a> {
+    entries: u64,
+    /// The most that are kept.
+    kept: u32,
+    branch: Option<String>,
+    family: Option<String>,
+    scope: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -88,6 +102,7 @@ impl Presented<'_> {
         }
         tell_foreign(&self.outcome.inventory, reporter);
         tell_unreadable(&self.outcome.inventory, reporter);
+        self.print_groups(reporter);
         self.print_plan(reporter);
         self.print_troubles(reporter);
         reporter.line(self.totals_line());
@@ -105,15 +120,71 @@ impl Presented<'_> {
             || self.outcome.uploads.iter().any(|upload| upload.failure.is_some())
     }
 
+    /// The groups of `--keep-newest`: in a dry run all of them, and always that they make the rule void.
+    fn print_groups(&self, reporter: &Reporter) {
+        let groups = self.groups();
+        if self.outcome.swept.is_none() {
+            for Group { entries, kept, branch, family, scope } in &groups {
+                let scope = scope.map(|scope| format!(" [{scope}]")).unwrap_or_default();
+                let name = [branch.as_deref(), family.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+                reporter.data(format_args!(
+                    "group         {}, at most {kept} kept: {name}{scope}",
+                    Count(*entries, "entry")
+                ));
+            }
+        }
+        if groups.len() > 1 && groups.iter().all(|group| group.entries == 1) {
+            reporter.notice(
+                "each entry is a group of its own, so that `--keep-newest` has nothing to choose from; \
+                 `--group-by branch` or `--group-by scope` makes larger groups",
+            );
+        }
+    }
+
+    fn groups(&self) -> Vec<Group<'_>> {
+        let Some((policy, kept)) = self.policy.and_then(|policy| Some((policy, policy.keep_newest?))) else {
+            return Vec::new();
+        };
+        let inventory = &self.outcome.inventory;
+        let by = policy.group_by;
+        let group = |ids: Vec<EntryId>| {
+            let first = *ids.first()?;
+            let branch = inventory.branch(first).unwrap_or("no branch");
+            Some(Group {
+                entries: ids.len() as u64,
+                kept,
+                branch: by.by_branch().then(|| branch.to_owned()),
+                family: by.by_family().then(|| inventory.family(first).to_owned()),
+                scope: inventory.scope(first),
+            })
+        };
+        groups(inventory, policy).into_iter().filter_map(group).collect()
+    }
+
+    /// What became of the entries that the plan deletes, in a word.
+    fn fates(&self) -> impl Fn(EntryId) -> &'static str + use<> {
+        let of = |ids: fn(&Swept) -> &Vec<EntryId>| -> Option<HashSet<EntryId>> {
+            self.outcome.swept.as_ref().map(|swept| ids(swept).iter().copied().collect())
+        };
+        let (deleted, gone) = (of(|swept| &swept.deleted), of(|swept| &swept.gone));
+        move |id| match (&deleted, &gone) {
+            (Some(deleted), _) if deleted.contains(&id) => "deleted",
+            (_, Some(gone)) if gone.contains(&id) => "gone",
+            (None, None) => "would delete",
+            _ => "not deleted",
+        }
+    }
+
     fn print_plan(&self, reporter: &Reporter) {
         let Outcome { now, inventory, plan, .. } = self.outcome;
+        let fate = self.fates();
         for id in inventory.ids() {
             let reason = reason(plan.decision(id), inventory, id, self.policy, *now);
             // What no rule is about is not worth a line, unless all are asked for.
             let is_dull = matches!(reason.code, "within-limits" | "young" | "foreign");
             let line = format_args!(
-                "{:<6}  {:>10}  {:>7}  {:<5}  {}  ({})",
-                if reason.is_delete { "delete" } else { "keep" },
+                "{:<12}  {:>10}  {:>7}  {:<5}  {}  ({})",
+                if reason.is_delete { fate(id) } else { "keep" },
                 Bytes(inventory.size(id)).to_string(),
                 age(*now - inventory.modified(id)),
                 inventory.kind(id).to_string(),
@@ -124,7 +195,12 @@ impl Presented<'_> {
         }
         for upload in &self.outcome.uploads {
             let age = age(*now - upload.initiated);
-            reporter.data(format_args!("abort   multipart upload of `{}`, begun {age} ago", upload.name));
+            let verb = match (&self.outcome.swept, &upload.failure) {
+                (None, _) => "would abort",
+                (Some(_), None) => "aborted",
+                (Some(_), Some(_)) => "not aborted",
+            };
+            reporter.data(format_args!("{verb:<12}  multipart upload of `{}`, begun {age} ago", upload.name));
         }
     }
 
@@ -275,6 +351,7 @@ impl Presented<'_> {
             tags_supported: *tagging == Tagging::Known,
             before: self.before(),
             after: self.after(),
+            groups: self.groups(),
             entries: rows.collect(),
             stale_uploads: uploads
                 .iter()

@@ -1,10 +1,12 @@
 //! `[ci-clear-cache]`: the entry of the primary key goes, with those that build on it.
 
 use anyhow::Context as _;
-use xcache_cli::report::Reporter;
+use xcache_cli::report::human::Count;
+use xcache_cli::report::{Reporter, chain};
 use xcache_core::entry::Kind;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
+use xcache_core::gc::sweep::Swept;
 use xcache_core::gc::{self, Mode};
 use xcache_core::naming::object_name;
 use xcache_core::store::open::Opened;
@@ -25,7 +27,18 @@ pub(crate) async fn clear(config: &Config, reporter: &Reporter, opened: &Opened)
     let operation = gc::Operation { store, sid: &sid, mode: Mode::Real, monitor: reporter };
     let outcome = gc::remove(&operation, mode, &targets, Cascade::Yes).await;
     let outcome = outcome.with_context(|| format!("cannot clear the entry of key `{key}`"))?;
-    let totals = outcome.plan.totals(&outcome.inventory);
-    reporter.notice(format_args!("cleared {} entries for key `{key}`, as the commit asked", totals.deleted_entries));
+    let Some(Swept { deleted, gone: _, left, failed, stopped }) = outcome.swept else { return Ok(()) };
+    let cleared = Count(deleted.len() as u64, "entry");
+    reporter.notice(format_args!("cleared {cleared} for key `{key}`, as the commit asked"));
+    let name = |id| outcome.inventory.name(id);
+    for (id, _) in left {
+        reporter.notice(format_args!("`{}` is still in use and left to the clean-up", name(id)));
+    }
+    for (id, error) in &failed {
+        reporter.warning(format_args!("`{}` is not cleared: {}", name(*id), chain::text(error)), chain::hint(error));
+    }
+    if let Some(error) = stopped {
+        return Err(error).with_context(|| format!("cannot clear all of key `{key}`"));
+    }
     Ok(())
 }

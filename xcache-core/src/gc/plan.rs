@@ -308,9 +308,8 @@ pub fn is_shadowed(inventory: &Inventory, id: EntryId) -> bool {
     !stands_in && inventory.base_of_same_key(id).is_some_and(|base| inventory.counts(base))
 }
 
-/// The entries after the `limit` newest of each group, with their rank from 1. Entries that no restore can return take
-/// no place.
-fn beyond_newest(inventory: &Inventory, policy: &Policy, limit: u32) -> Vec<(EntryId, u32)> {
+/// The groups of `policy`, each with its entries, the newest first. Entries that no restore can return take no place.
+pub fn groups(inventory: &Inventory, policy: &Policy) -> Vec<Vec<EntryId>> {
     let takes_place = |&id: &EntryId| {
         inventory.counts(id)
             && !matches!(inventory.state(id), State::Dangling | State::Damaged)
@@ -323,10 +322,13 @@ fn beyond_newest(inventory: &Inventory, policy: &Policy, limit: u32) -> Vec<(Ent
     };
     let mut ids: Vec<EntryId> = inventory.ids().filter(takes_place).collect();
     ids.sort_unstable_by_key(|&id| (group(id), std::cmp::Reverse((inventory.modified_millis(id), id))));
-    ids.chunk_by(|&a, &b| group(a) == group(b))
-        .flat_map(|group| group.iter().copied().zip(1..))
-        .filter(|&(_, rank)| rank > limit)
-        .collect()
+    ids.chunk_by(|&a, &b| group(a) == group(b)).map(<[EntryId]>::to_vec).collect()
+}
+
+/// The entries after the `limit` newest of each group, with their rank from 1.
+fn beyond_newest(inventory: &Inventory, policy: &Policy, limit: u32) -> Vec<(EntryId, u32)> {
+    let ranked = groups(inventory, policy).into_iter().flat_map(|group| group.into_iter().zip(1..));
+    ranked.filter(|&(_, rank)| rank > limit).collect()
 }
 
 fn oldest_first(inventory: &Inventory) -> Vec<EntryId> {
