@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex};
 use chrono::TimeDelta;
 use xcache_core::archive::footer::{ArchiveId, Footer, Ref};
 use xcache_core::entry::Kind;
+use xcache_core::gc::document::MarkDocument;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::protocol::{Intent, Verdict};
-use xcache_core::gc::{Mode, Operation, prune, remove};
+use xcache_core::gc::{Mode, Operation, prune, release, remove};
 use xcache_core::monitor::Quiet;
+use xcache_core::naming::{MarkId, condemned_name};
+use xcache_core::store::ETag;
 use xcache_core::store::probe::Features;
 use xcache_core::store::{ByteRange, ErrorKind, ObjectName, PutMode, Store, Tags, collect};
 
@@ -29,6 +32,16 @@ pub(super) enum Actor {
     Restorer { key: &'static str },
     /// Prunes what is older than a week.
     Gc,
+    /// Deletes entries that dangle, and no others.
+    Tidy,
+    /// Restores `b`, finds it damaged, and marks it.
+    Marker,
+    /// Takes back the marks of `key`.
+    Keeper { key: &'static str },
+    /// The store itself: a lifecycle rule lets `b` expire.
+    Expiry,
+    /// An administrator: `b` is encrypted anew, which changes its ETag.
+    Copier,
     /// Removes base and delta of `key`.
     Rm { key: &'static str, cascade: Cascade },
 }
@@ -62,6 +75,22 @@ impl Hands {
                 // A pass that has to give way, or to stop, is as good as none.
                 let _ = prune(&self.operation(&self.sid()), &features, &policy).await;
             }
+            Actor::Tidy => {
+                let policy = Policy { dangling: true, ..Policy::default() };
+                let _ = prune(&self.operation(&self.sid()), &Features::all(), &policy).await;
+            }
+            Actor::Marker => {
+                let (name, r) = (entry_name("b", Kind::Base), self.initial_ref());
+                let mark = MarkDocument::new(&name, &ETag(r.etag.clone())).to_bytes();
+                let object = condemned_name(&MarkId::of_archive(name.as_str(), &r.archive_id.0));
+                let _ = self.store.put(&object, mark, PutMode::Overwrite, &Tags::new()).await;
+            }
+            Actor::Keeper { key } => {
+                let names = [Kind::Base, Kind::Delta].map(|kind| entry_name(key, kind));
+                let _ = release(&self.operation(&self.sid()), self.mode, &names).await;
+            }
+            Actor::Expiry => self.store.expire(&entry_name("b", Kind::Base)).await,
+            Actor::Copier => self.store.copy(&entry_name("b", Kind::Base)).await,
             Actor::Rm { key, cascade } => {
                 {
                     let mut world = self.world.lock().unwrap();

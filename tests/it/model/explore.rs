@@ -191,11 +191,16 @@ impl<'a> Run<'a> {
         let count = config.actors.len();
         let mut world = World::new(count, config.page_size);
         world.ignores_if_match = config.mode == DeleteMode::Unconditional;
-        world.passes_matter = world.ignores_if_match || config.clock_jumps > 0;
+        let is_released = config.actors.iter().any(|actor| matches!(actor, Actor::Keeper { .. }));
+        world.passes_matter = world.ignores_if_match || config.clock_jumps > 0 || is_released;
+        // What dangles may go; what does not dangle must stay.
+        let only_tidies = config.actors.contains(&Actor::Tidy);
         let nobody = count;
         let base = archive(footer(Kind::Base, "b", ArchiveId([200; 16]), Vec::new()));
         world.put(nobody, entry_name("b", Kind::Base).as_str(), base);
-        world.may_go.insert(ArchiveId([200; 16]));
+        if !only_tidies {
+            world.may_go.insert(ArchiveId([200; 16]));
+        }
         if config.old_delta {
             let name = entry_name("b", Kind::Base);
             let r = xcache_core::archive::footer::Ref {
@@ -208,7 +213,9 @@ impl<'a> Run<'a> {
             };
             let delta = archive(footer(Kind::Delta, "d0", ArchiveId([201; 16]), vec![r]));
             world.put(nobody, entry_name("d0", Kind::Delta).as_str(), delta);
-            world.may_go.insert(ArchiveId([201; 16]));
+            if !only_tidies {
+                world.may_go.insert(ArchiveId([201; 16]));
+            }
         }
         world.clock = 10 * DAY;
         let world = Arc::new(Mutex::new(world));

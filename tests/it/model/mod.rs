@@ -11,7 +11,7 @@ mod world;
 mod actors;
 mod explore;
 
-use actors::Actor::{self, BaseSaver, ChainSaver, DeltaSaver, Gc, Restorer, Rm};
+use actors::Actor::{self, BaseSaver, ChainSaver, Copier, DeltaSaver, Expiry, Gc, Keeper, Marker, Restorer, Rm, Tidy};
 use explore::{Config, exhaust, wander};
 use store::Lie;
 pub(crate) use world::footer;
@@ -75,6 +75,28 @@ mod holds {
         let rm = Rm { key: "b", cascade: Cascade::Yes };
         safe("delta saver, rm", &config(vec![DELTA, rm]));
         safe("restore, rm", &Config { old_delta: true, ..config(vec![Restorer { key: "d0" }, rm]) });
+    }
+
+    #[test]
+    fn marks_of_readers() {
+        safe("delta saver, marker, gc", &config(vec![DELTA, Marker, Gc]));
+        safe("restore, marker, gc", &Config { old_delta: true, ..config(vec![Restorer { key: "d0" }, Marker, Gc]) });
+        safe("marker, gc that only tidies", &Config { old_delta: true, ..config(vec![Marker, Tidy]) });
+    }
+
+    #[test]
+    fn marks_taken_back() {
+        let keep = Keeper { key: "b" };
+        safe("gc, keep", &config(vec![Gc, keep]));
+        wander_safely("delta saver, 2 gcs, keep", &config(vec![DELTA, Gc, Gc, keep]), 2_000);
+    }
+
+    #[test]
+    fn objects_that_expire_or_are_copied() {
+        safe("delta saver, expiry, gc", &config(vec![DELTA, Expiry, Gc]));
+        safe("delta saver, copier, gc", &config(vec![DELTA, Copier, Gc]));
+        safe("copier, gc that only tidies", &Config { old_delta: true, ..config(vec![Copier, Tidy]) });
+        safe("copier, restore, gc", &Config { old_delta: true, ..config(vec![Copier, Restorer { key: "d0" }, Gc]) });
     }
 
     #[test]
@@ -170,6 +192,19 @@ mod breaks {
     #[test]
     fn without_the_final_intent_check() {
         broken("no final check", &Config { clock_jumps: 1, ..one_gc() }, 0, Lie::IntentAlwaysThere);
+    }
+
+    #[test]
+    fn without_the_marks_of_readers() {
+        broken("marks of readers are not seen", &config(vec![DELTA, Marker]), 0, Lie::HidesMarks);
+    }
+
+    #[test]
+    fn with_marks_taken_back_during_a_pass() {
+        let lies = vec![(2, Lie::HidesPasses)];
+        let found = wander(&Config { lies, ..config(vec![DELTA, Gc, Keeper { key: "b" }]) }, 200_000, 3);
+        eprintln!("keep during a pass: {found}");
+        assert!(found.violation.is_some(), "keep during a pass: the model does not notice");
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(super) enum Lie {
     IgnoresIfMatch,
     /// Gc: deltas seem to refer to nothing.
     HidesRefs,
+    /// Keeper: no other pass seems to be at work.
+    HidesPasses,
     /// Gc: the first deletion of a pass takes place after the second.
     DeletesLate,
 }
@@ -146,6 +148,16 @@ impl ModelStore {
                 pages.get(at + 1).cloned()
             }
         }
+    }
+
+    /// What the store does by itself: an object expires.
+    pub(super) async fn expire(&self, name: &ObjectName) {
+        self.step(format!("EXPIRE {name}"), |world| (world.expire(name.as_str()), String::new())).await;
+    }
+
+    /// What an administrator does: the same object with another ETag.
+    pub(super) async fn copy(&self, name: &ObjectName) {
+        self.step(format!("COPY {name}"), |world| (world.copy(name.as_str()), String::new())).await;
     }
 
     async fn delete_now(&self, deletion: &Deletion) -> Result<()> {
@@ -249,7 +261,8 @@ impl Store for ModelStore {
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
-        if self.lies(Lie::HidesMarks) && prefix == CONDEMNED_PREFIX {
+        let is_hidden = self.lies(Lie::HidesPasses) && prefix == PASSES_PREFIX;
+        if is_hidden || self.lies(Lie::HidesMarks) && prefix == CONDEMNED_PREFIX {
             return Ok(ListPage::default());
         }
         if self.lies(Lie::HeadsBeforeMarks) && prefix == CONDEMNED_PREFIX && page.is_none() {

@@ -11,7 +11,7 @@ use xcache_core::archive::footer::{
 };
 use xcache_core::archive::frame::skippable;
 use xcache_core::entry::Kind;
-use xcache_core::naming::{self, INTENTS_PREFIX, PASSES_PREFIX};
+use xcache_core::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX, PASSES_PREFIX};
 use xcache_core::store::{ETag, ObjectMeta, ObjectName};
 
 use super::store::{Pending, etag, object_name, time};
@@ -42,6 +42,12 @@ pub(super) struct World {
     pub(super) all_may_go: bool,
     /// Archives that savers have reported as saved.
     pub(super) saved: BTreeSet<ArchiveId>,
+    /// Archives that a restore has found damaged and marked.
+    marked: BTreeSet<ArchiveId>,
+    /// What was marked when an actor wrote its intent.
+    marked_before: BTreeMap<usize, BTreeSet<ArchiveId>>,
+    /// Archives that a lifecycle rule has let expire.
+    expired: BTreeSet<ArchiveId>,
     pub(super) violation: Option<Violation>,
     next_request: u64,
 }
@@ -62,6 +68,8 @@ pub(super) enum Violation {
     Lost(String),
     /// P2, P3: an entry was replaced.
     Replaced(String),
+    /// A save has built on what a restore had marked before.
+    BuiltOnMarked(String),
     /// P4, as a restore saw it.
     NotRestored(String),
 }
@@ -82,6 +90,9 @@ impl World {
             names_may_go: BTreeSet::new(),
             all_may_go: false,
             saved: BTreeSet::new(),
+            marked: BTreeSet::new(),
+            marked_before: BTreeMap::new(),
+            expired: BTreeSet::new(),
             violation: None,
             next_request: 0,
         }
@@ -101,10 +112,38 @@ impl World {
         if footer.is_some() && self.objects.contains_key(name) {
             self.violation = Some(Violation::Replaced(name.to_owned()));
         }
+        self.note_marks(actor, name, &body, footer.as_ref());
         self.first.entry(name.to_owned()).or_insert_with(|| meta.clone());
         let etag = meta.etag.clone();
         self.objects.insert(name.to_owned(), Object { body, meta, actor, footer });
         etag
+    }
+
+    /// What was marked before an intent was written must not be a ref of the delta.
+    fn note_marks(&mut self, actor: usize, name: &str, body: &[u8], footer: Option<&Footer>) {
+        if name.starts_with(INTENTS_PREFIX) {
+            self.marked_before.insert(actor, self.marked.clone());
+        }
+        let is_by_reader = |body: &[u8]| !String::from_utf8_lossy(body).contains("\"pass\"");
+        if name.starts_with(CONDEMNED_PREFIX) && is_by_reader(body) {
+            self.marked.insert(ArchiveId([200; 16]));
+        }
+        let (Some(footer), Some(marked)) = (footer, self.marked_before.get(&actor)) else { return };
+        if footer.refs.iter().any(|r| marked.contains(&r.archive_id)) {
+            self.violation = Some(Violation::BuiltOnMarked(name.to_owned()));
+        }
+    }
+
+    pub(super) fn expire(&mut self, name: &str) {
+        if let Some(object) = self.objects.remove(name) {
+            self.expired.extend(object.footer.map(|footer| footer.archive_id));
+        }
+    }
+
+    pub(super) fn copy(&mut self, name: &str) {
+        if let Some(object) = self.objects.get_mut(name) {
+            object.meta.etag = ETag(format!("{}-copy", object.meta.etag));
+        }
     }
 
     pub(super) fn delete(&mut self, actor: usize, name: &str) {
@@ -150,7 +189,11 @@ impl World {
     }
 
     fn stands(&self, footer: &Footer) -> bool {
-        footer.refs.iter().all(|r| self.objects.get(&r.name).is_some_and(|object| object.meta.etag.0 == r.etag))
+        // The archive counts: copies have other ETags. What has expired is nobody's fault: a miss says so.
+        footer.refs.iter().all(|r| {
+            let archive = self.objects.get(&r.name).and_then(|object| object.footer.as_ref());
+            archive.is_some_and(|archive| archive.archive_id == r.archive_id) || self.expired.contains(&r.archive_id)
+        })
     }
 
     /// A delta that a base hides is not looked at; and a saver that stalled for a day has not yet reported success.
@@ -168,6 +211,7 @@ impl World {
                 (name, &object.meta.etag, object.meta.last_modified).hash(&mut hasher);
             }
         }
+        (&self.marked, &self.marked_before, &self.expired).hash(&mut hasher);
         (self.clock, &self.histories, alive, &self.stalled, &self.may_go, &self.saved).hash(&mut hasher);
         hasher.finish()
     }
@@ -221,6 +265,7 @@ impl fmt::Display for Violation {
             Self::Dangles(name) => write!(f, "`{name}` is visible and cannot be restored"),
             Self::Lost(name) => write!(f, "`{name}` was deleted though nobody asked for it"),
             Self::Replaced(name) => write!(f, "`{name}` was replaced"),
+            Self::BuiltOnMarked(name) => write!(f, "`{name}` builds on what was marked as damaged before"),
             Self::NotRestored(name) => write!(f, "a restore of `{name}` failed though it is still there"),
         }
     }
