@@ -1,10 +1,10 @@
 //! Where an entry is restored to: the target, and which place in it each member has.
 
+use super::disk::{Attributes, Committed, Cursor, Place, Target};
 use super::error::Error;
 use super::interrupt::Interrupt;
 use super::options::Options;
 use super::roots::Roots;
-use super::target::{Attributes, Committed, Cursor, Place, Target};
 use crate::archive::index::{Content, Index, Member, RootKind, path_order};
 
 /// Where an entry is restored to, and how.

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::disk::OpenError;
 use super::interrupt::Interrupt;
 use super::roots::OtherPaths;
-use super::target::OpenError;
 use crate::object_end::Unusable;
 use crate::{archive, store};
 

@@ -7,9 +7,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::destination::{Destination, attributes};
+use super::disk::{Cursor, Notices, Place, Temporary, write_at};
 use super::error::Error;
 use super::plan::{FetchPlan, Piece};
-use super::target::{Cursor, Notices, Place, Temporary, write_at};
 use crate::archive::frame::Decoder;
 use crate::archive::index::{Content, File, Index, Member};
 use crate::archive::{self};

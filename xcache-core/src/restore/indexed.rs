@@ -7,13 +7,13 @@ use tokio::sync::{Notify, mpsc};
 
 use super::compare::compare;
 use super::destination::{Destination, attributes};
+use super::disk::{Notices, Place};
 use super::error::{Error, catch, check};
 use super::fetch::{self, Frames};
 use super::frames::{FrameError, Writer, Written};
 use super::links;
 use super::options::{Before, Restored};
 use super::plan::FetchPlan;
-use super::target::{Notices, Place};
 use crate::archive;
 use crate::archive::index::Index;
 

@@ -1,9 +1,9 @@
 //! The links of an entry, which are made when its files are there.
 
 use super::destination::{Destination, attributes};
+use super::disk::{Cursor, Linked, Place};
 use super::error::Error;
 use super::frames::Written;
-use super::target::{Cursor, Linked, Place};
 use crate::archive::index::{Content, Index, Member};
 use crate::scan::Signature;
 

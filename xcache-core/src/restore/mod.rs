@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   index ─▶ compare ─▶ plan ─▶ fetch (parts, any order) ─▶ frames (decode, verify, write) ─▶ links, attributes
-//!   archive without an index ─▶ decode ─▶ extract                     both onto: target
+//!   archive without an index ─▶ decode ─▶ extract                     both onto: disk
 //! ```
 //!
-//! The two flows are [`indexed`] and [`plain`]. What keeps a restore safe is in `target`, once for both: nothing is written
+//! The two flows are [`indexed`] and [`plain`]. What keeps a restore safe is in `disk`, once for both: nothing is written
 //! outside the asked-for paths, nothing is visible before it is verified, and one that cannot finish takes everything back.
 
 mod compare;
 mod destination;
+mod disk;
 mod error;
 mod fetch;
 mod frames;
@@ -18,12 +19,12 @@ mod indexed;
 mod interrupt;
 mod lines;
 mod links;
+mod old_file;
 mod options;
 mod plain;
 mod plan;
 mod roots;
 mod tar_stream;
-mod target;
 
 pub use error::{Error, Failed};
 pub use fetch::Frames;
@@ -37,8 +38,8 @@ pub use roots::{OtherPaths, Roots};
 
 use crate::paths::PathList;
 use destination::Destination;
+use disk::{Extent, Notices, Owners, Policy, Target, Wanted};
 use error::catch;
-use target::{Extent, Notices, Owners, Policy, Target, Wanted};
 
 /// Restores the tree of an index onto `paths`. Blocks; to be called from a thread that may. `interrupt` stops it.
 ///

@@ -13,12 +13,12 @@ use bytes::{Buf as _, Bytes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
+use super::disk::{Notices, Target};
 use super::error::{Error, catch, check};
 use super::fetch::PART_BYTES;
 use super::interrupt::Interrupt;
 use super::options::Restored;
 use super::tar_stream::TarStream;
-use super::target::{Notices, Target};
 use crate::archive;
 use crate::object_end::{self, Fault, Gone, Unusable};
 use crate::store::{self, ETag, ObjectName, Store};

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::compare::{Have, Kept, Taken};
-use super::target::Temporary;
+use super::disk::Temporary;
 use crate::archive::index::{Content, Index};
 
 /// A chunk to be fetched, and where it belongs.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use super::target::{Extent, Place, Wanted};
+use super::disk::{Extent, Place, Wanted};
 use crate::archive::index::{Content, Index, RootKind, path_order};
 use crate::paths::{Decision, PathList};
 

@@ -10,11 +10,11 @@ use std::os::fd::OwnedFd;
 use crate::archive;
 use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, parent};
 use crate::restore::destination::attributes;
+use crate::restore::disk::{Committed, Cursor, Linked, Notices, Place, Target, write_at};
 use crate::restore::error::Error;
 use crate::restore::options::Restored;
 use crate::restore::roots::OtherPaths;
 use crate::restore::tar_stream::{Entry, Kind, TarStream};
-use crate::restore::target::{Committed, Cursor, Linked, Notices, Place, Target, write_at};
 
 /// What is written at a time.
 const BUFFER_BYTES: usize = 256 << 10;

@@ -8,8 +8,8 @@ use tar::{Builder, EntryType, Header};
 
 use super::*;
 use crate::paths::PathList;
+use crate::restore::disk::{Extent, Owners, Policy, Wanted};
 use crate::restore::interrupt::Interrupt;
-use crate::restore::target::{Extent, Owners, Policy, Wanted};
 
 type Archive = Builder<Vec<u8>>;
 

@@ -4,15 +4,14 @@
 //! mounted below a root was put there by another hand.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, Dir, Mode, Stat};
+use rustix::fs::{AtFlags, Mode};
 
-use super::Target;
-use super::aside::{is_directory, stat};
+use super::look::{is_directory, is_mounted, names, stat};
 use super::notices::Notices;
 use super::place::{full_path, join};
 use super::root::Root;
+use super::state::Target;
 use super::walker::Walker;
 use crate::archive::index::{file_name, parent};
 use crate::paths::{Decision, PathList};
@@ -146,36 +145,4 @@ enum Begun {
         names: Vec<Vec<u8>>,
         closed: Option<Mode>,
     },
-}
-
-/// Whether a directory is where another file system, or another part of this one, is mounted.
-pub(super) fn is_mounted(at: BorrowedFd<'_>, name: &[u8], found: &Stat, device: u64) -> bool {
-    found.st_dev != device || is_mount_root(at, name)
-}
-
-/// A bind mount of the same file system has the same device number; only the kernel tells.
-#[cfg(target_os = "linux")]
-fn is_mount_root(at: BorrowedFd<'_>, name: &[u8]) -> bool {
-    use rustix::fs::{StatxAttributes, StatxFlags, statx};
-    let attributes = statx(at, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::empty());
-    attributes
-        .is_ok_and(|found| (found.stx_attributes & found.stx_attributes_mask).contains(StatxAttributes::MOUNT_ROOT))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_mount_root(_: BorrowedFd<'_>, _: &[u8]) -> bool {
-    false
-}
-
-/// What is in a directory.
-pub(super) fn names(at: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(at)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
-    Ok(names)
 }

@@ -6,8 +6,11 @@ use std::path::Path;
 
 use rustix::fs::XattrFlags;
 
+use super::super::interrupt::Interrupt;
 use super::*;
 use crate::archive::index::{Metadata, Xattrs};
+use crate::paths::PathList;
+use crate::temporary;
 
 const POLICY: Policy = Policy { owners: Owners::Own, clean: false, run: 7, threads: 1 };
 

@@ -9,12 +9,12 @@ use std::sync::PoisonError;
 
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 
-use super::Target;
-use super::aside::{is_directory, stat};
-use super::clean::{Remover, is_mounted, names};
+use super::clean::Remover;
+use super::look::{is_directory, is_mounted, names, stat};
 use super::notices::Notices;
 use super::place::join;
 use super::root::{Extent, Mark, Root};
+use super::state::Target;
 use super::walker::Walker;
 use crate::paths::Decision;
 use crate::temporary;

@@ -6,16 +6,18 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::aside::{Found, is_directory, stat, swap_in, unlink};
+use super::aside::{Found, swap_in, unlink};
 use super::attributes::{Attributes, DirectoryAt, drop_xattrs};
-use super::clean::{Remover, is_mounted, names};
+use super::clean::Remover;
 use super::content::copy_data;
-use super::journal::{Deed, Log};
+use super::journal::{Committed, Deed, Log};
+use super::leftovers;
+use super::look::{is_directory, is_mounted, names, stat};
 use super::notices::{Notices, Undone};
 use super::place::{Place, join};
-use super::undo::Committed;
+use super::room::may_replace;
+use super::state::Target;
 use super::walker::{Walker, open_directory};
-use super::{Target, leftovers};
 use crate::archive::index::{file_name, parent};
 use crate::paths::Decision;
 use crate::scan::Signature;
@@ -46,7 +48,7 @@ pub(in crate::restore) enum Linked {
 }
 
 impl<'t> Cursor<'t> {
-    pub(super) fn new(target: &'t Target<'t>) -> Self {
+    fn new(target: &'t Target<'t>) -> Self {
         Self { target, walker: None, log: Log::default(), notices: Notices::default() }
     }
 
@@ -432,6 +434,13 @@ impl<'t> Cursor<'t> {
     }
 }
 
+impl Target<'_> {
+    /// A place in the tree that moves, for one thread.
+    pub(in crate::restore) fn cursor(&self) -> Cursor<'_> {
+        Cursor::new(self)
+    }
+}
+
 impl Drop for Cursor<'_> {
     /// Also when a thread panics: what it has done is taken back then.
     fn drop(&mut self) {
@@ -458,52 +467,6 @@ fn walker_of<'w>(
         *walker = Some((root, Walker::new(directory, target.levels)));
     }
     walker.as_mut().map(|(_, walker)| walker).ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
-/// What is in a directory is not in the entry, so it does not make room for a file or link, unless everything else is to
-/// be removed anyway; and what is excluded never does.
-fn may_replace(target: &Target<'_>, place: Place<'_>, at: BorrowedFd<'_>, name: &[u8], found: &Stat) -> io::Result<()> {
-    if !is_directory(found) {
-        return Ok(());
-    }
-    let in_the_way = |reason| Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, reason));
-    let device = target.device(place.root).unwrap_or(found.st_dev);
-    if is_mounted(at, name, found, device) {
-        return in_the_way("a file system is mounted in its place");
-    }
-    let directory = open_directory(at, name)?;
-    if !target.policy.clean {
-        return match names(directory.as_fd())?.is_empty() {
-            true => Ok(()),
-            false => in_the_way("a directory that is not empty is in its place"),
-        };
-    }
-    match holds_excluded(target, place)? {
-        false => Ok(()),
-        true => in_the_way("a directory is in its place that holds what is excluded"),
-    }
-}
-
-/// Whether anything below the directory at a place is excluded.
-fn holds_excluded(target: &Target<'_>, place: Place<'_>) -> io::Result<bool> {
-    let root = target.root(place.root).ok_or(io::ErrorKind::NotFound)?;
-    let mut walker = Walker::new(root.directory.clone(), target.levels);
-    let mut directories = vec![place.path.to_vec()];
-    while let Some(path) = directories.pop() {
-        // One that cannot be read is met when it is to be removed.
-        let Ok(at) = walker.enter(Some(&path)) else { continue };
-        for name in names(at).unwrap_or_default() {
-            let below = join(&path, &name);
-            let Some(found) = stat(at, &name)? else { continue };
-            if target.paths.decide(place.root, &below, is_directory(&found)) == Decision::Exclude {
-                return Ok(true);
-            }
-            if is_directory(&found) {
-                directories.push(below);
-            }
-        }
-    }
-    Ok(false)
 }
 
 /// Lets us write into a directory that was there before. Its mode is set at the end.

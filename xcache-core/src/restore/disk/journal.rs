@@ -3,6 +3,7 @@
 //! Each place in the tree keeps a log of its own, without a lock and with little memory: a file of the tree takes about
 //! fifty bytes. The logs are put together when their places are given up, also by a panic.
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -126,6 +127,27 @@ impl Journal {
         all.reverse();
         all.sort_by(|a, b| (b.root.cmp(&a.root)).then_with(|| path_order(&b.path, &a.path)));
         all
+    }
+}
+
+/// What the end of a restore needs to know of what was done.
+#[derive(Debug, Default)]
+pub(in crate::restore) struct Committed {
+    /// Directories that were made.
+    pub(super) directories: HashSet<(usize, Vec<u8>)>,
+    /// The modes that directories had before they were opened up.
+    pub(super) opened_up: BTreeMap<(usize, Vec<u8>), u32>,
+}
+
+impl Committed {
+    /// Whether the directory at a place was made by this restore.
+    pub(super) fn is_new(&self, place: Place<'_>) -> bool {
+        self.directories.contains(&(place.root, place.path.to_vec()))
+    }
+
+    /// The mode that the directory at a place had before it was opened up.
+    pub(super) fn mode_before(&self, place: Place<'_>) -> Option<u32> {
+        self.opened_up.get(&(place.root, place.path.to_vec())).copied()
     }
 }
 

@@ -6,10 +6,10 @@
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, RenameFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, RenameFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use super::clean::names;
+use super::look::{is_directory, names, stat};
 use super::walker::open_directory;
 
 /// What a new thing found in its place.
@@ -74,19 +74,6 @@ pub(super) fn put_back(at: BorrowedFd<'_>, old: &[u8], name: &[u8], inode: u64) 
     }
     relocate(at, old, name)?;
     Ok(true)
-}
-
-/// What has this name, if anything has.
-pub(super) fn stat(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Stat>> {
-    match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-pub(super) fn is_directory(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode).is_dir()
 }
 
 /// Removes a file, link or empty directory.

@@ -1,41 +1,21 @@
 //! The two ends of a restore: all of it stays, or all of it is taken back.
 
-use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, Mode};
 
-use super::aside::{is_directory, put_back, stat, unlink};
+use super::aside::{put_back, unlink};
 use super::attributes::DirectoryAt;
 use super::clean::Remover;
 use super::cursor::Cursor;
-use super::journal::{Deed, Done};
+use super::journal::{Committed, Deed, Done};
+use super::leftovers;
+use super::look::{is_directory, stat};
 use super::notices::Notices;
 use super::place::{Place, join};
-use super::{Target, leftovers};
+use super::state::Target;
 use crate::archive::index::parent;
-
-/// What the end of a restore needs to know of what was done.
-#[derive(Debug, Default)]
-pub(in crate::restore) struct Committed {
-    /// Directories that were made.
-    directories: HashSet<(usize, Vec<u8>)>,
-    /// The modes that directories had before they were opened up.
-    opened_up: BTreeMap<(usize, Vec<u8>), u32>,
-}
-
-impl Committed {
-    /// Whether the directory at a place was made by this restore.
-    pub(super) fn is_new(&self, place: Place<'_>) -> bool {
-        self.directories.contains(&(place.root, place.path.to_vec()))
-    }
-
-    /// The mode that the directory at a place had before it was opened up.
-    pub(super) fn mode_before(&self, place: Place<'_>) -> Option<u32> {
-        self.opened_up.get(&(place.root, place.path.to_vec())).copied()
-    }
-}
 
 impl Target<'_> {
     /// Takes everything back: what was made goes, what was set aside returns, what was opened up closes. Only what this
