@@ -11,6 +11,7 @@ pub mod naming;
 pub mod lookup;
 pub mod object_end;
 pub mod paths;
+mod buffers;
 pub mod descriptors;
 pub mod temporary;
 pub mod scan;

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use zstd::zstd_safe::{CParameter, Strategy};
+use zstd::zstd_safe::{CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, Strategy};
 
 use super::{Error, Result, at_most};
 
@@ -87,26 +87,76 @@ fn tune(compressor: &mut zstd::bulk::Compressor<'static>) -> io::Result<()> {
 }
 
 /// A decompressor that is used again for one frame after the other.
-pub struct Decoder(zstd::bulk::Decompressor<'static>);
+pub struct Decoder(DCtx<'static>);
 
 impl Decoder {
     /// A new decompressor.
     pub fn new() -> io::Result<Self> {
-        zstd::bulk::Decompressor::new().map(Self)
+        let mut context = DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
+        // A frame in pieces is decompressed into its place, too, and not through a window of its own.
+        context.set_parameter(DParameter::StableOutBuffer(true)).map_err(zstd_error)?;
+        Ok(Self(context))
     }
 
     /// Decompresses one frame, which must come to exactly `raw_bytes`, into `out`.
     pub fn decode(&mut self, frame: &[u8], raw_bytes: u32, out: &mut Vec<u8>) -> Result<()> {
-        at_most("the length of a frame decompressed", raw_bytes.into(), MAX_RAW_BYTES.into())?;
-        let wanted = raw_bytes as usize;
-        out.clear();
-        out.reserve(wanted);
-        let got = self.0.decompress_to_buffer(frame, out).map_err(|e| Error::damaged("frame", e.to_string()))?;
-        if got != wanted {
-            return Err(Error::damaged("frame", format!("decompresses to {got} bytes instead of {wanted}")));
-        }
-        Ok(())
+        let wanted = clear(out, raw_bytes)?;
+        let got = self.0.decompress(out, frame).map_err(damaged)?;
+        check_length(got, wanted)
     }
+
+    /// The same of a frame in pieces, which need not be put together first.
+    pub fn decode_pieces(&mut self, frame: &[Bytes], raw_bytes: u32, out: &mut Vec<u8>) -> Result<()> {
+        if let [whole] = frame {
+            return self.decode(whole, raw_bytes, out);
+        }
+        let wanted = clear(out, raw_bytes)?;
+        self.0.reset(ResetDirective::SessionOnly).map_err(damaged)?;
+        let mut output = OutBuffer::around(out);
+        let mut is_complete = false;
+        for piece in frame {
+            let mut input = InBuffer::around(piece);
+            while input.pos() < piece.len() {
+                if is_complete {
+                    return Err(Error::damaged("frame", "something follows it"));
+                }
+                let before = (input.pos(), output.pos());
+                is_complete = self.0.decompress_stream(&mut output, &mut input).map_err(damaged)? == 0;
+                if !is_complete && before == (input.pos(), output.pos()) {
+                    return Err(Error::damaged("frame", format!("does not fit into {wanted} bytes")));
+                }
+            }
+        }
+        let got = output.pos();
+        match is_complete {
+            true => check_length(got, wanted),
+            false => Err(Error::damaged("frame", "it breaks off")),
+        }
+    }
+}
+
+/// Makes room for a frame.
+fn clear(out: &mut Vec<u8>, raw_bytes: u32) -> Result<usize> {
+    at_most("the length of a frame decompressed", raw_bytes.into(), MAX_RAW_BYTES.into())?;
+    let wanted = raw_bytes as usize;
+    out.clear();
+    out.reserve(wanted);
+    Ok(wanted)
+}
+
+fn check_length(got: usize, wanted: usize) -> Result<()> {
+    if got == wanted {
+        return Ok(());
+    }
+    Err(Error::damaged("frame", format!("decompresses to {got} bytes instead of {wanted}")))
+}
+
+fn damaged(code: usize) -> Error {
+    Error::damaged("frame", zstd::zstd_safe::get_error_name(code))
+}
+
+fn zstd_error(code: usize) -> io::Error {
+    io::Error::other(zstd::zstd_safe::get_error_name(code))
 }
 
 /// The magic number of the skippable frame `nibble` (0 to 15).
@@ -181,6 +231,37 @@ mod tests {
             let decoded = Decoder::new().unwrap().decode(&bad, raw.len() as u32, &mut out);
             assert!(decoded.is_err() || out == raw, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn frames_in_pieces_of_any_size_are_as_good_as_whole_ones() {
+        let text = b"tar tar tar ".repeat(50_000);
+        let mut noise = vec![0; 700_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let (mut decoder, mut out) = (Decoder::new().unwrap(), Vec::new());
+        for raw in [&text, &noise, &b"x".to_vec()] {
+            let frame = Encoder::new(3).unwrap().encode(raw).unwrap();
+            let raw_bytes = raw.len() as u32;
+            for size in [1, 7, 1000, 128 << 10, 1 << 20] {
+                let cut = |frame: &Bytes| -> Vec<Bytes> {
+                    (0..frame.len()).step_by(size).map(|at| frame.slice(at..frame.len().min(at + size))).collect()
+                };
+                let pieces = cut(&frame);
+                decoder.decode_pieces(&pieces, raw_bytes, &mut out).unwrap();
+                assert_eq!(&out, raw, "{size}");
+                for wrong in [raw_bytes - 1, raw_bytes + 1] {
+                    assert!(decoder.decode_pieces(&pieces, wrong, &mut out).is_err());
+                }
+                assert!(decoder.decode_pieces(&cut(&frame.slice(..frame.len() - 1)), raw_bytes, &mut out).is_err());
+                let longer = Bytes::from([&frame[..], &frame[..]].concat());
+                assert!(decoder.decode_pieces(&cut(&longer), raw_bytes, &mut out).is_err());
+                let mut damaged = frame.to_vec();
+                damaged[frame.len() / 2] ^= 1;
+                let decoded = decoder.decode_pieces(&cut(&damaged.into()), raw_bytes, &mut out);
+                assert!(decoded.is_err() || &out == raw, "{size}");
+            }
+        }
+        assert!(decoder.decode_pieces(&[], 0, &mut out).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::archive;
 use crate::archive::footer::Ref;
 use crate::archive::index::{Frame, Index};
 use crate::object_end::{self, Fault, Gone, Unusable, Verdict};
-use crate::store::{self, ETag, ErrorKind, ObjectName, Store};
+use crate::store::{self, ETag, ErrorKind, ObjectName, Payload, Store};
 use crate::transfer::download::{DownloadLimits, PartRequest, download_parts};
 
 /// Parts are filled up to this. Smaller ones cost requests and round trips, larger ones memory for each request
@@ -93,7 +93,7 @@ pub(super) async fn fetch(
     frames: &Frames<'_>,
     needed: &[u32],
     is_second: bool,
-    sender: mpsc::Sender<(u32, Bytes)>,
+    sender: mpsc::Sender<(u32, Payload)>,
 ) -> Result<u64, Error> {
     let (tail, tail_start) = &frames.tail;
     let tail_start = if is_second { &u64::MAX } else { tail_start };
@@ -111,7 +111,7 @@ pub(super) async fn fetch(
             let place = |at: u64| usize::try_from(at - tail_start).unwrap_or(usize::MAX);
             // The index was checked against the object, and the tail reaches to the object's end.
             let bytes = tail.slice(place(range.start)..place(range.end).min(tail.len()));
-            if sender.send((number, bytes)).await.is_err() {
+            if sender.send((number, bytes.into())).await.is_err() {
                 break; // the workers have stopped and say why
             }
         }
@@ -140,7 +140,7 @@ async fn send_parts(
     sources: &Sources<'_>,
     needed: &[u32],
     tail_start: u64,
-    sender: &mpsc::Sender<(u32, Bytes)>,
+    sender: &mpsc::Sender<(u32, Payload)>,
     delivered: &mut HashSet<u32>,
 ) -> Result<(), Error> {
     let frames = sources.frames;
@@ -151,7 +151,7 @@ async fn send_parts(
         let cuts = part.pieces.iter().map(|(end, _)| *end).collect();
         requests.push(PartRequest { name, etag, range: part.start..part.end(), cuts });
     }
-    let sink = |part: usize, piece: usize, bytes: Bytes| {
+    let sink = |part: usize, piece: usize, bytes: Payload| {
         (frames.progress)(bytes.len() as u64);
         let wanted = parts[part].pieces[piece].1;
         let bytes = match wanted {
@@ -171,14 +171,15 @@ async fn send_parts(
 }
 
 /// A frame of which the end, if it reaches into the tail, was not fetched again.
-fn whole(frame: &Frame, fetched: Bytes, tail: &Bytes, tail_start: u64) -> Bytes {
+fn whole(frame: &Frame, mut fetched: Payload, tail: &Bytes, tail_start: u64) -> Payload {
     let missing = frame.range().end.saturating_sub(tail_start.max(frame.offset));
     match usize::try_from(missing) {
         Ok(missing) if frame.source == 0 && missing > 0 && missing <= tail.len() => {
-            [&fetched, &tail[..missing]].concat().into()
+            fetched.push(tail.slice(..missing));
         }
-        _ => fetched,
+        _ => {}
     }
+    fetched
 }
 
 /// The objects that frames lie in.
@@ -292,9 +293,10 @@ mod tests {
         assert_eq!(parts[0].pieces, [(100, Some(0)), (150, Some(1))]);
         assert_eq!(parts[1].pieces, [(200, Some(2))]);
         let (head, tail) = (Bytes::from(vec![1; 50]), Bytes::from(vec![2; 80]));
-        assert_eq!(whole(&index.frames[1], head.clone(), &tail, 150)[..], [vec![1; 50], vec![2; 50]].concat());
-        assert_eq!(whole(&index.frames[2], head.clone(), &tail, 150), head);
-        assert_eq!(whole(&index.frames[0], head.clone(), &tail, 150), head);
+        let whole = |frame: usize| whole(&index.frames[frame], head.clone().into(), &tail, 150).into_bytes();
+        assert_eq!(whole(1)[..], [vec![1; 50], vec![2; 50]].concat());
+        assert_eq!(whole(2), head);
+        assert_eq!(whole(0), head);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 
 use super::destination::{Destination, attributes};
 use super::disk::{Cursor, Notices, Place, Temporary, write_at};
+use bytes::Bytes;
+
 use super::error::Error;
 use super::plan::{FetchPlan, Piece};
 use crate::archive::frame::Decoder;
@@ -65,11 +67,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes what frame `number`, as it came from the store, holds of missing files.
-    pub(super) fn frame(&mut self, number: u32, stored: &[u8]) -> Result<(), FrameError> {
+    pub(super) fn frame(&mut self, number: u32, stored: &[Bytes]) -> Result<(), FrameError> {
         let pieces = self.plan.pieces_of(number);
         let mut raw = std::mem::take(&mut self.raw);
         let raw_bytes = self.index.frames[number as usize].raw_bytes;
-        self.decoder.decode(stored, raw_bytes, &mut raw).map_err(FrameError::Damaged)?;
+        self.decoder.decode_pieces(stored, raw_bytes, &mut raw).map_err(FrameError::Damaged)?;
         // First all is verified, then anything is written: a damaged frame is asked for again.
         for piece in pieces {
             if ChunkHash::of(self.bytes(&raw, piece)) != self.index.chunks[piece.chunk as usize].hash {

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
 use super::compare::compare;
@@ -16,6 +15,7 @@ use super::options::{Before, Restored};
 use super::plan::FetchPlan;
 use crate::archive;
 use crate::archive::index::Index;
+use crate::store::Payload;
 
 /// What is restored.
 pub struct Entry<'a> {
@@ -119,7 +119,7 @@ fn round(
         return Ok(Fetched::default());
     }
     let workers = here.options.workers.max(1);
-    let (sender, receiver) = mpsc::channel::<(u32, Bytes)>(workers);
+    let (sender, receiver) = mpsc::channel::<(u32, Payload)>(workers);
     let receiver = Mutex::new(receiver);
     let damaged = Mutex::new(Vec::new());
     let failed: Mutex<Option<Error>> = Mutex::new(None);
@@ -157,13 +157,13 @@ fn round(
 /// Writes frames as they come until there are no more.
 fn work(
     mut writer: Writer<'_>,
-    receiver: &Mutex<mpsc::Receiver<(u32, Bytes)>>,
+    receiver: &Mutex<mpsc::Receiver<(u32, Payload)>>,
     damaged: &Mutex<Vec<(u32, archive::Error)>>,
 ) -> Result<Written, Error> {
     loop {
         let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some((frame, stored)) = next else { return Ok(writer.finish()) };
-        match writer.frame(frame, &stored) {
+        match writer.frame(frame, stored.pieces()) {
             Ok(()) => {}
             Err(FrameError::Damaged(error)) => {
                 damaged.lock().unwrap_or_else(PoisonError::into_inner).push((frame, error));

@@ -21,7 +21,7 @@ use super::options::Restored;
 use super::tar_stream::TarStream;
 use crate::archive;
 use crate::object_end::{self, Fault, Gone, Unusable};
-use crate::store::{self, ETag, ObjectName, Store};
+use crate::store::{self, ETag, ObjectName, Payload, Store};
 use crate::transfer::download::{DownloadLimits, PartRequest, download_part};
 use extract::Extractor;
 
@@ -135,8 +135,8 @@ async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Er
             PartRequest { name: source.name.clone(), etag: source.etag.clone(), range: start..end, cuts: vec![end] };
         async move {
             let mut part = Bytes::new();
-            let sink = |_, bytes| {
-                part = bytes;
+            let sink = |_, bytes: Payload| {
+                part = bytes.into_bytes();
                 std::future::ready(())
             };
             let fetched = download_part(&*source.store, &request, source.limits, sink).await;

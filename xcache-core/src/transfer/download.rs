@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::fleet::Fleet;
 use super::request::{Expected, Request};
-use crate::store::{ByteRange, ETag, Error, ErrorKind, ObjectName, Result, Store};
+use crate::store::{ByteRange, ETag, Error, ErrorKind, ObjectName, Payload, Result, Store};
 
 /// One ranged GET, and where to cut what it brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub async fn download_parts<F: Future<Output = ()>>(
     store: Arc<dyn Store>,
     parts: Vec<PartRequest>,
     limits: &DownloadLimits,
-    mut sink: impl FnMut(usize, usize, Bytes) -> F,
+    mut sink: impl FnMut(usize, usize, Payload) -> F,
 ) -> Result<Downloaded> {
     for part in &parts {
         check(part)?;
@@ -109,7 +109,7 @@ pub async fn download_part<F: Future<Output = ()>>(
     store: &dyn Store,
     part: &PartRequest,
     limits: &DownloadLimits,
-    mut sink: impl FnMut(usize, Bytes) -> F,
+    mut sink: impl FnMut(usize, Payload) -> F,
 ) -> Result<()> {
     check(part)?;
     let (sender, receiver) = mpsc::channel(1);
@@ -131,7 +131,7 @@ async fn forward<F: Future<Output = ()>>(mut pieces: Receiver<Piece>, mut sink: 
 pub(super) struct Piece {
     part: usize,
     number: usize,
-    bytes: Bytes,
+    bytes: Payload,
 }
 
 fn check(part: &PartRequest) -> Result<()> {
@@ -171,7 +171,7 @@ impl Handover {
 
     /// Hands a piece over unless the other request has. Room comes first: a request that is ended while it waits has
     /// then neither claimed the piece nor lost it.
-    async fn give(&self, piece: usize, bytes: Bytes, name: &ObjectName) -> Result<()> {
+    async fn give(&self, piece: usize, bytes: Payload, name: &ObjectName) -> Result<()> {
         self.is_waiting.store(true, Ordering::Relaxed);
         let room = self.sink.reserve().await;
         self.is_waiting.store(false, Ordering::Relaxed);
@@ -193,8 +193,8 @@ pub(super) struct Run<'a> {
     piece: usize,
     /// The next byte to come, as an offset in the object.
     position: u64,
-    /// What there is of the piece.
-    partial: BytesMut,
+    /// What there is of the piece, as it came: putting it together would be a copy of everything that is fetched.
+    partial: Payload,
 }
 
 impl<'a> Run<'a> {
@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
         };
         let range = ByteRange::Span(position..part.range.end);
         let request = Request::new(store, (&part.name, Expected::This(&part.etag)), range, limits);
-        Self { part, handover, request, piece, position, partial: BytesMut::new() }
+        Self { part, handover, request, piece, position, partial: Payload::default() }
     }
 
     pub(super) async fn fetch(mut self) -> Result<()> {
@@ -238,16 +238,11 @@ impl<'a> Run<'a> {
             self.position += u64::try_from(run.len()).unwrap_or(u64::MAX);
             self.handover.received.fetch_max(self.position - self.part.range.start, Ordering::Relaxed);
             let is_complete = run.len() == missing;
-            if !(is_complete && self.partial.is_empty()) {
-                if self.partial.is_empty() {
-                    self.partial.reserve(missing);
-                }
-                self.partial.extend_from_slice(&run);
-                if !is_complete {
-                    continue;
-                }
+            self.partial.push(run);
+            if !is_complete {
+                continue;
             }
-            let piece = if self.partial.is_empty() { run } else { self.partial.split().freeze() };
+            let piece = std::mem::take(&mut self.partial);
             self.handover.give(self.piece, piece, &self.part.name).await?;
             self.piece += 1;
         }
@@ -313,6 +308,7 @@ mod tests {
             *expected += 1;
             let part = &asked[part];
             let start = if piece == 0 { part.range.start } else { part.cuts[piece - 1] };
+            let bytes = bytes.into_bytes();
             assert_eq!(bytes, body.slice(start as usize..part.cuts[piece] as usize));
             received += bytes.len();
             tokio::task::yield_now()
@@ -398,7 +394,7 @@ mod tests {
         let faulty = Faulty::new(store).break_body(0, 350, Break::Cut, 1);
         let mut pieces = Vec::new();
         download_part(&faulty, &part, &limits(), |piece, bytes| {
-            pieces.push((piece, bytes));
+            pieces.push((piece, bytes.into_bytes()));
             std::future::ready(())
         })
         .await

@@ -28,6 +28,7 @@ use super::{
     ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ObjectMeta, ObjectName, PutMode, Result, Store,
     Tags, Upload,
 };
+use crate::buffers::Pool;
 
 mod file;
 mod list;
@@ -58,13 +59,16 @@ pub struct LocalStore {
 struct Inner {
     root: PathBuf,
     walks: Mutex<VecDeque<(String, Walk)>>,
+    /// What objects are read into.
+    buffers: Pool,
 }
 
 impl LocalStore {
     /// Opens the store in `root`, which need not be there: the first write makes it. Leftovers of killed writers are
     /// removed.
     pub async fn open(root: PathBuf) -> Result<Self> {
-        let store = Self { inner: Arc::new(Inner { root, walks: Mutex::default() }) };
+        let buffers = Pool::new(usize::try_from(READ_BYTES).unwrap_or(usize::MAX));
+        let store = Self { inner: Arc::new(Inner { root, walks: Mutex::default(), buffers }) };
         store
             .blocking("open", store.to_string(), |inner| match path::open_root(&inner.root) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -300,11 +304,11 @@ impl LocalStore {
                 let wanted = (span.end - span.start).min(READ_BYTES);
                 let start = span.start;
                 let (file, piece) = store
-                    .blocking("download", &name, move |_| {
-                        let mut piece = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+                    .blocking("download", &name, move |inner| {
+                        let mut piece = inner.buffers.take();
                         file.seek(io::SeekFrom::Start(start))?;
                         (&mut file).take(wanted).read_to_end(&mut piece)?;
-                        Ok((file, piece))
+                        Ok((file, inner.buffers.freeze(piece)))
                     })
                     .await?;
                 let read = u64::try_from(piece.len()).unwrap_or(0);
@@ -312,7 +316,7 @@ impl LocalStore {
                     return Err(Error::new(ErrorKind::Corrupt, "download", &name)
                         .detail(format!("the file was cut off at {} bytes while it was read", start + read)));
                 }
-                Ok(Some((Bytes::from(piece), (store, Some(file), start + read..span.end))))
+                Ok(Some((piece, (store, Some(file), start + read..span.end))))
             }
         })
         .boxed()
