@@ -6,15 +6,11 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::footer::MAX_FRAMES;
 use super::index::{Chunk, Content, Extent, File, Frame, Index, IndexRoot, Member, Metadata, check_path_length};
+use super::limits::{MAX_FRAMES, MAX_INDEX_BYTES};
 use super::{Error, Result, at_most};
 use crate::chunk::{ChunkHash, Cutter};
 
-/// No index is larger when decompressed: about six million files.
-pub const MAX_RAW_BYTES: u64 = 256 << 20;
-/// No index is larger as stored: what zstd makes of so many bytes that do not shrink (`ZSTD_COMPRESSBOUND`).
-pub const MAX_STORED_BYTES: u64 = MAX_RAW_BYTES + (MAX_RAW_BYTES >> 8);
 /// A zip bomb has a better ratio than any index of real trees,
 const MAX_RATIO: u64 = 1000;
 /// but a small one proves nothing: the rows of a large file of zeros are all the same.
@@ -33,9 +29,9 @@ struct Most {
 /// Each is a path that the user gave.
 const ROOTS: Most = Most { what: "the number of paths in the index", limit: 1 << 16 };
 const FRAMES: Most = Most { what: "the number of frames in the index", limit: MAX_FRAMES as u64 };
-/// As many files as [`MAX_RAW_BYTES`] are enough for.
+/// As many files as [`MAX_INDEX_BYTES`] are enough for.
 const MEMBERS: Most = Most { what: "the number of members in the index", limit: 6 << 20 };
-/// At 35 bytes each, [`MAX_RAW_BYTES`] are not enough for more.
+/// At 35 bytes each, [`MAX_INDEX_BYTES`] are not enough for more.
 const CHUNKS: Most = Most { what: "the number of chunks in the index", limit: 8 << 20 };
 const XATTRS: Most = Most { what: "the number of extended attributes in the index", limit: 2 << 20 };
 const EXTENTS: Most = Most { what: "the number of extents in the index", limit: 4 << 20 };
@@ -106,7 +102,7 @@ const HARD_LINK: u8 = 3;
 /// Serialises and compresses an index. Returns the bytes and their length before compression.
 pub fn encode(index: &Index) -> std::io::Result<(Vec<u8>, u64)> {
     let raw = postcard::to_stdvec(&to_columns(index)).map_err(std::io::Error::other)?;
-    if raw.len() as u64 > MAX_RAW_BYTES {
+    if raw.len() as u64 > MAX_INDEX_BYTES {
         return Err(std::io::Error::other("the tree has too many members for one index"));
     }
     // Most of it is hashes: a higher level takes long and gains little.
@@ -115,7 +111,7 @@ pub fn encode(index: &Index) -> std::io::Result<(Vec<u8>, u64)> {
 
 /// Decompresses and deserialises an index that claims to have `raw_bytes`. Not yet checked: see [`Index`].
 pub(super) fn decode(stored: &[u8], raw_bytes: u64) -> Result<Index> {
-    let limit = MAX_RAW_BYTES.min((stored.len() as u64).saturating_mul(MAX_RATIO).max(MIN_LIMIT_BYTES));
+    let limit = MAX_INDEX_BYTES.min((stored.len() as u64).saturating_mul(MAX_RATIO).max(MIN_LIMIT_BYTES));
     at_most("the length of the index decompressed", raw_bytes, limit)?;
     let capacity = usize::try_from(raw_bytes).map_err(|e| Error::damaged("index", e.to_string()))?;
     let raw = zstd::bulk::decompress(stored, capacity).map_err(|e| Error::damaged("index", e.to_string()))?;

@@ -6,8 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::columns;
 use super::frame::{skippable, skippable_magic, skippable_payload};
+use super::limits::{MAX_FRAMES, MAX_STORED_INDEX_BYTES};
 use super::{Error, Result, at_most};
 use crate::entry::Kind;
 
@@ -35,8 +35,6 @@ const TRAILER_BYTES: usize = 32 + 4 + 2 + 8;
 pub const MAX_REFS: usize = 256;
 /// The longest body of a footer: 256 refs with names of 1,024 bytes are 300 KiB, the rest is room for long ETags.
 const MAX_BODY_BYTES: u64 = 1 << 20;
-/// The most frames of one archive. At 4 MiB each they hold more than an index has chunks for.
-pub(super) const MAX_FRAMES: u32 = 1 << 20;
 
 /// What tells an archive from every other, even one of the same name: random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -200,7 +198,7 @@ pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
     if footer.index_range().end.checked_add(end_bytes) != Some(object_bytes) {
         return Err(Error::damaged("footer", "the index does not lie where it should"));
     }
-    at_most("the length of the index", footer.index_bytes, columns::MAX_STORED_BYTES)?;
+    at_most("the length of the index", footer.index_bytes, MAX_STORED_INDEX_BYTES)?;
     at_most("the number of refs", footer.refs.len() as u64, MAX_REFS as u64)?;
     Ok(End::Ours { footer: Box::new(footer), end_bytes })
 }

@@ -14,6 +14,7 @@ pub mod footer;
 pub mod frame;
 pub mod header;
 pub mod index;
+mod limits;
 pub mod reader;
 pub mod writer;
 

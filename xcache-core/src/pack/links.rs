@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::collect::Packed;
 use super::job::Job;
+use super::packed::Packed;
 use crate::scan::{Node, NodeKind, Signature, Tree};
 
 /// What is known of each file that has several names. They are numbered by the node of the first name.

@@ -14,6 +14,7 @@ mod collect;
 mod file;
 mod job;
 mod links;
+mod packed;
 mod sequence;
 mod worker;
 
@@ -21,9 +22,9 @@ use std::io;
 
 use bytes::Bytes;
 
-pub use collect::{FileRecord, Packed, PackedChunk};
 pub use file::{ATTEMPTS, Cursor, Opened, open};
 pub use job::{ChunkItem, Job, Rest, jobs_of_chunks, jobs_of_members};
+pub use packed::{FileRecord, Packed, PackedChunk};
 
 use crate::scan::Tree;
 

@@ -4,10 +4,10 @@ use std::io;
 
 use crossbeam_channel::Sender;
 
-use super::collect::{FileRecord, Finished, PackedChunk, PackedFile, PackedFrame};
 use super::file::{ATTEMPTS, Opened, open};
 use super::job::ChunkItem;
 use super::links::{Links, Target, Way};
+use super::packed::{FileRecord, Finished, PackedChunk, PackedFile, PackedFrame};
 use super::sequence::{Segment, Sequence, Work};
 use super::tar_name;
 use crate::archive::frame::{Encoder, MAX_RAW_BYTES, TARGET_BYTES};

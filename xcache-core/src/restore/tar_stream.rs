@@ -5,6 +5,7 @@
 //! numbers of GNU tar, and its four formats of sparse files. What a header costs in memory is bounded by constants
 //! here, whatever it says; content is never held.
 
+mod number;
 mod pax;
 mod sparse;
 #[cfg(test)]

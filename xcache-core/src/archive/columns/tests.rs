@@ -136,7 +136,7 @@ fn an_index_that_shrinks_too_much_is_refused_before_it_is_decompressed() {
     };
     check(MIN_LIMIT_BYTES, false);
     check(MIN_LIMIT_BYTES + 1, true);
-    check(MAX_RAW_BYTES + 1, true);
+    check(MAX_INDEX_BYTES + 1, true);
 }
 
 /// A file of 50 GiB of zeros.

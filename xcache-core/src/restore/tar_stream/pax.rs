@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::number::decimal;
 use super::{damaged, sparse};
 use crate::archive::Result;
 use crate::archive::index::{Xattrs, is_kept_xattr};
@@ -115,15 +116,6 @@ fn optional(value: &[u8]) -> Result<Option<u64>> {
         return Ok(None);
     }
     decimal(value).map(Some).ok_or_else(|| damaged("a number in a pax header is wrong"))
-}
-
-/// Digits, and nothing else. At most `i64::MAX`, the limit of file sizes and offsets.
-pub(super) fn decimal(text: &[u8]) -> Option<u64> {
-    let number = text.iter().try_fold(0_u64, |value, byte| match byte {
-        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
-        _ => None,
-    });
-    number.filter(|&number| !text.is_empty() && i64::try_from(number).is_ok())
 }
 
 /// `-1.5` as seconds and nanoseconds after them. Digits after the ninth are cut off.
