@@ -33,6 +33,7 @@ mod index_scale;
 mod level_scale;
 mod lines;
 mod interop;
+mod local_store;
 mod model;
 mod no_red_build;
 mod old_archives;

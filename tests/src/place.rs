@@ -36,6 +36,13 @@ impl Place {
         Self { kind: Kind::Local(Arc::new(dir), path), url }
     }
 
+    /// A directory that the test looks after.
+    pub fn at(directory: &Path) -> Self {
+        let dir = tempfile::tempdir().expect("a directory for temporary files");
+        let url = format!("file://{}", directory.display());
+        Self { kind: Kind::Local(Arc::new(dir), directory.to_owned()), url }
+    }
+
     /// A prefix on `server` that nobody else uses.
     pub fn on(server: &S3Server) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 /// A running server and what it takes to talk to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Server {
-    /// Its name: `seaweedfs` or `ministack`.
+    /// Its name: `seaweedfs`, `ministack` or `given`.
     pub name: &'static str,
     /// `http://127.0.0.1:PORT`.
     pub endpoint: String,
@@ -48,6 +48,20 @@ pub fn ministack() -> &'static S3Server {
 /// Every server there is, for what must hold on each.
 pub fn servers() -> [&'static S3Server; 2] {
     [server(), ministack()]
+}
+
+/// The server of `XCACHE_TEST_S3=url,key,secret,region,bucket`, if there is one: for trying any other.
+pub fn given() -> Option<&'static S3Server> {
+    static SERVER: OnceLock<Option<S3Server>> = OnceLock::new();
+    let read = || {
+        let text: &'static str = std::env::var("XCACHE_TEST_S3").ok()?.leak();
+        let fields: Vec<&'static str> = text.split(',').collect();
+        let [endpoint, access_key, secret_key, region, bucket] = fields[..] else {
+            panic!("XCACHE_TEST_S3 is url,key,secret,region,bucket");
+        };
+        Some(S3Server { name: "given", endpoint: endpoint.to_owned(), bucket, region, access_key, secret_key })
+    };
+    SERVER.get_or_init(read).as_ref()
 }
 
 impl S3Server {

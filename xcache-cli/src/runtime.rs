@@ -113,6 +113,8 @@ impl Runtime {
             }
         });
         runtime.shutdown_background();
+        // What is left behind does not get to remove them itself.
+        xcache_core::store::local::remove_drafts();
         result
     }
 }

@@ -7,9 +7,9 @@ use xcache_cli::report::Reporter;
 use xcache_cli::{RunContext, UsageError};
 use xcache_core::gc::Mode;
 use xcache_core::redact::GivenAddress;
-use xcache_core::store::Store;
 use xcache_core::store::open::{Opened, open};
 use xcache_core::store::probe::Features;
+use xcache_core::store::{self, ErrorKind, Store};
 
 use crate::args::CommonArgs;
 
@@ -28,6 +28,13 @@ impl Connection {
             reporter.notice(format_args!("no store given, using the local one at `{}`", selection.config.url));
         }
         let opened = open(&selection.config).await?;
+        if !opened.exists() {
+            let url = &selection.config.url;
+            return Err(store::Error::new(ErrorKind::Invalid, "open", url)
+                .detail("there is no store")
+                .hint("check the path: only a save makes a store")
+                .into());
+        }
         Ok(Self { store: Arc::clone(&opened.store), opened })
     }
 

@@ -52,6 +52,8 @@ pub enum MissReason {
     Off,
     /// No entry matches.
     NothingThere,
+    /// The directory of the store is not there, as before the first save.
+    NoStoreYet,
     /// The entry was saved for other paths.
     OtherPaths,
     /// The entry was written in a format that this version does not know.
@@ -107,6 +109,7 @@ impl MissReason {
         match self {
             Self::Off
             | Self::NothingThere
+            | Self::NoStoreYet
             | Self::OtherPaths
             | Self::NewerFormat
             | Self::OtherScope
@@ -136,7 +139,7 @@ impl MissReason {
             Self::Misconfigured => "misconfigured",
             Self::TimedOut => "timed-out",
             Self::Denied => "denied",
-            Self::NoStore => "no-store",
+            Self::NoStoreYet | Self::NoStore => "no-store",
             Self::Unreachable => "unreachable",
             Self::Corrupt => "corrupt",
             Self::CannotWrite => "cannot-write",
@@ -148,6 +151,7 @@ impl MissReason {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Off => "off: the mode does not allow looking",
+            Self::NoStoreYet => "no store: nothing was saved there yet",
             Self::NothingThere => "nothing there: no entry has or begins with one of the keys",
             Self::OtherPaths => "other paths: the entry was saved for other paths",
             Self::NewerFormat => "newer format: the entry was written by a newer version of xcache",
@@ -197,10 +201,10 @@ mod tests {
     #[test]
     fn trouble_is_worse_than_absence() {
         use MissReason::{
-            CannotWrite, Cleared, Corrupt, Denied, Expired, Failed, Misconfigured, NewerFormat, NoStore, NothingThere,
-            Off, OtherPaths, OtherScope, TimedOut, Unreachable,
+            CannotWrite, Cleared, Corrupt, Denied, Expired, Failed, Misconfigured, NewerFormat, NoStore, NoStoreYet,
+            NothingThere, Off, OtherPaths, OtherScope, TimedOut, Unreachable,
         };
-        let absent = [Off, NothingThere, OtherPaths, NewerFormat, OtherScope, Expired, Cleared];
+        let absent = [Off, NothingThere, NoStoreYet, OtherPaths, NewerFormat, OtherScope, Expired, Cleared];
         let trouble = [Misconfigured, TimedOut, Denied, NoStore, Unreachable, Corrupt, CannotWrite, Failed];
         let order: Vec<_> = absent.into_iter().chain(trouble).collect();
         assert!(order.is_sorted());

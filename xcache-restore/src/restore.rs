@@ -34,6 +34,10 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
         return Ok(Outcome::Miss(MissReason::Off));
     }
     let opened = cli::unless_interrupted(open(&config.store.config)).await??;
+    if !opened.exists() {
+        reporter.notice(format_args!("there is no store at `{}`: only a save makes one", config.store.config.url));
+        return Ok(Outcome::Miss(MissReason::NoStoreYet));
+    }
     if config.action == Action::Clear {
         cli::unless_interrupted(clear::clear(config, reporter, &opened)).await??;
         return Ok(Outcome::Miss(MissReason::Cleared));

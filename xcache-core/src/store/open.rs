@@ -352,6 +352,8 @@ pub struct Opened {
     adapted: Option<Adapted>,
     /// What is inside; none for a directory.
     s3: Option<S3Store>,
+    /// The same as `store`; none for a bucket.
+    local: Option<LocalStore>,
 }
 
 impl Opened {
@@ -366,6 +368,11 @@ impl Opened {
             }
             None => Ok(Features::all()),
         }
+    }
+
+    /// Whether there is a store: a directory that no save has made yet is none. Of a bucket only requests tell.
+    pub fn exists(&self) -> bool {
+        self.local.as_ref().is_none_or(LocalStore::exists)
     }
 
     /// The storage class that was asked for, if the store has refused it and objects are written without one.
@@ -391,7 +398,8 @@ pub async fn open(config: &StoreConfig) -> Result<Opened> {
     match &config.url {
         StoreUrl::Local(directory) => {
             let store = LocalStore::open(directory.clone()).await?;
-            Ok(Opened { store: Arc::new(store), needs_probe: false, adapted: None, s3: None })
+            let local = Some(store.clone());
+            Ok(Opened { store: Arc::new(store), needs_probe: false, adapted: None, s3: None, local })
         }
         StoreUrl::S3 { bucket, prefix } => {
             let s3 = &config.s3;
@@ -399,7 +407,13 @@ pub async fn open(config: &StoreConfig) -> Result<Opened> {
             // Directory buckets (S3 Express One Zone) have no tags, and some conditions of their own.
             let needs_probe = !store.is_aws() || bucket.ends_with("--x-s3");
             let adapted = Adapted::new(Arc::new(store.clone()), Features::all());
-            Ok(Opened { store: Arc::new(adapted.clone()), needs_probe, adapted: Some(adapted), s3: Some(store) })
+            Ok(Opened {
+                store: Arc::new(adapted.clone()),
+                needs_probe,
+                adapted: Some(adapted),
+                s3: Some(store),
+                local: None,
+            })
         }
     }
 }

@@ -1,19 +1,23 @@
 //! Object files: their identity, their tags, and putting them in place.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::super::unique::unique_name;
 use super::super::{ETag, ObjectMeta, ObjectName, PutMode, Tags};
+use super::lock::lock;
 use super::path::{Missing, ObjectPath, open_chain, private_directories, remove_empty};
+use super::tags::{remove_tags, write_tags};
 
 /// How often directories are made anew when somebody else removes them as empty at the same time.
 const DIRECTORY_ATTEMPTS: u32 = 100;
@@ -25,6 +29,11 @@ pub(super) enum Refused {
     Changed,
     /// The path is taken by something that is not a regular file.
     NotAFile,
+    /// Another process holds the lock, as long as was waited for it.
+    Locked {
+        holder: Option<u32>,
+        waited: Duration,
+    },
     Io(io::Error),
 }
 
@@ -51,6 +60,25 @@ pub(super) fn meta(stat: &Stat) -> ObjectMeta {
     }
 }
 
+/// The drafts of this process, for [`remove_drafts`].
+static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn live() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the drafts that this process has not put in place. To be called at its end, when what was still writing to them
+/// has been left behind; what a killed process leaves is removed by the next one that opens the store.
+pub fn remove_drafts() {
+    for path in std::mem::take(&mut *live()) {
+        let _ = std::fs::remove_file(&path);
+        // The note of an upload.
+        let mut note = path.into_os_string();
+        note.push(".json");
+        let _ = std::fs::remove_file(note);
+    }
+}
+
 /// A new file in the private folder that becomes an object, or vanishes when dropped.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -66,11 +94,18 @@ impl Draft {
         let directory = open_last(root, &private_directories(folder))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = fs::openat(&directory, name.as_str(), flags, Mode::from_raw_mode(0o666))?;
+        let path = private_directories(folder).iter().fold(root.to_owned(), |path, name| path.join(name)).join(&name);
+        live().insert(path);
         Ok(Self { directory, name, file: File::from(file) })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Gives the file another name, in place of whatever has it.
+    pub(super) fn rename_to(&self, directory: &OwnedFd, file: &str) -> io::Result<()> {
+        Ok(fs::renameat(&self.directory, self.name.as_str(), directory, file)?)
     }
 
     /// Puts the file in place under `name`, with its tags.
@@ -82,7 +117,7 @@ impl Draft {
         stamp(&self.file)?;
         let etag = meta(&fs::fstat(&self.file)?).etag;
         if !tags.is_empty() {
-            write_tags(root, name, &etag, tags)?;
+            write_tags(root, &self.file, name, &etag, tags)?;
         }
         let placed = self.place(root, &path, mode);
         match &placed {
@@ -175,6 +210,7 @@ impl Draft {
 impl Drop for Draft {
     /// After a rename the name is gone already; after a link this leaves the object its only name.
     fn drop(&mut self) {
+        live().retain(|path| path.file_name().is_none_or(|name| name != self.name.as_str()));
         let _ = fs::unlinkat(&self.directory, self.name.as_str(), AtFlags::empty());
     }
 }
@@ -246,59 +282,8 @@ pub(super) fn delete(
     Ok(())
 }
 
-/// Holds off other replacers and deleters, in this and other processes, until dropped.
-fn lock(root: &Path) -> io::Result<OwnedFd> {
-    let private = private_directories("lock");
-    let (file, directories) = private.split_last().ok_or(io::ErrorKind::InvalidInput)?;
-    let directory = open_last(root, directories)?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let lock = fs::openat(&directory, file.as_str(), flags, Mode::from_raw_mode(0o666))?;
-    rustix::io::retry_on_intr(|| fs::flock(lock.as_fd(), FlockOperation::LockExclusive))?;
-    Ok(lock)
-}
-
 /// Opens a private folder, made if need be.
 pub(super) fn open_last(root: &Path, directories: &[String]) -> io::Result<OwnedFd> {
     let mut chain = open_chain(root, directories, Missing::Create)?;
     chain.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
-/// Where the tags of one object lie: below a folder of 256, since a million files in one are slow to walk.
-fn tags_path(name: &ObjectName, etag: &ETag) -> (Vec<String>, String) {
-    let hash = blake3::hash(name.as_str().as_bytes()).to_hex();
-    let mut directories = private_directories("tags");
-    directories.push(hash[..2].to_owned());
-    (directories, format!("{}-{etag}", &hash[2..34]))
-}
-
-pub(super) fn write_tags(root: &Path, name: &ObjectName, etag: &ETag, tags: &Tags) -> io::Result<()> {
-    use io::Write as _;
-    let mut draft = Draft::create(root, "tmp")?;
-    draft.file.write_all(&serde_json::to_vec(tags)?)?;
-    let (directories, file) = tags_path(name, etag);
-    let directory = open_last(root, &directories)?;
-    Ok(fs::renameat(&draft.directory, draft.name.as_str(), &directory, file.as_str())?)
-}
-
-/// The tags of an object; empty if it has none.
-pub(super) fn read_tags(root: &Path, name: &ObjectName, etag: &ETag) -> io::Result<Tags> {
-    let (directories, file) = tags_path(name, etag);
-    let chain = match open_chain(root, &directories, Missing::Fail) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tags::new()),
-        chain => chain?,
-    };
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    match fs::openat(&chain[chain.len() - 1], file.as_str(), flags, Mode::empty()) {
-        Err(Errno::NOENT) => Ok(Tags::new()),
-        Err(error) => Err(error.into()),
-        Ok(file) => Ok(serde_json::from_reader(io::BufReader::new(File::from(file)))?),
-    }
-}
-
-/// Tags without an object are litter, no harm: a failure is not worth failing for.
-fn remove_tags(root: &Path, name: &ObjectName, etag: &ETag) {
-    let (directories, file) = tags_path(name, etag);
-    if let Ok(chain) = open_chain(root, &directories, Missing::Fail) {
-        let _ = fs::unlinkat(&chain[chain.len() - 1], file.as_str(), AtFlags::empty());
-    }
 }

@@ -13,6 +13,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{self, Dir, FileType};
 use rustix::io::Errno;
 
+use super::super::unique::is_maker_dead;
 use super::super::{ListPage, ListedObject, ObjectName};
 use super::file::{is_regular, meta, status};
 use super::path::{self, extend_name, open_directory};
@@ -202,14 +203,15 @@ fn open_if_there(parent: &OwnedFd, name: &str) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Removes what killed writers left in a private folder: files last written before `before` (Unix seconds).
+/// Removes what writers have left in a private folder: files of dead processes, and those last written before `before`
+/// (Unix seconds), whoever made them.
 pub(super) fn remove_stale(directory: &OwnedFd, before: i64) -> io::Result<()> {
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().to_str() else { continue };
         if let Ok(stat) = status(directory, name)
             && is_regular(&stat)
-            && stat.st_mtime < before
+            && (stat.st_mtime < before || is_maker_dead(name))
         {
             let _ = fs::unlinkat(directory, name, fs::AtFlags::empty());
         }

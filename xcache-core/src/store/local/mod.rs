@@ -1,7 +1,7 @@
 //! The store in a directory: the embedded default, and a shared folder for machines that have one.
 //!
 //! Objects are plain files at `DIR/<name>`, so that one can `tar xf` them. What is no object lies in
-//! `DIR/.xcache/local/`: drafts in `tmp` and `uploads`, tags in `tags`, and one lock file.
+//! `DIR/.xcache/local/`: drafts in `tmp` and `uploads`, tags in `tags` where files cannot have attributes, a lock, and a reserve.
 //!
 //! - A write makes a draft, gives it a modification time that no other object has, and puts it in place with one link
 //!   (create-only) or one rename. Nobody ever sees half an object, and readers keep the one that they opened.
@@ -32,8 +32,13 @@ use crate::buffers::Pool;
 
 mod file;
 mod list;
+mod lock;
 mod path;
+mod reserve;
+mod tags;
 mod upload;
+
+pub use file::remove_drafts;
 
 use file::{Draft, Refused};
 use list::Walk;
@@ -43,7 +48,8 @@ use upload::LocalUpload;
 /// How much of a file one read brings: large enough that handing the work to another thread costs under 2 %.
 const READ_BYTES: u64 = 1024 * 1024;
 
-/// Drafts and uploads that nobody has written to for so long are left over from killed writers.
+/// Drafts and uploads that were not written to for this long are left over, also where it cannot be seen whether their writer
+/// is alive: it may be another machine's.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Listings whose place is remembered between pages. More at once only cost time.
@@ -64,8 +70,7 @@ struct Inner {
 }
 
 impl LocalStore {
-    /// Opens the store in `root`, which need not be there: the first write makes it. Leftovers of killed writers are
-    /// removed.
+    /// Opens the store in `root`, which need not be there: the first write makes it. What dead writers left is removed.
     pub async fn open(root: PathBuf) -> Result<Self> {
         let buffers = Pool::new(usize::try_from(READ_BYTES).unwrap_or(usize::MAX));
         let store = Self { inner: Arc::new(Inner { root, walks: Mutex::default(), buffers }) };
@@ -80,6 +85,11 @@ impl LocalStore {
             })
             .await?;
         Ok(store)
+    }
+
+    /// Whether the directory is there: only a save makes it.
+    pub fn exists(&self) -> bool {
+        self.inner.root.exists()
     }
 
     /// Runs file work on a thread where it may wait.
@@ -113,6 +123,13 @@ impl Inner {
                     ),
                 );
             }
+            Refused::Locked { holder, waited } => {
+                let lock = self.root.join(path::PRIVATE).join("lock");
+                let who = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
+                return new(ErrorKind::Unavailable)
+                    .detail(format!("{who} holds the lock `{}` for {} s already", lock.display(), waited.as_secs()))
+                    .hint("if that process hangs, end it; the lock goes with it");
+            }
             Refused::Io(error) => error,
         };
         match error.kind() {
@@ -125,7 +142,7 @@ impl Inner {
                 .hint("name another directory, or mount it writable"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => new(ErrorKind::Unavailable)
                 .detail(format!("no space left for `{root}`"))
-                .hint("free some space, or delete old entries with xcache-gc"),
+                .hint("free some space, or delete old entries with `xcache-gc prune`, which works on a full disk"),
             io::ErrorKind::NotADirectory => new(ErrorKind::Invalid)
                 .detail(format!("`{root}`, or a part of the object's path below it, is not a directory"))
                 .hint("name a directory as the store"),
@@ -216,9 +233,24 @@ impl Store for LocalStore {
         ObjectPath::new("upload", name)?;
         let (target, tags) = (name.clone(), tags.clone());
         self.blocking("upload", name, move |inner| {
-            let mut draft = Draft::create(&inner.root, "tmp")?;
-            draft.file.write_all(&body)?;
-            draft.publish(&inner.root, &target, &mode, &tags)
+            let write = || {
+                let mut draft = Draft::create(&inner.root, "tmp")?;
+                draft.file.write_all(&body)?;
+                draft.publish(&inner.root, &target, &mode, &tags)
+            };
+            match write() {
+                // The notes of a clean-up are what frees space in the end.
+                Err(Refused::Io(error)) if is_full(&error) && reserve::is_for(&target) => {
+                    reserve::release(&inner.root);
+                    write()
+                }
+                written => {
+                    if written.is_ok() && !reserve::is_for(&target) {
+                        reserve::keep(&inner.root);
+                    }
+                    written
+                }
+            }
         })
         .await
     }
@@ -263,8 +295,8 @@ impl Store for LocalStore {
         let path = ObjectPath::new("read tags of", name)?;
         let target = name.clone();
         self.blocking("read tags of", name, move |inner| {
-            let (_, meta) = file::open(&inner.root, &path)?;
-            Ok(file::read_tags(&inner.root, &target, &meta.etag)?)
+            let (file, meta) = file::open(&inner.root, &path)?;
+            Ok(tags::read_tags(&inner.root, &file, &target, &meta.etag)?)
         })
         .await
     }
@@ -273,8 +305,8 @@ impl Store for LocalStore {
         let path = ObjectPath::new("tag", name)?;
         let (target, tags) = (name.clone(), tags.clone());
         self.blocking("tag", name, move |inner| {
-            let (_, meta) = file::open(&inner.root, &path)?;
-            Ok(file::write_tags(&inner.root, &target, &meta.etag, &tags)?)
+            let (file, meta) = file::open(&inner.root, &path)?;
+            Ok(tags::write_tags(&inner.root, &file, &target, &meta.etag, &tags)?)
         })
         .await
     }
@@ -321,6 +353,10 @@ impl LocalStore {
         })
         .boxed()
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl fmt::Display for LocalStore {

@@ -17,6 +17,7 @@ use super::super::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result,
 use super::LocalStore;
 use super::file::{Draft, Refused, open_last};
 use super::path::{self, Missing};
+use super::reserve;
 
 /// Where uploads are, in the private folder: `<id>` is the data and `<id>.json` says whose.
 pub(super) const FOLDER: &str = "uploads";
@@ -169,6 +170,7 @@ impl Upload for LocalUpload {
                 draft.file.set_len(length)?;
                 let etag = draft.publish(&inner.root, &name, &mode, &tags)?;
                 Self::remove(&store, &id).map_err(Refused::Io)?;
+                reserve::keep(&inner.root);
                 Ok(etag)
             })
             .await?;

@@ -1,0 +1,85 @@
+//! The lock of a store in a directory: held while an object is replaced or deleted, for the time of a few system calls.
+//!
+//! Waiting for it has a bound, because its holder may be stopped or hang on a file system that does not answer. The holder
+//! writes its process number into the file, so that a waiter can say what it waits for.
+
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::file::{Refused, open_last};
+use super::path::private_directories;
+
+/// A thousand times what a holder needs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest pause between two tries.
+const MAX_PAUSE: Duration = Duration::from_millis(20);
+
+/// Held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: OwnedFd,
+}
+
+/// Holds off other replacers and deleters, in this and other processes, until the result is dropped.
+pub(super) fn lock(root: &Path) -> Result<Lock, Refused> {
+    lock_within(root, PATIENCE)
+}
+
+fn lock_within(root: &Path, patience: Duration) -> Result<Lock, Refused> {
+    let private = private_directories("lock");
+    let (name, directories) = private.split_last().ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
+    let directory = open_last(root, directories)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = std::fs::File::from(fs::openat(&directory, name.as_str(), flags, Mode::from_raw_mode(0o666))?);
+    let begun = Instant::now();
+    let mut pause = Duration::from_micros(100);
+    loop {
+        match fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if begun.elapsed() < patience => {
+                std::thread::sleep(pause);
+                pause = MAX_PAUSE.min(pause * 2);
+            }
+            Err(Errno::WOULDBLOCK) => return Err(Refused::Locked { holder: holder(&file), waited: patience }),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // For those who wait in vain. On a full disk they are told no number.
+    let _ = file.write_all_at(format!("{:<10}\n", std::process::id()).as_bytes(), 0);
+    Ok(Lock { _file: file.into() })
+}
+
+/// The process that wrote itself down last.
+fn holder(file: &std::fs::File) -> Option<u32> {
+    let mut text = [0; 10];
+    let length = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_waited_for_and_not_for_ever() {
+        let root = tempfile::tempdir().unwrap();
+        let held = lock(root.path()).unwrap();
+        match lock_within(root.path(), Duration::from_millis(50)) {
+            Err(Refused::Locked { holder, .. }) => assert_eq!(holder, Some(std::process::id())),
+            other => panic!("{other:?}"),
+        }
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock(root.path()).map(|_| ()));
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
+    }
+}
