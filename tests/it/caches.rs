@@ -136,6 +136,27 @@ fn a_list_stands_in_place_of_path_and_key_and_must_be_one() {
 }
 
 #[test]
+fn no_two_caches_of_a_run_write_to_one_path() {
+    let (job, place) = (Job::new(), Place::local());
+    fs::create_dir_all(job.path("a/b")).unwrap();
+    fs::write(job.path("a/b/file"), "text").unwrap();
+    for (one, two) in [("a", "a"), ("a", "./a/"), ("a", "a/b"), ("a/b", "a"), (".", "a/*")] {
+        let list = format!("[{{path: {one:?}, key: k1}}, {{path: {two:?}, key: k2}}]");
+        for program in [RESTORE, SAVE] {
+            job.command(program)
+                .store(&place)
+                .args(["--caches", &list])
+                .run()
+                .expect_code(2)
+                .says(&["two of the `caches`"]);
+        }
+    }
+    let list = r#"[{path: "a\n!a/b", key: k1}, {path: "a/b", key: k2}]"#;
+    job.command(SAVE).store(&place).args(["--caches", list]).run().ok();
+    assert_eq!(place.entries(), ["k1-base.tar.zst", "k2-base.tar.zst"]);
+}
+
+#[test]
 fn the_document_of_a_list_is_a_list() {
     let (job, place) = (Job::new(), Place::local());
     let document = job.command(RESTORE).store(&place).args(["--json", "--caches", LIST.trim_start()]).run().ok().json();

@@ -185,6 +185,43 @@ fn what_cannot_be_saved_is_not_said_to_be_missing() {
 }
 
 #[test]
+fn an_entry_without_files_that_cannot_be_read_is_incomplete() {
+    let place = Place::local();
+    // What a file system refuses, whoever asks: a link that ends in itself, below which the paths lie.
+    let check = |count: usize, arguments: &[&str], code: i32| {
+        let job = Job::new();
+        std::os::unix::fs::symlink("loop", job.path("loop")).unwrap();
+        fs::write(job.path("file"), "text").unwrap();
+        let paths = (0..count).map(|number| format!("loop/{number}"));
+        let key = format!("key-{count}-{}", arguments.len());
+        let outcome = save(&job, &place, &key).args(arguments).args(paths).arg("file").run().expect_code(code);
+        assert_eq!(outcome.stderr.matches("warning:").count(), usize::from(count > 0), "{}", outcome.stderr);
+        assert!(place.entries().contains(&format!("{key}-base.tar.zst")), "{}", outcome.stderr);
+        outcome
+    };
+    check(0, &["--fail-on-error"], 0);
+    check(1, &[], 0).says(&["1 file could not be saved as it is: `", "loop/0` cannot be read: "]);
+    let many =
+        check(5, &[], 0).says(&["5 files could not be saved", "loop/2`", "; and 2 more", "hint: make them readable"]);
+    assert!(!many.stderr.contains("loop/3"), "{}", many.stderr);
+    check(5, &["--fail-on-error"], 1).says(&["incomplete", "fail-on-error"]);
+    // Nothing at all can be read.
+    let job = Job::new();
+    std::os::unix::fs::symlink("loop", job.path("loop")).unwrap();
+    save(&job, &place, "none").arg("loop/0").run().ok();
+    save(&job, &place, "none").args(["--fail-on-error", "loop/0"]).run().expect_code(1);
+}
+
+#[test]
+fn a_list_of_nothing_but_excludes_is_no_path() {
+    let (job, place) = (Job::new(), Place::local());
+    for paths in ["!target", "!a\n# b\n!c", "!", "!!"] {
+        save(&job, &place, "key").args(["--", paths]).run().expect_code(2);
+    }
+    assert_eq!(place.entries(), Vec::<String>::new());
+}
+
+#[test]
 fn excludes_hold_inside_directories_and_globs_and_home_are_expanded() {
     let (job, place) = (Job::new(), Place::local());
     for file in ["a/keep", "a/skip.log", "a/deep/er/skip.log", "a/deep/er/keep", "b1/x", "b2/x", "c/x"] {

@@ -16,7 +16,7 @@ use xcache_cli::report::human::Count;
 use xcache_core::archive::footer::{ArchiveId, Ref};
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::writer::{Title, finish};
-use xcache_core::delta::{Assembled, Earlier, Facts, Known, assemble, select};
+use xcache_core::delta::{Assembled, Facts, Known, KnownEntries, assemble, select};
 use xcache_core::entry::Kind;
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::{self, object_name};
@@ -223,7 +223,7 @@ fn make(
         What::Delta { known, facts, keep } => {
             delta = (known, facts, keep);
             let (known, facts, keep) = (&*delta.0, &*delta.1, &delta.2[..]);
-            (select(tree, known, facts, keep).jobs, Some(Earlier::new(known, facts, keep)))
+            (select(tree, known, facts, keep), Some(KnownEntries::new(known, facts, keep)))
         }
     };
     pack(tree, jobs, settings, &mut packed, &mut send)?;
@@ -287,8 +287,9 @@ pub(crate) fn tell_skipped(reporter: &Reporter, skipped: &[Skipped]) -> u64 {
         let named = lost.iter().take(NAMED_IN_WARNING).map(|skipped| name(skipped)).collect::<Vec<_>>().join("; ");
         let more = more(lost.len(), NAMED_IN_WARNING).map(|more| format!("; and {more} more")).unwrap_or_default();
         let files = Count(lost.len() as u64, "file");
+        let they = if lost.len() == 1 { "it is" } else { "they are" };
         let hint = "make them readable, or exclude them with a path that begins with `!`";
-        reporter.warning(format_args!("{files} could not be saved as they are: {named}{more}"), Some(hint));
+        reporter.warning(format_args!("{files} could not be saved as {they}: {named}{more}"), Some(hint));
     }
     lost.len() as u64
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use xcache_core::naming::{MarkId, condemned_name};
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::proxy::Proxy;
@@ -33,7 +34,8 @@ fn chain(place: &Place) -> Chain {
 
 /// The marker that a gc puts on an object before it deletes it.
 fn marker(place: &Place, name: &str) -> String {
-    format!(".xcache/condemned/{}", archive(place, name).footer.archive_id)
+    let id = archive(place, name).footer.archive_id;
+    condemned_name(&MarkId::of_archive(name, &id.0)).to_string()
 }
 
 fn refs(place: &Place, name: &str) -> Vec<String> {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 mod refs;
 mod whole;
 
-use super::document::MarkDocument;
+use super::quarantine::quarantine;
 use crate::archive;
 use crate::archive::footer::{ArchiveId, Ref};
 use crate::monitor::chain;
-use crate::naming::{self, MarkId, condemned_name};
+use crate::naming;
 use crate::object_end::{self, Content, Expected, Gone, Verdict};
-use crate::store::{self, ETag, ObjectName, PutMode, Store, Tags};
+use crate::state::unusable::Pinned;
+use crate::store::{self, ETag, ObjectName, Store};
 
 /// How much of an object's end is asked for first.
 const TAIL_BYTES: u64 = 256 << 10;
@@ -209,9 +210,7 @@ async fn look(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Dep
 /// clean-up deletes them as soon as nothing needs them.
 pub async fn mark(store: &dyn Store, damaged: &[(ObjectName, ETag, ArchiveId)]) -> store::Result<()> {
     for (name, etag, id) in damaged {
-        let mark = MarkDocument::new(name, etag).to_bytes();
-        let object = condemned_name(&MarkId::of_archive(name.as_str(), &id.0));
-        store.put(&object, mark, PutMode::Overwrite, &Tags::new()).await?;
+        quarantine(store, &Pinned::new(name, etag), Some(*id)).await?;
     }
     Ok(())
 }
