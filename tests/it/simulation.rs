@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use xcache_core::archive::footer::Ref;
 use xcache_core::archive::index::Index;
 use xcache_core::archive::reader::{Tail, read_tail};
-use xcache_core::plan::MAX_REFS;
+use xcache_core::delta::plan::MAX_REFS;
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::tree::{Rng, assert_same_tree, set_mode, set_mtime};

@@ -17,7 +17,6 @@ pub mod temporary;
 pub mod scan;
 pub mod chunk;
 pub mod delta;
-pub mod plan;
 pub mod archive;
 pub mod pack;
 pub mod restore;

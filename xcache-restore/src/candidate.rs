@@ -24,7 +24,7 @@ use crate::restore::Run;
 use crate::verdict::{Verdict, examine};
 
 /// An entry, and how it was found.
-pub(crate) struct Candidate {
+pub(crate) struct Choice {
     pub(crate) entry: Entry,
     pub(crate) matched: Match,
 }
@@ -63,12 +63,12 @@ impl Failure {
 impl Content {
     /// How the entry counts as found. An entry without one of the lines is not what was asked for: a job that goes by
     /// `cache-hit` must make what is missing.
-    pub(crate) fn matched(&self, candidate: &Candidate) -> Match {
+    pub(crate) fn matched(&self, choice: &Choice) -> Match {
         match self {
-            Self::Indexed(fitting) if !fitting.lines.missing.is_empty() && candidate.matched == Match::Exact => {
+            Self::Indexed(fitting) if !fitting.lines.missing.is_empty() && choice.matched == Match::Exact => {
                 Match::Prefix { restore_key: None }
             }
-            _ => candidate.matched.clone(),
+            _ => choice.matched.clone(),
         }
     }
 
@@ -108,8 +108,8 @@ impl Content {
 
 impl Run<'_> {
     /// Reads the index, and looks whether the entry fits these paths.
-    pub(crate) async fn open(&self, candidate: &Candidate, tail: &mut Tail) -> Result<Content, Box<Failure>> {
-        let Candidate { entry, .. } = candidate;
+    pub(crate) async fn open(&self, choice: &Choice, tail: &mut Tail) -> Result<Content, Box<Failure>> {
+        let Choice { entry, .. } = choice;
         let unusable = |fault| {
             let (name, etag) = (entry.name.clone(), entry.meta.etag.clone());
             Failure::of(Box::new(Unusable { name, etag, archive_id: None, fault }).into())
@@ -126,15 +126,15 @@ impl Run<'_> {
             object_end::Verdict::Newer(error) => return Err(Failure::of(error.into())),
         };
         let known = Some((archive.footer.archive_id, archive.footer.refs.clone()));
-        let fits = self.check(candidate, &archive).map_err(|error| Box::new(Failure { error, archive: known }));
+        let fits = self.check(choice, &archive).map_err(|error| Box::new(Failure { error, archive: known }));
         let (lines, arranged) = fits?;
         Ok(Content::Indexed(Box::new(Fitting { archive, lines, arranged })))
     }
 
     /// What of an archive goes where, if it may be restored onto these paths; and its index as they are arranged, if that
     /// is another order than the one in which it was saved.
-    fn check(&self, candidate: &Candidate, archive: &Archive) -> Result<(Lines, Option<Arranged>), Error> {
-        let Candidate { entry, matched } = candidate;
+    fn check(&self, choice: &Choice, archive: &Archive) -> Result<(Lines, Option<Arranged>), Error> {
+        let Choice { entry, matched } = choice;
         // An entry of a trusted scope must not be made of what a less trusted one can write.
         for r in &archive.footer.refs {
             let Some((scope, ..)) = ObjectName::new(r.name.clone()).ok().and_then(|name| naming::parse(&name)) else {

@@ -8,7 +8,7 @@ use xcache_cli::report::{Reporter, chain};
 use xcache_cli::{self as cli, RunContext, UnsafeToContinue};
 use xcache_core::entry::Entry;
 use xcache_core::gc::verify::{Depth, verify};
-use xcache_core::lookup::{Found, Lookup};
+use xcache_core::lookup::{Candidate, Lookup};
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::object_end::{TAIL_BYTES, Tail, created_nanos};
 use xcache_core::restore::{Error, Failed, Interrupt, Options};
@@ -18,7 +18,7 @@ use xcache_core::store::Store;
 use xcache_core::store::open::open;
 use xcache_core::transfer::download::DownloadLimits;
 
-use crate::candidate::{Candidate, Content, Failure};
+use crate::candidate::{Choice, Content, Failure};
 use crate::clear;
 use crate::config::{Action, Config, Others, Owners};
 use crate::job::{Job, Source};
@@ -111,11 +111,11 @@ impl Run<'_> {
     }
 
     /// Restores a candidate, if it can be used.
-    async fn candidate(&self, found: Found, course: &mut Course) -> anyhow::Result<Tried> {
-        let candidate = Candidate { entry: found.entry, matched: found.matched };
-        match self.attempt(&candidate, found.tail, course).await? {
+    async fn candidate(&self, found: Candidate, course: &mut Course) -> anyhow::Result<Tried> {
+        let choice = Choice { entry: found.entry, matched: found.matched };
+        match self.attempt(&choice, found.tail, course).await? {
             Ok(hit) => Ok(Tried::Hit(Box::new(hit))),
-            Err(failure) => Ok(Tried::PassedOver(self.pass_over(&candidate.entry, failure).await?)),
+            Err(failure) => Ok(Tried::PassedOver(self.pass_over(&choice.entry, failure).await?)),
         }
     }
 
@@ -123,17 +123,17 @@ impl Run<'_> {
     /// next candidate.
     async fn attempt(
         &self,
-        candidate: &Candidate,
+        choice: &Choice,
         mut tail: Tail,
         course: &mut Course,
     ) -> anyhow::Result<Result<Hit, Box<Failure>>> {
-        let opened = cli::unless_interrupted(self.open(candidate, &mut tail)).await?;
+        let opened = cli::unless_interrupted(self.open(choice, &mut tail)).await?;
         let content = match opened {
             Ok(content) => content,
             Err(failure) => return Ok(Err(failure)),
         };
-        let Candidate { entry, .. } = candidate;
-        let matched = content.matched(candidate);
+        let Choice { entry, .. } = choice;
+        let matched = content.matched(choice);
         if self.config.action == Action::Lookup {
             return Ok(Ok(Hit { entry: entry.clone(), matched, restored: None }));
         }

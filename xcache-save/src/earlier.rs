@@ -1,17 +1,16 @@
 //! Finding an entry to build on: what this job restored, else what `--base-key` and `--restore-keys` find.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use xcache_core::archive::footer::Ref;
 use xcache_core::archive::reader::Archive;
-use xcache_core::delta::{Facts, Known, Usage, usage};
+use xcache_core::delta::Known;
+use xcache_core::delta::plan::Reason;
 use xcache_core::entry::Entry;
 use xcache_core::key::Keys;
-use xcache_core::lookup::{Found, Lookup};
+use xcache_core::lookup::{Candidate, Lookup};
 use xcache_core::naming;
 use xcache_core::object_end::{self, Content, TAIL_BYTES, Tail, Verdict, created_nanos, own_ref};
-use xcache_core::plan::{Candidate, Needed, Plan, Reason, plan as decide};
 use xcache_core::restore::{Leftovers, Lines};
 use xcache_core::scan::Signature;
 use xcache_core::state::{self, NoState, State};
@@ -95,8 +94,8 @@ async fn look_up(run: &Run<'_>, keys: &Keys, reason: Reason) -> Result<Earlier, 
 }
 
 /// The entry found, if it has an index and may be referred to.
-async fn open(run: &Run<'_>, found: Found) -> Result<Earlier, Reason> {
-    let Found { entry, mut tail, .. } = found;
+async fn open(run: &Run<'_>, found: Candidate) -> Result<Earlier, Reason> {
+    let Candidate { entry, mut tail, .. } = found;
     let (reason, why) = match object_end::open(&*run.store, &entry.name, &mut tail).await {
         Ok(Verdict::Readable(Content::Archive(archive))) => match usable(run, &entry, &tail, *archive) {
             Ok(earlier) => return Ok(earlier),
@@ -139,28 +138,4 @@ fn check(run: &Run<'_>, own: &Ref, archive: &Archive) -> Result<(), Reason> {
         return Err(Reason::FoundUnusable);
     }
     if refs.all(is_trusted) { Ok(()) } else { Err(Reason::OtherScope) }
-}
-
-/// Base or delta, and on what.
-pub(crate) fn plan(known: &Known, facts: &Facts, usable: &[bool], now_nanos: i64, rebase_after: Duration) -> Plan {
-    let Usage { live_bytes: live, new_bytes, tree_bytes, base_bytes } = usage(known, facts);
-    // What lies in a ref that cannot be used is as good as new.
-    let lost: u64 = live.iter().zip(usable).filter(|(_, usable)| !**usable).map(|(live, _)| live).sum();
-    let age = |r: &Ref| Duration::from_nanos(u64::try_from(now_nanos.saturating_sub(r.created_nanos)).unwrap_or(0));
-    let candidates: Vec<Candidate> = known
-        .refs
-        .iter()
-        .zip(&live)
-        .zip(usable)
-        .map(|((r, &live), &usable)| Candidate {
-            stored_bytes: r.data_bytes,
-            live_bytes: if usable { live } else { 0 },
-            age: age(r),
-        })
-        .collect();
-    let needed = Needed { new_bytes: new_bytes + lost, tree_bytes, base_bytes };
-    match decide(&candidates, needed, rebase_after) {
-        Plan::Base(Reason::NothingKnown) if lost > 0 => Plan::Base(Reason::RefsGone),
-        plan => plan,
-    }
 }

@@ -12,9 +12,9 @@
 use std::sync::Arc;
 
 use xcache_cli as cli;
+use xcache_core::delta::plan::Reason;
 use xcache_core::entry::{Entry, Kind};
 use xcache_core::gc::verify::{Depth, Fault, verify};
-use xcache_core::plan::Reason;
 use xcache_core::scan::Tree;
 use xcache_core::state::unusable::{self, Unusable, Why};
 use xcache_core::store::ErrorKind;

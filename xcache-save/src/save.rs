@@ -10,17 +10,17 @@ use xcache_cli::report::{Reporter, chain};
 use xcache_cli::{self as cli, RunContext};
 use xcache_core::archive::footer::Ref;
 use xcache_core::archive::index::RootKind;
+use xcache_core::delta::plan::{Reason, SavePlan, Standing, plan};
 use xcache_core::delta::{Trust, compare};
 use xcache_core::entry::Kind;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
-use xcache_core::gc::protocol::{Intent, Refusal, Refused, Verdict};
+use xcache_core::gc::protocol::{Intent, Refusal, Verdict};
 use xcache_core::gc::sweep::Swept;
 use xcache_core::gc::{self, Mode};
 use xcache_core::lookup::exists;
 use xcache_core::naming::object_name;
 use xcache_core::pack::{Job, jobs_of_members};
-use xcache_core::plan::{Plan, Reason};
 use xcache_core::scan::{Tree, TreeRoot, scan};
 use xcache_core::state::unfinished;
 use xcache_core::state::unusable::{self, Unusable};
@@ -198,19 +198,13 @@ impl Run<'_> {
         for refused in intent.refused() {
             self.reporter.debug(format_args!("`{}` is not built on: {}", refused.name, refused.why));
         }
-        let is_usable = |r: &Ref| intent.usable().contains(r);
-        let usable: Vec<bool> = known.refs.iter().map(is_usable).collect();
         let now = self.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX);
-        let plan = earlier::plan(&known, &facts, &usable, now, self.config.rebase_after);
+        let standings: Vec<Standing> = known.refs.iter().map(|r| standing(&intent, r)).collect();
+        let plan = plan(&known, &facts, &standings, now, self.config.rebase_after);
         self.reporter.debug(format_args!("{} files read of {}", facts.read_files, tree.nodes.len()));
         let keep = match plan {
-            Plan::Delta { keep } => keep,
-            Plan::Base(reason) => {
-                let is_unproven = |refused: &Refused| matches!(refused.why, Refusal::Unproven(_));
-                let reason = match reason {
-                    Reason::RefsGone if intent.refused().iter().any(is_unproven) => Reason::RefsUnproven,
-                    reason => reason,
-                };
+            SavePlan::Delta { keep } => keep,
+            SavePlan::Complete(reason) => {
                 self.give_back(intent).await;
                 return self.save_complete(tree, Kind::Base, reason).await;
             }
@@ -325,6 +319,15 @@ impl Run<'_> {
             incomplete: stored.incomplete,
         })
     }
+}
+
+/// Whether the intent protects a ref, so that the delta may use it.
+fn standing(intent: &Intent, r: &Ref) -> Standing {
+    if intent.usable().contains(r) {
+        return Standing::Usable;
+    }
+    let is_unproven = intent.refused().iter().any(|no| no.name == r.name && matches!(no.why, Refusal::Unproven(_)));
+    if is_unproven { Standing::Unproven } else { Standing::Lost }
 }
 
 fn base_jobs(tree: &Tree) -> Vec<Job> {

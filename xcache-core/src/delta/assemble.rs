@@ -22,13 +22,13 @@ pub struct Assembled {
 }
 
 /// What the tree consists of besides what was packed.
-pub struct Earlier<'a> {
+pub struct KnownEntries<'a> {
     known: &'a Known,
     facts: &'a Facts,
     keep: &'a [bool],
 }
 
-impl<'a> Earlier<'a> {
+impl<'a> KnownEntries<'a> {
     /// The refs that stay, and the facts about files that were not packed whole.
     pub fn new(known: &'a Known, facts: &'a Facts, keep: &'a [bool]) -> Self {
         Self { known, facts, keep }
@@ -45,7 +45,12 @@ impl<'a> Earlier<'a> {
 /// # Errors
 /// What must be packed first: files whose chunks are nowhere, because a file that was to bring them changed meanwhile,
 /// and later names of files whose first name is gone or means another file.
-pub fn assemble(tree: &Tree, packed: &Packed, earlier: Option<&Earlier<'_>>, writer: &str) -> Result<Assembled, Rest> {
+pub fn assemble(
+    tree: &Tree,
+    packed: &Packed,
+    earlier: Option<&KnownEntries<'_>>,
+    writer: &str,
+) -> Result<Assembled, Rest> {
     let mut places = Places::new(packed, earlier);
     let lost: std::collections::HashSet<u32> =
         packed.lost.iter().chain(earlier.iter().flat_map(|e| &e.facts.lost)).copied().collect();
@@ -131,7 +136,7 @@ struct Unresolved;
 /// Where chunks are: in the frames just packed, or in those of refs that stay.
 struct Places<'a> {
     packed: &'a Packed,
-    earlier: Option<&'a Earlier<'a>>,
+    earlier: Option<&'a KnownEntries<'a>>,
     own: HashMap<ChunkHash, Chunk>,
     /// The frames of refs that are used, and their numbers behind the own ones.
     used: HashMap<u32, u32>,
@@ -139,7 +144,7 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    fn new(packed: &'a Packed, earlier: Option<&'a Earlier<'a>>) -> Self {
+    fn new(packed: &'a Packed, earlier: Option<&'a KnownEntries<'a>>) -> Self {
         let mut own = HashMap::new();
         // A base has all its files in itself; nothing is looked up.
         if earlier.is_some() {
@@ -188,7 +193,7 @@ impl<'a> Places<'a> {
     }
 
     fn known(&mut self, hash: &ChunkHash) -> Option<Chunk> {
-        let Earlier { known, keep, .. } = self.earlier?;
+        let KnownEntries { known, keep, .. } = self.earlier?;
         let number = known.chunk(hash)?;
         if !keep[usize::from(known.frame_of(number).source) - 1] {
             return None;
@@ -210,7 +215,7 @@ impl<'a> Places<'a> {
         let own = self.packed.frames.len();
         let mut frames: Vec<Frame> = self.packed.frames.clone();
         let mut refs = Vec::new();
-        if let Some(Earlier { known, .. }) = self.earlier {
+        if let Some(KnownEntries { known, .. }) = self.earlier {
             frames.extend(self.used_frames.iter().map(|&number| known.index.frames[number as usize]));
             let mut renumbered: HashMap<u16, u16> = HashMap::new();
             for frame in &mut frames[own..] {

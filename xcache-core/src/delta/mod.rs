@@ -2,15 +2,17 @@
 //!
 //! - `known`: the chunks of the earlier entry and where they are;
 //! - `compare`: what the files of the tree consist of, read only where they may have changed;
+//! - [`plan`]: base or delta, and on what;
 //! - `select`: what is to be stored, as jobs for [`crate::pack`];
 //! - `assemble`: the index of the new entry.
 
 mod assemble;
 mod compare;
 mod known;
+pub mod plan;
 mod select;
 
-pub use assemble::{Assembled, Earlier, assemble};
+pub use assemble::{Assembled, KnownEntries, assemble};
 pub use compare::{Facts, FileFacts, compare};
 pub use known::{Known, Trust};
-pub use select::{Selection, Usage, select, usage};
+pub use select::select;

@@ -8,33 +8,22 @@ use crate::chunk::ChunkHash;
 use crate::pack::{ChunkItem, Job, jobs_of_chunks, jobs_of_members};
 use crate::scan::Tree;
 
-/// What is to be stored.
-#[derive(Debug)]
-pub struct Selection {
-    /// As frames.
-    pub jobs: Vec<Job>,
-    /// Files that are stored whole.
-    pub whole_files: u64,
-    /// Single chunks of files that are otherwise known.
-    pub loose_chunks: u64,
-}
-
 /// What a tree uses of an earlier entry, in stored bytes. What is not stored yet is estimated with the compression of
 /// what is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub(super) struct Usage {
     /// Of each ref.
-    pub live_bytes: Vec<u64>,
+    pub(super) live_bytes: Vec<u64>,
     /// What is in none of them.
-    pub new_bytes: u64,
+    pub(super) new_bytes: u64,
     /// The whole tree, each chunk once.
-    pub tree_bytes: u64,
+    pub(super) tree_bytes: u64,
     /// The whole tree as a base: every file and every directory, duplicates too.
-    pub base_bytes: u64,
+    pub(super) base_bytes: u64,
 }
 
 /// How much of `known` a tree uses, and what it would have to store anew.
-pub fn usage(known: &Known, facts: &Facts) -> Usage {
+pub(super) fn usage(known: &Known, facts: &Facts) -> Usage {
     let mut live = vec![0f64; known.refs.len()];
     let mut new_raw = 0u64;
     let (mut live_raw, mut seen) = (0u64, HashSet::new());
@@ -72,7 +61,7 @@ pub fn usage(known: &Known, facts: &Facts) -> Usage {
 
 /// Selects what is in none of the refs that stay. Each chunk is stored once; a file of which all is new is stored
 /// whole.
-pub fn select(tree: &Tree, known: &Known, facts: &Facts, keep: &[bool]) -> Selection {
+pub fn select(tree: &Tree, known: &Known, facts: &Facts, keep: &[bool]) -> Vec<Job> {
     let is_known =
         |hash: &ChunkHash| known.chunk(hash).is_some_and(|chunk| keep[usize::from(known.frame_of(chunk).source) - 1]);
     let mut stored: HashSet<ChunkHash> = HashSet::new();
@@ -93,10 +82,9 @@ pub fn select(tree: &Tree, known: &Known, facts: &Facts, keep: &[bool]) -> Selec
             offset += u64::from(length);
         }
     }
-    let (whole_files, loose_chunks) = (whole.len() as u64, loose.len() as u64);
     let mut jobs = jobs_of_members(tree, whole);
     jobs.extend(jobs_of_chunks(loose));
-    Selection { jobs, whole_files, loose_chunks }
+    jobs
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub enum Match {
 
 /// A candidate, not yet verified.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct Candidate {
     /// The entry.
     pub entry: Entry,
     /// How it was found.
@@ -84,7 +84,7 @@ pub struct Lookup {
     /// What the listing of the last step brought, best first.
     listed: VecDeque<Entry>,
     /// Candidates of one second, whose tails had to be fetched to order them.
-    ready: VecDeque<Found>,
+    ready: VecDeque<Candidate>,
     /// How the candidates of the last step were found.
     matched: Match,
     primary: Key,
@@ -141,7 +141,7 @@ impl Lookup {
     /// The next best candidate; none if there is no other, or eight were given already. No object comes twice.
     ///
     /// Cancelling loses the candidates that were being fetched.
-    pub async fn next(&mut self) -> Option<Found> {
+    pub async fn next(&mut self) -> Option<Candidate> {
         if self.candidates == MAX_CANDIDATES {
             return None;
         }
@@ -184,7 +184,7 @@ impl Lookup {
                 let name = if kind == Kind::Base { base } else { delta };
                 self.tried.insert(name.clone());
                 let entry = Entry { scope, key: self.primary.clone(), kind, name, meta: tail.meta.clone() };
-                self.ready.push_back(Found { entry, matched: Match::Exact, tail });
+                self.ready.push_back(Candidate { entry, matched: Match::Exact, tail });
             }
             Ok(None) => {}
             Err(error) => self.note(error),
@@ -213,7 +213,7 @@ impl Lookup {
         let Some(first) = self.listed.pop_front() else { return };
         let mut entries = vec![first];
         if !self.is_exact(&entries[0]) {
-            while let Some(entry) = self.listed.pop_front_if(|entry| same_second(entry, &entries[0])) {
+            while let Some(entry) = self.listed.pop_front_if(|entry| is_same_age(entry, &entries[0])) {
                 entries.push(entry);
             }
         }
@@ -228,7 +228,7 @@ impl Lookup {
                 Ok(tail) => {
                     let matched = if entry.key == self.primary { Match::Exact } else { self.matched.clone() };
                     let entry = Entry { meta: tail.meta.clone(), ..entry };
-                    found.push(Found { entry, matched, tail });
+                    found.push(Candidate { entry, matched, tail });
                 }
                 // Deleted since it was listed, which a HEAD confirms.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -332,7 +332,7 @@ async fn for_each_entry(store: &dyn Store, prefix: &str, mut visit: impl FnMut(E
 }
 
 /// The resolution of S3; a store that knows more has no ties.
-fn same_second(a: &Entry, b: &Entry) -> bool {
+fn is_same_age(a: &Entry, b: &Entry) -> bool {
     a.meta.last_modified == b.meta.last_modified
 }
 

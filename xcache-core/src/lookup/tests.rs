@@ -36,7 +36,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 async fn all(lookup: &mut Lookup) -> Vec<String> {
     let mut found = Vec::new();
-    while let Some(Found { entry, matched, tail }) = lookup.next().await {
+    while let Some(Candidate { entry, matched, tail }) = lookup.next().await {
         assert_eq!(entry.meta, tail.meta);
         assert_eq!(tail.offset + tail.bytes.len() as u64, tail.meta.size);
         let how = match matched {

@@ -12,7 +12,7 @@ use crate::archive::index::Content;
 use crate::archive::reader::Archive;
 use crate::archive::writer::{Title, finish};
 use crate::chunk::ChunkHash;
-use crate::delta::{Assembled, Earlier, Known, assemble, compare, select};
+use crate::delta::{Assembled, Known, KnownEntries, assemble, compare, select};
 use crate::entry::Kind;
 use crate::paths::PathList;
 use crate::scan::{NodeKind, SkipReason, scan};
@@ -35,7 +35,7 @@ fn title(kind: Kind) -> Title {
     Title { archive_id: ArchiveId([1; 16]), kind, key: "key".to_owned(), created_nanos: 1 }
 }
 
-fn make(tree: &Tree, jobs: Vec<Job>, earlier: Option<&Earlier<'_>>) -> Made {
+fn make(tree: &Tree, jobs: Vec<Job>, earlier: Option<&KnownEntries<'_>>) -> Made {
     let (mut packed, mut stored) = (Packed::default(), Vec::new());
     let mut sink = |bytes: Bytes| {
         stored.extend_from_slice(&bytes);
@@ -313,8 +313,8 @@ fn a_delta_has_the_names_that_are_left_of_a_file_whose_first_is_gone() {
         before(dir.path());
         let facts = compare(&tree, &known, None, 2);
         after(dir.path());
-        let earlier = Earlier::new(&known, &facts, &[true]);
-        let made = make(&tree, select(&tree, &known, &facts, &[true]).jobs, Some(&earlier));
+        let earlier = KnownEntries::new(&known, &facts, &[true]);
+        let made = make(&tree, select(&tree, &known, &facts, &[true]), Some(&earlier));
         made.check(&[&[("old", "3145728")], expected].concat());
         let mut told: Vec<_> = facts.skipped.iter().chain(&made.packed.skipped).collect();
         told.sort_by(|a, b| a.path.cmp(&b.path));

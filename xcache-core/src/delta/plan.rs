@@ -12,6 +12,10 @@
 
 use std::time::Duration;
 
+use super::compare::Facts;
+use super::known::Known;
+use super::select::{Usage, usage};
+
 /// The most objects that a delta refers to: each costs a HEAD at the next save, and parts of its own at a restore.
 pub const MAX_REFS: usize = 32;
 /// What may be stored anew in one save to be rid of refs that are mostly dead.
@@ -21,7 +25,7 @@ pub const REWRITE_SHARE: u64 = 20;
 
 /// An object that a delta could refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
+struct RefUse {
     /// What its frames take in the store.
     pub stored_bytes: u64,
     /// How much of that the tree still uses.
@@ -32,12 +36,12 @@ pub struct Candidate {
 
 /// What a save is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Plan {
+pub enum SavePlan {
     /// Store everything.
-    Base(Reason),
+    Complete(Reason),
     /// Store what is new, and what the dropped refs held.
     Delta {
-        /// For each candidate whether it stays.
+        /// For each ref whether it stays.
         keep: Vec<bool>,
     },
 }
@@ -120,8 +124,8 @@ impl std::fmt::Display for Reason {
 
 /// A tree that is to be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Needed {
-    /// What is in none of the candidates.
+struct Needed {
+    /// What is in none of the refs.
     pub new_bytes: u64,
     /// All of it, each chunk once.
     pub tree_bytes: u64,
@@ -129,22 +133,57 @@ pub struct Needed {
     pub base_bytes: u64,
 }
 
-/// Decides how to save a tree that `candidates` hold some of.
-pub fn plan(candidates: &[Candidate], needed: Needed, rebase_after: Duration) -> Plan {
-    let Needed { new_bytes, tree_bytes, base_bytes } = needed;
-    if candidates.iter().all(|candidate| candidate.live_bytes == 0) {
-        return Plan::Base(Reason::NothingKnown);
+/// Whether an object may be referred to, as the store told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Usable,
+    /// It is gone, or about to be deleted.
+    Lost,
+    /// The store does not let us note or check it.
+    Unproven,
+}
+
+/// Decides how to save a tree of which `known` holds some, now that its files are compared. `standings` has one for each
+/// of the refs of `known`; times are in nanoseconds since 1970.
+pub fn plan(known: &Known, facts: &Facts, standings: &[Standing], now_nanos: i64, rebase_after: Duration) -> SavePlan {
+    let Usage { live_bytes, new_bytes, tree_bytes, base_bytes } = usage(known, facts);
+    let mut lost_bytes = 0;
+    let refs = known.refs.iter().zip(&live_bytes).zip(standings).map(|((r, &live), &standing)| {
+        let age_nanos = u64::try_from(now_nanos.saturating_sub(r.created_nanos)).unwrap_or(0);
+        let live_bytes = if standing == Standing::Usable { live } else { 0 };
+        lost_bytes += live - live_bytes;
+        RefUse { stored_bytes: r.data_bytes, live_bytes, age: Duration::from_nanos(age_nanos) }
+    });
+    let refs: Vec<RefUse> = refs.collect();
+    // What lies in a ref that must not be used is as good as new.
+    let needed = Needed { new_bytes: new_bytes + lost_bytes, tree_bytes, base_bytes };
+    match choose(&refs, needed, rebase_after) {
+        // Nothing is left to hold on to, but there was something: the cause is told.
+        SavePlan::Complete(Reason::NothingKnown) if lost_bytes > 0 => {
+            let is_unproven = standings.contains(&Standing::Unproven);
+            SavePlan::Complete(if is_unproven { Reason::RefsUnproven } else { Reason::RefsGone })
+        }
+        plan => plan,
     }
-    let mut keep: Vec<bool> = candidates.iter().map(|candidate| candidate.live_bytes > 0).collect();
-    let mut by_live: Vec<usize> = (0..candidates.len()).filter(|&i| keep[i]).collect();
-    by_live.sort_by_key(|&i| candidates[i].live_bytes);
+}
+
+/// The rules, on numbers alone.
+fn choose(refs: &[RefUse], needed: Needed, rebase_after: Duration) -> SavePlan {
+    let Needed { new_bytes, tree_bytes, base_bytes } = needed;
+    if refs.iter().all(|candidate| candidate.live_bytes == 0) {
+        return SavePlan::Complete(Reason::NothingKnown);
+    }
+    let mut keep: Vec<bool> = refs.iter().map(|candidate| candidate.live_bytes > 0).collect();
+    let mut by_live: Vec<usize> = (0..refs.len()).filter(|&i| keep[i]).collect();
+    by_live.sort_by_key(|&i| refs[i].live_bytes);
 
     let mut rewritten = 0;
     // What is not yet urgent must not be what makes a base of a delta.
     let room = (tree_bytes / 2).saturating_sub(new_bytes);
     let budget = REWRITE_BYTES.max(tree_bytes / REWRITE_SHARE).min(room);
     for &i in &by_live {
-        let Candidate { stored_bytes, live_bytes, .. } = candidates[i];
+        let RefUse { stored_bytes, live_bytes, .. } = refs[i];
         if live_bytes < stored_bytes / 2 && rewritten + live_bytes <= budget {
             keep[i] = false;
             rewritten += live_bytes;
@@ -155,16 +194,16 @@ pub fn plan(candidates: &[Candidate], needed: Needed, rebase_after: Duration) ->
         if kept > MAX_REFS && keep[i] {
             keep[i] = false;
             kept -= 1;
-            rewritten += candidates[i].live_bytes;
+            rewritten += refs[i].live_bytes;
         }
     }
-    let stays = || candidates.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(candidate, _)| candidate);
+    let stays = || refs.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(candidate, _)| candidate);
     let stored: u64 = stays().map(|candidate| candidate.stored_bytes).sum();
     match stays().map(|candidate| candidate.age).max() {
-        Some(age) if age > rebase_after => Plan::Base(Reason::TooOld),
-        Some(_) if base_bytes < stored / 2 && tree_bytes <= REWRITE_BYTES => Plan::Base(Reason::MostlyUnused),
-        Some(_) if new_bytes + rewritten <= tree_bytes / 2 => Plan::Delta { keep },
-        _ => Plan::Base(Reason::MostlyNew),
+        Some(age) if age > rebase_after => SavePlan::Complete(Reason::TooOld),
+        Some(_) if base_bytes < stored / 2 && tree_bytes <= REWRITE_BYTES => SavePlan::Complete(Reason::MostlyUnused),
+        Some(_) if new_bytes + rewritten <= tree_bytes / 2 => SavePlan::Delta { keep },
+        _ => SavePlan::Complete(Reason::MostlyNew),
     }
 }
 
@@ -176,32 +215,22 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     /// Candidates as (stored, live) in MiB and age in days.
-    fn check(candidates: &[(u64, u64, u32)], new: u64, tree: u64, expected: Result<&[u8], Reason>) {
-        check_with_base_of(tree, candidates, new, tree, expected);
+    fn check(refs: &[(u64, u64, u32)], new: u64, tree: u64, expected: Result<&[u8], Reason>) {
+        check_with_base_of(tree, refs, new, tree, expected);
     }
 
     /// The same for a tree of which a base would come to `base` MiB.
-    fn check_with_base_of(
-        base: u64,
-        candidates: &[(u64, u64, u32)],
-        new: u64,
-        tree: u64,
-        expected: Result<&[u8], Reason>,
-    ) {
-        let candidates: Vec<Candidate> = candidates
+    fn check_with_base_of(base: u64, refs: &[(u64, u64, u32)], new: u64, tree: u64, expected: Result<&[u8], Reason>) {
+        let refs: Vec<RefUse> = refs
             .iter()
-            .map(|&(stored, live, days)| Candidate {
-                stored_bytes: stored * MIB,
-                live_bytes: live * MIB,
-                age: DAY * days,
-            })
+            .map(|&(stored, live, days)| RefUse { stored_bytes: stored * MIB, live_bytes: live * MIB, age: DAY * days })
             .collect();
         let expected = match expected {
-            Ok(keep) => Plan::Delta { keep: keep.iter().map(|&k| k == 1).collect() },
-            Err(reason) => Plan::Base(reason),
+            Ok(keep) => SavePlan::Delta { keep: keep.iter().map(|&k| k == 1).collect() },
+            Err(reason) => SavePlan::Complete(reason),
         };
         let needed = Needed { new_bytes: new * MIB, tree_bytes: tree * MIB, base_bytes: base * MIB };
-        assert_eq!(plan(&candidates, needed, DAY * 7), expected);
+        assert_eq!(choose(&refs, needed, DAY * 7), expected);
     }
 
     #[test]
@@ -258,11 +287,11 @@ mod tests {
 
     #[test]
     fn no_more_refs_than_allowed_stay() {
-        let mut candidates = vec![(10_000, 10_000, 1)];
-        candidates.extend((0..40).map(|n| (10 + n, 10 + n, 1)));
+        let mut refs = vec![(10_000, 10_000, 1)];
+        refs.extend((0..40).map(|n| (10 + n, 10 + n, 1)));
         let mut keep = vec![1];
         keep.extend((0..40).map(|n| u8::from(n >= 9)));
-        check(&candidates, 1, 12_000, Ok(&keep));
+        check(&refs, 1, 12_000, Ok(&keep));
     }
 
     #[test]
