@@ -49,6 +49,7 @@ mod restore_outside;
 mod restore_paths;
 mod restore_safety;
 mod save_cases;
+mod role;
 mod scopes;
 mod simulation;
 mod stores;

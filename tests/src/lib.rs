@@ -11,4 +11,5 @@ pub mod recorded;
 pub mod runner;
 pub mod s3;
 pub mod skip;
+pub mod sts;
 pub mod tree;

@@ -14,6 +14,8 @@ pub const S3_ENDPOINT: &str = "XCACHE_S3_ENDPOINT";
 pub const S3_PATH_STYLE: &str = "XCACHE_S3_PATH_STYLE";
 /// `--s3-profile`.
 pub const S3_PROFILE: &str = "XCACHE_S3_PROFILE";
+/// `--s3-role`.
+pub const S3_ROLE: &str = "XCACHE_S3_ROLE";
 /// `--s3-sse`.
 pub const S3_SSE: &str = "XCACHE_S3_SSE";
 /// `--s3-kms-key`.

@@ -5,6 +5,8 @@ use clap::{Args, ValueEnum};
 use super::env_vars as var;
 use super::values::{Choice, parse_secret, parse_switch};
 use super::{RunContext, UsageError};
+use crate::ci::identity::{self, VARIABLE};
+use xcache_core::identity::{RoleOptions, TokenSource, session_name};
 use xcache_core::redact::GivenAddress;
 use xcache_core::store::open::{
     Credentials, Encryption, Endpoint, EndpointError, S3Options, Secret, StoreConfig, StoreUrl,
@@ -43,6 +45,10 @@ pub struct StoreArgs {
     /// Profile of the AWS configuration
     #[arg(long, env = var::S3_PROFILE, value_name = "NAME")]
     pub s3_profile: Option<String>,
+
+    /// Role to take with the identity of the CI job, in place of credentials: `arn:aws:iam::123456789012:role/NAME`
+    #[arg(long, env = var::S3_ROLE, value_name = "ARN")]
+    pub s3_role: Option<String>,
 
     /// Server-side encryption [default: the bucket's]
     #[arg(long, env = var::S3_SSE, value_name = "ALGORITHM", value_enum)]
@@ -140,6 +146,7 @@ impl StoreArgs {
             s3_endpoint,
             s3_path_style,
             s3_profile,
+            s3_role,
             s3_sse,
             s3_kms_key,
             s3_storage_class,
@@ -149,8 +156,9 @@ impl StoreArgs {
             aws_secret_access_key,
             aws_session_token,
         } = self;
-        let S3Options { configured_region, configured_endpoint, ca_bundle, patience, environment, .. } =
-            context.aws.clone();
+        let S3Options {
+            configured_region, configured_endpoint, sts_endpoint, ca_bundle, patience, environment, ..
+        } = context.aws.clone();
         let endpoint = address(s3_endpoint).map(|given| parse_endpoint(&given)).transpose()?;
         let encryption = match (s3_sse, text(s3_kms_key)) {
             (None, None) => None,
@@ -173,7 +181,9 @@ impl StoreArgs {
             }
         };
         let profile = text(s3_profile);
+        let role_arn = text(s3_role);
         let sources = [
+            ("--s3-role", role_arn.is_some()),
             ("--s3-anonymous", *s3_anonymous),
             ("--s3-profile", profile.is_some()),
             ("--aws-access-key-id", credentials.is_some()),
@@ -196,12 +206,28 @@ impl StoreArgs {
             requester_pays: *s3_requester_pays,
             profile,
             credentials,
+            role: role(role_arn, given.is_empty(), context)?,
+            sts_endpoint,
             is_anonymous: *s3_anonymous,
             environment,
             ca_bundle,
             patience,
         })
     }
+}
+
+/// The role to take. A token that was put into our variable and a role belong together; that is checked where both would
+/// be used, so that in a job it is trouble with the cache. Other credentials make a token superfluous.
+fn role(arn: Option<String>, is_alone: bool, context: &RunContext) -> Result<Option<RoleOptions>, UsageError> {
+    let token = context.ci.identity.clone();
+    let is_ours = matches!(&token, Some(TokenSource::Variable { name: VARIABLE, .. }));
+    let arn = match arn {
+        Some(arn) => Some(arn.parse().map_err(UsageError::options)?),
+        None if is_ours && is_alone => None,
+        None => return Ok(None),
+    };
+    let session = session_name(context.ci.id.as_deref());
+    Ok(Some(RoleOptions { arn, token, session, token_hint: identity::hint(context.ci.system) }))
 }
 
 fn parse_url(url: &GivenAddress) -> Result<StoreUrl, UsageError> {

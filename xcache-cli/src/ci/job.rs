@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use xcache_core::naming::branch_tag;
 
+use xcache_core::identity::TokenSource;
+
 use super::event::Event;
 use super::system::System;
 use super::table;
@@ -40,6 +42,8 @@ pub struct CiJob {
     pub is_debug: bool,
     /// The mode that the system gives to its own cache for this job: `ACTIONS_CACHE_MODE`.
     pub cache_mode: Option<String>,
+    /// Where the job gets a token of its identity.
+    pub identity: Option<TokenSource>,
     /// Takes the outputs of the step.
     pub output: Option<PathBuf>,
     /// Takes the summary of the step.

@@ -8,6 +8,7 @@
 pub mod system;
 pub mod job;
 mod table;
+pub(crate) mod identity;
 pub mod event;
 pub mod output;
 pub mod annotation;

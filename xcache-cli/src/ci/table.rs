@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::identity;
 use super::job::{CiJob, Origin, PullRequest};
 use super::system::System;
 
@@ -29,7 +30,7 @@ impl<'a> Env<'a> {
         self.text(name).is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1")
     }
 
-    fn path(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
         (self.lookup)(name).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
@@ -60,7 +61,8 @@ impl<'a> Env<'a> {
 
 /// Reads the columns of `system`.
 pub(super) fn read(system: Option<System>, env: &Env<'_>) -> CiJob {
-    let Some(system) = system else { return by_hand(env) };
+    let identity = identity::source(system, env);
+    let Some(system) = system else { return CiJob { identity, ..by_hand(env) } };
     let job = match system {
         System::GitHub | System::Forgejo | System::Gitea => actions(env),
         System::GitLab => gitlab(env),
@@ -69,7 +71,7 @@ pub(super) fn read(system: Option<System>, env: &Env<'_>) -> CiJob {
         System::Azure => azure(env),
         System::Jenkins => jenkins(env),
     };
-    CiJob { system: Some(system), ..job }
+    CiJob { system: Some(system), identity, ..job }
 }
 
 /// Outside CI: people set these by hand to tag what they save.
@@ -117,6 +119,7 @@ fn actions(env: &Env<'_>) -> CiJob {
         step_summary: env.path("GITHUB_STEP_SUMMARY"),
         event_path: env.path("GITHUB_EVENT_PATH"),
         system: None,
+        identity: None,
     }
 }
 

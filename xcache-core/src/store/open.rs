@@ -11,6 +11,7 @@ use super::local::LocalStore;
 use super::probe::{self, Features};
 use super::s3::S3Store;
 use super::{ObjectName, Result, Store};
+use crate::identity::RoleOptions;
 use crate::redact::GivenAddress;
 
 /// Where a store is: `s3://bucket/prefix` or `file:///directory`.
@@ -105,7 +106,7 @@ impl Secret {
         Self(text.into())
     }
 
-    pub(super) fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -238,6 +239,10 @@ pub struct S3Options {
     pub profile: Option<String>,
     /// Credentials; none to look for them where the AWS tools do.
     pub credentials: Option<Credentials>,
+    /// A role to take with the identity of the CI job, in place of all other credentials.
+    pub role: Option<RoleOptions>,
+    /// Where STS is, in `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL`; AWS in the bucket's region by default.
+    pub sts_endpoint: Option<GivenAddress>,
     /// Sign no request: public buckets.
     pub is_anonymous: bool,
     /// What the environment says of credentials and configuration files.
@@ -323,6 +328,9 @@ impl S3Options {
         Self {
             configured_region: given("AWS_REGION").or_else(|| given("AWS_DEFAULT_REGION")),
             configured_endpoint: given("AWS_ENDPOINT_URL_S3")
+                .or_else(|| given("AWS_ENDPOINT_URL"))
+                .map(|url| url.as_str().into()),
+            sts_endpoint: given("AWS_ENDPOINT_URL_STS")
                 .or_else(|| given("AWS_ENDPOINT_URL"))
                 .map(|url| url.as_str().into()),
             ca_bundle: given("AWS_CA_BUNDLE").map(PathBuf::from),

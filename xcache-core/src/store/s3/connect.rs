@@ -23,10 +23,11 @@ use super::answer::{Complete, SendAgain};
 use super::credentials::{self, Signing};
 use super::health::Health;
 use super::http::{credentials_client, http_client, trust_store};
+use super::role;
 use crate::redact::GivenAddress;
 
 /// The defaults of the SDK, pinned: changing this is a commit of its own that says what changed.
-fn behavior_version() -> BehaviorVersion {
+pub(super) fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
@@ -40,8 +41,8 @@ const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
 const METADATA_ENDPOINT: &str = "http://169.254.169.254";
 
 /// Four tries with full jitter take about four seconds when nothing is there, and outlast a short throttling.
-const MAX_ATTEMPTS: u32 = 4;
-const MAX_BACKOFF: Duration = Duration::from_secs(3);
+pub(super) const MAX_ATTEMPTS: u32 = 4;
+pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(3);
 
 /// A bucket's region where none is configured: right for AWS's oldest region and for nearly every other store.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -79,7 +80,13 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
     let configuration = ProviderConfig::without_region()
         .with_region(Some(region.clone()))
         .with_http_client(credentials_client(https.clone()));
-    let signing = credentials::find(options, profiles.as_ref(), &configuration, imds).await?;
+    let signing = match &options.role {
+        Some(role) => {
+            let net = (trust_store(options.ca_bundle.as_deref())?, proxies());
+            role::take(role, options, &region, &https, net).await?
+        }
+        None => credentials::find(options, profiles.as_ref(), &configuration, imds).await?,
+    };
     let lacks_credentials = matches!(signing, Signing::NothingFound);
     let mut loader = loader(options).region(region.clone()).http_client(https.clone());
     loader = match signing {
@@ -165,7 +172,7 @@ async fn profiles(options: &S3Options) -> Result<Option<ProfileSet>> {
     let loaded = aws_config::profile::load(&Default::default(), &Default::default(), &files, Some(name.into())).await;
     match loaded {
         Ok(profiles) => Ok(Some(profiles)),
-        Err(error) if options.credentials.is_none() && !options.is_anonymous => {
+        Err(error) if options.credentials.is_none() && options.role.is_none() && !options.is_anonymous => {
             Err(Error::new(ErrorKind::Invalid, "read", "the AWS configuration files").source(error).hint(
                 "they are ~/.aws/config and ~/.aws/credentials, or what AWS_CONFIG_FILE and \
                        AWS_SHARED_CREDENTIALS_FILE name",
@@ -200,7 +207,7 @@ fn endpoint(options: &S3Options, shared: &SdkConfig) -> Result<Option<String>> {
     }
 }
 
-fn timeouts() -> aws_config::timeout::TimeoutConfigBuilder {
+pub(super) fn timeouts() -> aws_config::timeout::TimeoutConfigBuilder {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).disable_read_timeout()
 }
 

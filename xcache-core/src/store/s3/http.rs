@@ -69,6 +69,33 @@ pub(super) fn http_client(trust: TrustStore, proxies: ProxyConfig) -> SharedHttp
     })
 }
 
+/// One connector, for a caller that watches the time itself. Through no proxy to this machine.
+pub(super) fn connector(trust: TrustStore, proxies: ProxyConfig) -> SharedHttpConnector {
+    let make = |trust: TrustStore, proxies| {
+        let context = TlsContext::builder().with_trust_store(trust).build();
+        let builder = Connector::builder()
+            .proxy_config(proxies)
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context.expect("a context has no way to fail before it is used"));
+        SharedHttpConnector::new(builder.build())
+    };
+    let local = make(TrustStore::empty(), ProxyConfig::disabled());
+    SharedHttpConnector::new(ByPlace { local, remote: make(trust, proxies) })
+}
+
+/// Chooses by the address of each request.
+#[derive(Debug)]
+struct ByPlace {
+    local: SharedHttpConnector,
+    remote: SharedHttpConnector,
+}
+
+impl HttpConnector for ByPlace {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if is_local(request.uri()) { self.local.call(request) } else { self.remote.call(request) }
+    }
+}
+
 /// For the sources of credentials: as `remote`, but never through a proxy to those on this machine and on its link,
 /// which no proxy can reach.
 pub(super) fn credentials_client(remote: SharedHttpClient) -> SharedHttpClient {

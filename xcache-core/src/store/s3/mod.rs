@@ -27,6 +27,7 @@ mod failure;
 mod health;
 mod http;
 mod list;
+mod role;
 mod names;
 mod options;
 mod upload;

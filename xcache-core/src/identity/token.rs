@@ -1,0 +1,191 @@
+//! Getting an identity token from the CI system.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use serde::Deserialize;
+
+use super::{AUDIENCE, TokenSource};
+use crate::store::open::Secret;
+use crate::store::{Error, ErrorKind, Result};
+
+/// One try. A token service answers in well under a second.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// A busy service is asked again, a silent one too.
+const ATTEMPTS: u32 = 3;
+/// Between tries: one second, then two.
+const PAUSE: Duration = Duration::from_secs(1);
+/// No token is longer: those of GitHub have about 2,000 bytes, STS takes 20,000 characters.
+const MAX_BYTES: usize = 64 << 10;
+
+/// The answer of an endpoint.
+#[derive(Deserialize)]
+struct Answer {
+    value: String,
+}
+
+/// Why there is no token. Whether another try may help decides about it.
+struct Failure {
+    error: Error,
+    is_passing: bool,
+}
+
+/// Gets a token. At most three tries, 18 seconds in all.
+pub(super) async fn get(source: &TokenSource, http: &SharedHttpConnector) -> Result<Secret> {
+    let mut pause = PAUSE;
+    for attempt in 1..=ATTEMPTS {
+        let failure = match once(source, http).await {
+            Ok(token) => return Ok(token),
+            Err(failure) => failure,
+        };
+        if !failure.is_passing || attempt == ATTEMPTS {
+            return Err(failure.error);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    unreachable!("the last try returns")
+}
+
+async fn once(source: &TokenSource, http: &SharedHttpConnector) -> std::result::Result<Secret, Failure> {
+    let bytes = match source {
+        TokenSource::Variable { token, .. } => return Ok(token.clone()),
+        TokenSource::File(path) => std::fs::read(path).map_err(|error| Failure {
+            error: Error::new(ErrorKind::Unauthenticated, "read", path.display()).detail(error.to_string()),
+            is_passing: false,
+        })?,
+        TokenSource::Endpoint { url, bearer } => {
+            let asking = ask(url, bearer, http);
+            let silent =
+                || Failure { error: failed("the token service does not answer").hint(RUNNER_HINT), is_passing: true };
+            return tokio::time::timeout(ATTEMPT, asking).await.map_err(|_| silent())?;
+        }
+        TokenSource::Program { command, environment } => print(command, environment).await?,
+    };
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    check(text.trim())
+        .ok_or_else(|| Failure { error: failed(format!("{source} holds no identity token")), is_passing: false })
+}
+
+const RUNNER_HINT: &str = "the runner gives identity tokens; its log may tell more";
+
+fn failed(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Unauthenticated, "get", "an identity token").detail(detail)
+}
+
+/// A token is three words of base64url with dots between them. Anything else, a page of HTML above all, is none.
+fn check(text: &str) -> Option<Secret> {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '='))
+    };
+    let words: Vec<&str> = text.split('.').collect();
+    (text.len() <= MAX_BYTES && words.len() == 3 && words.into_iter().all(is_word)).then(|| Secret::new(text))
+}
+
+/// Asks the runner's service.
+async fn ask(url: &str, bearer: &Secret, http: &SharedHttpConnector) -> std::result::Result<Secret, Failure> {
+    let permanent = |error: Error| Failure { error, is_passing: false };
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let mut request = HttpRequest::new(SdkBody::empty());
+    let is_set = request.set_uri(format!("{url}{separator}audience={AUDIENCE}")).is_ok();
+    let authorization = format!("Bearer {}", bearer.expose());
+    let headers = request.headers_mut();
+    let has_headers = headers.try_append("authorization", authorization).is_ok()
+        && headers.try_append("accept", "application/json").is_ok()
+        && headers.try_append("user-agent", concat!("xcache/", env!("CARGO_PKG_VERSION"))).is_ok();
+    if !is_set || !has_headers {
+        return Err(permanent(failed("ACTIONS_ID_TOKEN_REQUEST_URL or ACTIONS_ID_TOKEN_REQUEST_TOKEN is not valid")));
+    }
+    let response = http.call(request).await.map_err(|error| Failure {
+        error: failed("the token service cannot be reached").source(error).hint(RUNNER_HINT),
+        is_passing: true,
+    })?;
+    let status = response.status().as_u16();
+    if status != 200 {
+        let is_passing = matches!(status, 408 | 429 | 500..=599);
+        let error = failed(format!("the token service answered with HTTP {status}"));
+        let hint = match status {
+            401 | 403 => "the job needs `permissions: id-token: write`",
+            _ => RUNNER_HINT,
+        };
+        return Err(Failure { error: error.hint(hint), is_passing });
+    }
+    let body =
+        read(response.into_body()).await.map_err(|detail| Failure { error: failed(detail), is_passing: true })?;
+    let token = serde_json::from_slice::<Answer>(&body).ok().and_then(|answer| check(answer.value.trim()));
+    token.ok_or_else(|| permanent(failed("the answer of the token service holds no identity token").hint(RUNNER_HINT)))
+}
+
+/// Reads a body of a length that a token can have.
+async fn read(body: SdkBody) -> std::result::Result<Vec<u8>, &'static str> {
+    let (mut stream, mut bytes) = (ByteStream::new(body), Vec::new());
+    while let Some(piece) = stream.next().await {
+        bytes.extend_from_slice(&piece.map_err(|_| "the answer of the token service was cut short")?);
+        if bytes.len() > MAX_BYTES {
+            return Err("the answer of the token service is too long");
+        }
+    }
+    Ok(bytes)
+}
+
+/// Runs a program that prints a token. It gets nothing of our environment but what is named.
+async fn print(
+    command: &[String],
+    environment: &[(&'static str, std::ffi::OsString)],
+) -> std::result::Result<Vec<u8>, Failure> {
+    let permanent = |error: Error| Failure { error, is_passing: false };
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(permanent(failed("there is no program to ask")));
+    };
+    let mut child = tokio::process::Command::new(program);
+    child.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+    child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = match tokio::time::timeout(ATTEMPT, child.output()).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) => return Err(permanent(failed(format!("cannot run `{program}`: {error}")))),
+        Err(_) => {
+            return Err(Failure { error: failed(format!("`{program}` does not end")), is_passing: true });
+        }
+    };
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    // Its standard output may hold a token after all; its messages do not.
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim();
+    let error = failed(format!("`{}` failed ({}): {said}", command.join(" "), output.status));
+    Err(Failure { error, is_passing: true })
+}
+
+impl std::fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Endpoint { .. } => f.write_str("the token service of the runner"),
+            Self::Variable { name, .. } => f.write_str(name),
+            Self::File(path) => write!(f, "`{}`", path.display()),
+            Self::Program { command, .. } => write!(f, "the output of `{}`", command.join(" ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_three_words() {
+        for (text, expected) in [
+            ("eyJh.eyJz.c2ln", true),
+            ("eyJh.eyJz.c2ln-_", true),
+            ("eyJh.eyJz", false),
+            ("eyJh..c2ln", false),
+            ("<html>a.b.c</html>", false),
+            ("", false),
+        ] {
+            assert_eq!(check(text).is_some(), expected, "{text}");
+        }
+    }
+}
