@@ -173,7 +173,11 @@ fn numbered_keys_are_one_group_and_a_dry_run_shows_it() {
     assert_eq!(real.stdout.lines().filter(|line| line.starts_with("deleted ")).count(), 4, "{}", real.stdout);
     assert_eq!(place.entries(), ["ccache-5-base.tar.zst", "ccache-6-base.tar.zst"]);
     // Versions are groups of their own, and then the rule does nothing; that is said.
-    gc(&job, &place, "rm").arg("--all").run().ok();
+    // The newest come first.
+    let listed = gc(&job, &place, "list").args(["--json", "--limit", "1"]).run().ok().json();
+    assert_eq!(listed["entries"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["entries"][0]["key"], "ccache-6");
+    gc(&job, &place, "delete").arg("--all").run().ok();
     for n in [16, 18, 20] {
         place.put(&format!("node-{n}-base.tar.zst"), b"made by others");
     }

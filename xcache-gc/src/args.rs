@@ -146,8 +146,12 @@ pub(crate) struct ListArgs {
     pub(crate) filter: FilterArgs,
 
     /// Order
-    #[arg(long, value_name = "BY", value_enum, default_value_t = Sort::Key)]
+    #[arg(long, value_name = "BY", value_enum, default_value_t = Sort::Age)]
     pub(crate) sort: Sort,
+
+    /// List at most this many entries, the first in that order
+    #[arg(long, value_name = "COUNT", value_parser = parse_number::<1, { u32::MAX }>)]
+    pub(crate) limit: Option<u32>,
 
     /// Reverse the order
     #[arg(long, short)]

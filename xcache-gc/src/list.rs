@@ -51,6 +51,11 @@ pub(crate) async fn run(
     let mut inventory = look::list(store).await?;
     let ids = with_keys(&inventory, &[]);
     let mut ids = args.filter.select(store, &mut inventory, ids, context.now, reporter).await?;
+    sort(&mut ids, &inventory, args.sort);
+    if args.reverse {
+        ids.reverse();
+    }
+    ids.truncate(args.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX));
     if args.long && !args.filter.needs_tags() {
         let tagging = look::tags(store, &mut inventory, ids.clone()).await?;
         tell_tagging(&tagging, reporter);
@@ -61,10 +66,6 @@ pub(crate) async fn run(
         tell_unreadable(&inventory, reporter);
     }
     tell_foreign(&inventory, reporter);
-    sort(&mut ids, &inventory, args.sort);
-    if args.reverse {
-        ids.reverse();
-    }
     if reporter.settings().is_json {
         let entries = ids.iter().map(|&id| row(&inventory, id, args.long)).collect();
         print_document(reporter, &Document { format: 1, command: "ls", store: store.to_string(), entries });
