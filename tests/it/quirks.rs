@@ -433,7 +433,11 @@ fn stale_uploads_that_cannot_be_listed_do_not_stop_a_clean_up() {
         let outcome = prune_all(&job, &behind).args(["--stale-uploads", "2d"]).run();
         assert_eq!(place.entries(), [""; 0], "{}", outcome.stderr);
         assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("warning: no multipart upload was thrown away: cannot list uploads"), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("warning: no multipart upload was thrown away: cannot list uploads"),
+            "{}",
+            outcome.stderr
+        );
     }
 }
 
