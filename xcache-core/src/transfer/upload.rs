@@ -186,7 +186,13 @@ impl Publishing<'_> {
             }
         }
         // Given up here, an upload that was begun all the same is left for gc: nobody knows its id.
-        let (upload, tags_dropped) = self.unless_cancelled(publication.begin()).await?;
+        let (upload, tags_dropped) = match self.unless_cancelled(publication.begin()).await {
+            // A store without uploads (rclone, whose answer no SDK reads) takes what fits one request.
+            Err(error) if is_finished && error.is_refusal() => {
+                return self.unless_cancelled(publication.put(gather.take(usize::MAX).into_bytes())).await;
+            }
+            begun => begun?,
+        };
         let mut parts = Parts { upload: Aborter(Some(upload)), running: JoinSet::new(), begun: 0, offset: 0 };
         let sending = async {
             self.send(&mut pieces, gather, is_finished, &mut parts).await?;
@@ -468,6 +474,15 @@ mod tests {
             send(&store, &noise(bytes), 40, &UNCONDITIONAL).await.unwrap();
             assert!(store.take_log().ends_with(&["head", "complete"].map(str::to_owned)));
         }
+    }
+
+    #[tokio::test]
+    async fn without_conditions_and_uploads_one_request_is_left() {
+        let inner = MemoryStore::default();
+        let store = Faulty::new(inner.clone()).fail("upload", ErrorKind::Corrupt, u32::MAX);
+        send(&store, &noise(50), 40, &UNCONDITIONAL).await.unwrap();
+        assert_eq!(inner.take_log(), ["head", "put"]);
+        assert_eq!(send(&store, &noise(500), 40, &UNCONDITIONAL).await.unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[tokio::test]
