@@ -66,15 +66,15 @@ impl Opened {
     }
 
     /// The beginning of its data.
-    pub fn start(&self) -> Cursor {
+    pub fn start(&self) -> DataCursor {
         let all = Extent { offset: 0, length: self.signature.size };
         let extents = self.extents.as_deref().map_or_else(|| vec![all], <[Extent]>::to_vec);
-        Cursor { extents: extents.into_iter(), now: Extent { offset: 0, length: 0 } }
+        DataCursor { extents: extents.into_iter(), now: Extent { offset: 0, length: 0 } }
     }
 
     /// Appends up to `length` bytes of the data at `cursor` to `out`; fewer only at its end, or where the file has
     /// become shorter.
-    pub fn read(&self, cursor: &mut Cursor, out: &mut Vec<u8>, length: usize) -> io::Result<usize> {
+    pub fn read(&self, cursor: &mut DataCursor, out: &mut Vec<u8>, length: usize) -> io::Result<usize> {
         let end = out.len() + length;
         let before = out.len();
         out.reserve(length);
@@ -122,12 +122,12 @@ impl Opened {
 
 /// A place in the data of a file, holes left out.
 #[derive(Debug)]
-pub struct Cursor {
+pub struct DataCursor {
     extents: std::vec::IntoIter<Extent>,
     now: Extent,
 }
 
-impl Cursor {
+impl DataCursor {
     /// Goes on by so many bytes of data.
     pub fn skip(&mut self, mut bytes: u64) {
         while bytes > 0 {

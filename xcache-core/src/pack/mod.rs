@@ -22,7 +22,7 @@ use std::io;
 
 use bytes::Bytes;
 
-pub use file::{ATTEMPTS, Cursor, Opened, open};
+pub use file::{ATTEMPTS, DataCursor, Opened, open};
 pub use job::{ChunkItem, Job, Rest, jobs_of_chunks, jobs_of_members};
 pub use packed::{FileRecord, Packed, PackedChunk};
 

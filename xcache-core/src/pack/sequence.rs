@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::file::{ATTEMPTS, Cursor, Opened, open};
+use super::file::{ATTEMPTS, DataCursor, Opened, open};
 use super::job::{ChunkItem, Job};
 use super::links::{Links, Target};
 use crate::archive::frame::TARGET_BYTES;
@@ -57,7 +57,7 @@ struct State {
 struct Large {
     node: u32,
     file: Arc<Opened>,
-    cursor: Cursor,
+    cursor: DataCursor,
     is_first: bool,
     /// Data not yet read.
     unread: u64,

@@ -18,6 +18,7 @@ use tar::Header;
 use crate::archive::header::BLOCK;
 use crate::archive::index::{Extent, Metadata, Xattrs};
 use crate::archive::{Error, Result};
+use number::{PART, damaged, number, signed_number};
 use pax::Pax;
 
 /// The longest pax header: one attribute may have 64 KiB, and few members have more than one.
@@ -25,8 +26,6 @@ const MAX_PAX_BYTES: u64 = 1 << 20;
 /// The longest name in a header of its own. No system has longer paths than 4,096 bytes; which of these are too long is
 /// for others to say.
 const MAX_LONG_NAME_BYTES: u64 = 16 << 10;
-/// What the errors are about.
-const PART: &str = "archive";
 
 /// A tar stream. [`TarStream::next`] goes to the next member, [`TarStream::content`] reads the one it is at.
 #[derive(Debug)]
@@ -78,7 +77,7 @@ pub(super) enum Kind {
 
 /// What headers before a member say of it.
 #[derive(Default)]
-struct Before {
+struct Preceding {
     pax: Option<Pax>,
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
@@ -98,7 +97,7 @@ impl<R: Read> TarStream<R> {
             return Ok(None);
         }
         self.pass_over()?;
-        let mut before = Before::default();
+        let mut before = Preceding::default();
         loop {
             let Some(header) = self.header()? else {
                 if before.pax.is_some() || before.path.is_some() || before.link.is_some() {
@@ -157,8 +156,8 @@ impl<R: Read> TarStream<R> {
         Ok(Some((offset, length)))
     }
 
-    fn member(&mut self, header: &Header, before: Before) -> Result<Entry> {
-        let Before { pax, path, link } = before;
+    fn member(&mut self, header: &Header, before: Preceding) -> Result<Entry> {
+        let Preceding { pax, path, link } = before;
         let Pax { path: pax_path, link: pax_link, size, mtime, uid, gid, xattrs, has_acl, sparse } =
             pax.unwrap_or_else(|| self.globals.clone());
         let old = header.as_old();
@@ -195,7 +194,7 @@ impl<R: Read> TarStream<R> {
             b'2' => Kind::Symlink(link()),
             b'3' | b'4' | b'6' => Kind::Other,
             b'5' => Kind::Directory,
-            // Before there was a type for directories, a slash told them apart.
+            // Preceding there was a type for directories, a slash told them apart.
             b'0' | b'\0' if path.ends_with(b"/") => {
                 self.begin(stored_bytes()?);
                 Kind::Directory
@@ -343,38 +342,6 @@ impl<R: Read> TarStream<R> {
             _ => broken(error),
         })
     }
-}
-
-/// A number of a header that cannot be negative.
-fn number(field: &[u8]) -> Result<u64> {
-    u64::try_from(signed_number(field)?).map_err(|_| damaged("a number in a header is negative"))
-}
-
-/// A number of a header: octal text, or, with the first bit set, base 256 in two's complement (GNU tar).
-fn signed_number(field: &[u8]) -> Result<i64> {
-    let bad = || damaged("a number in a header is wrong");
-    match field {
-        [first @ 0x80..=0xff, rest @ ..] => {
-            let sign = if first & 0x40 == 0 { 0 } else { !0x3f };
-            let start = sign | i64::from(first & 0x3f);
-            let shift = |value: i64, byte: &u8| value.checked_mul(256).map(|value| value | i64::from(*byte));
-            rest.iter().try_fold(start, shift).ok_or_else(bad)
-        }
-        _ => {
-            let text = field.split(|&byte| byte == 0).next().unwrap_or_default().trim_ascii();
-            // Nothing at all is what some writers mean by zero.
-            text.iter()
-                .try_fold(0_i64, |value, byte| match byte {
-                    b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(byte - b'0')),
-                    _ => None,
-                })
-                .ok_or_else(bad)
-        }
-    }
-}
-
-fn damaged(reason: &str) -> Error {
-    Error::damaged(PART, reason)
 }
 
 fn broken(error: io::Error) -> Error {

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use super::tree::{Node, NodeKind, Tree, TreeRoot};
 use super::walk::Found;
-use super::{Node, NodeKind, Tree, TreeRoot};
 use crate::archive::index::path_order;
 
 /// Sorts the nodes, gives them to their roots, and finds hard links.
@@ -87,7 +87,7 @@ fn drop_empty_ways(nodes: &mut Vec<Node>, ways: &HashSet<(u32, Box<[u8]>)>) {
 mod tests {
     use super::*;
     use crate::archive::index::Metadata;
-    use crate::scan::Signature;
+    use crate::scan::attributes::Signature;
 
     fn file(path: &str, stat: Signature) -> Node {
         Node { root: 0, path: path.as_bytes().into(), stat, is_linked: true, meta: Metadata::default(), kind: File }

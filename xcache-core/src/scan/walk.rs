@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::attributes::{Signature, metadata, read_xattrs};
-use super::{Node, NodeKind, SkipReason, Skipped, join};
+use super::tree::{Node, NodeKind, SkipReason, Skipped, join};
 use crate::archive::index::{MAX_NAME_BYTES, MAX_PATH_BYTES, RootKind, Xattrs, file_name, parent};
 use crate::paths::{Decision, PathList};
 use crate::temporary;
@@ -122,7 +122,8 @@ pub(super) fn open_root(
             let job = Job { root: number, path: Box::default(), base: above.clone(), way, saved: true };
             let stat = rustix::fs::statat(&above, &name, AtFlags::SYMLINK_NOFOLLOW)?;
             let before = found.nodes.len();
-            add_leaf(&job, name.as_bytes().into(), &name, &above, &stat, base, found);
+            let listed = Listed { path: name.as_bytes().into(), name: &name, directory: &above, stat: &stat };
+            add_leaf(&job, listed, base, found);
             // What is left out has no directory: the one above it is not asked for.
             Ok(if found.nodes.len() > before { (RootKind::File, Some(above)) } else { (RootKind::Nothing, None) })
         }
@@ -161,7 +162,10 @@ pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> 
                 false => [&job.path, &b"/"[..], name.to_bytes()].concat().into_boxed_slice(),
             };
             match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => children.extend(add(job, path, name, &directory, &stat, paths, found)),
+                Ok(stat) => {
+                    let listed = Listed { path, name, directory: &directory, stat: &stat };
+                    children.extend(add(job, listed, paths, found));
+                }
                 Err(rustix::io::Errno::NOENT) => {} // gone since it was listed
                 Err(error) => {
                     found
@@ -189,35 +193,37 @@ pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> 
     children
 }
 
-/// Adds what a directory entry is; returns it as a job if it is a directory to be entered.
-fn add(
-    job: &Job,
+/// An entry of a directory.
+struct Listed<'a> {
+    /// Below the root.
     path: Box<[u8]>,
-    name: &CStr,
-    directory: &Arc<OwnedFd>,
-    stat: &Stat,
-    paths: &PathList,
-    found: &mut Found,
-) -> Option<Job> {
+    name: &'a CStr,
+    /// The directory that it is in.
+    directory: &'a Arc<OwnedFd>,
+    stat: &'a Stat,
+}
+
+/// Adds what a directory entry is; returns it as a job if it is a directory to be entered.
+fn add(job: &Job, listed: Listed<'_>, paths: &PathList, found: &mut Found) -> Option<Job> {
     let base = &paths.roots()[job.root as usize].base;
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    let decision = paths.decide(job.root as usize, &path, kind.is_dir());
+    let is_directory = FileType::from_raw_mode(listed.stat.st_mode).is_dir();
+    let decision = paths.decide(job.root as usize, &listed.path, is_directory);
     if decision == Decision::Exclude {
         return None;
     }
-    if let Some(reason) = too_long(&path) {
-        found.skip(join(base, &path), reason);
+    if let Some(reason) = too_long(&listed.path) {
+        found.skip(join(base, &listed.path), reason);
         return None;
     }
-    if kind.is_dir() {
+    if is_directory {
         let saved = decision == Decision::Include;
-        let (base, way) = (job.base.clone(), Way::From(directory.clone()));
-        return Some(Job { root: job.root, path, base, way, saved });
+        let (base, way) = (job.base.clone(), Way::From(listed.directory.clone()));
+        return Some(Job { root: job.root, path: listed.path, base, way, saved });
     }
     if decision == Decision::DescendOnly {
         return None;
     }
-    add_leaf(job, path, name, directory, stat, base, found);
+    add_leaf(job, listed, base, found);
     None
 }
 
@@ -229,16 +235,9 @@ fn too_long(path: &[u8]) -> Option<SkipReason> {
     }
 }
 
-/// Adds what is no directory. `job` holds the directory that it is in.
-fn add_leaf(
-    job: &Job,
-    path: Box<[u8]>,
-    name: &CStr,
-    directory: &OwnedFd,
-    stat: &Stat,
-    base: &std::path::Path,
-    found: &mut Found,
-) {
+/// Adds what is no directory.
+fn add_leaf(job: &Job, listed: Listed<'_>, base: &std::path::Path, found: &mut Found) {
+    let Listed { path, name, directory, stat } = listed;
     let place = || join(base, &path);
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => NodeKind::File,

@@ -12,16 +12,16 @@ use crate::scan::{metadata, read_xattrs};
 
 /// What is asked for beyond its content of something in the target.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::restore) struct Attributes<'m> {
+pub(crate) struct Attributes<'m> {
     /// Mode, time, owner.
-    pub(in crate::restore) meta: &'m Metadata,
+    pub(crate) meta: &'m Metadata,
     /// Extended attributes.
-    pub(in crate::restore) xattrs: &'m Xattrs,
+    pub(crate) xattrs: &'m Xattrs,
 }
 
 /// Whether owners are restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::restore) enum Owners {
+pub(crate) enum Owners {
     /// Files belong to the user who restores them.
     Own,
     /// Files belong to the users who had them when they were saved.
@@ -33,7 +33,7 @@ const CAPABILITIES: &[u8] = b"security.capability";
 
 impl Attributes<'_> {
     /// Whether something that was found has these attributes.
-    pub(in crate::restore) fn are_those_of(&self, stat: &Stat, xattrs: &Xattrs, owners: Owners) -> bool {
+    pub(crate) fn are_those_of(&self, stat: &Stat, xattrs: &Xattrs, owners: Owners) -> bool {
         let found = metadata(stat);
         let is_owner = (found.uid, found.gid) == (self.meta.uid, self.meta.gid);
         found.mode == mode_for(self.meta, stat)

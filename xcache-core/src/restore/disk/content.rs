@@ -7,7 +7,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 /// Fills `buffer` with what is at `offset`; gives less only at the end of the file.
-pub(in crate::restore) fn read_full(file: &OwnedFd, buffer: &mut [u8], mut offset: u64) -> io::Result<usize> {
+pub(crate) fn read_full(file: &OwnedFd, buffer: &mut [u8], mut offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match rustix::io::pread(file, &mut buffer[filled..], offset) {
@@ -24,7 +24,7 @@ pub(in crate::restore) fn read_full(file: &OwnedFd, buffer: &mut [u8], mut offse
 }
 
 /// Writes all of `data` at `offset`.
-pub(in crate::restore) fn write_at(file: &OwnedFd, mut data: &[u8], mut offset: u64) -> io::Result<()> {
+pub(crate) fn write_at(file: &OwnedFd, mut data: &[u8], mut offset: u64) -> io::Result<()> {
     while !data.is_empty() {
         match rustix::io::pwrite(file, data, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -24,21 +24,21 @@ use crate::scan::Signature;
 
 /// See the module.
 #[derive(Debug)]
-pub(in crate::restore) struct Cursor<'t> {
+pub(crate) struct Cursor<'t> {
     target: &'t Target<'t>,
     walker: Option<(usize, Walker)>,
     log: Log,
     /// What could not be done so far.
-    pub(in crate::restore) notices: Notices,
+    pub(crate) notices: Notices,
 }
 
 /// A file in the making. It may grow on several threads, each with a descriptor of its own.
 #[derive(Debug)]
-pub(in crate::restore) struct Temporary(u64);
+pub(crate) struct Temporary(u64);
 
 /// What came of a hard link.
 #[derive(Debug)]
-pub(in crate::restore) enum Linked {
+pub(crate) enum Linked {
     /// It was made.
     Made,
     /// It was there.
@@ -62,7 +62,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// What is at a place; nothing where a directory above it is missing, or is none, or cannot be entered yet.
-    pub(in crate::restore) fn look(&mut self, place: Place<'_>) -> io::Result<Option<Stat>> {
+    pub(crate) fn look(&mut self, place: Place<'_>) -> io::Result<Option<Stat>> {
         let (at, name) = match self.enter(place) {
             Ok(entered) => entered,
             Err(_) => return Ok(None),
@@ -77,26 +77,26 @@ impl<'t> Cursor<'t> {
     }
 
     /// Whether a directory is at a place.
-    pub(in crate::restore) fn is_directory(&mut self, place: Place<'_>) -> bool {
+    pub(crate) fn is_directory(&mut self, place: Place<'_>) -> bool {
         self.walker_of(place.root).is_ok_and(|walker| walker.enter(Some(place.path)).is_ok())
     }
 
     /// Whether something new may come to a place: an error if what is there must stay.
-    pub(in crate::restore) fn check_room(&mut self, place: Place<'_>, found: &Stat) -> io::Result<()> {
+    pub(crate) fn check_room(&mut self, place: Place<'_>, found: &Stat) -> io::Result<()> {
         let target = self.target;
         let (at, name) = self.enter(place)?;
         may_replace(target, place, at, name, found)
     }
 
     /// Opens the file at a place for reading.
-    pub(in crate::restore) fn open(&mut self, place: Place<'_>) -> io::Result<OwnedFd> {
+    pub(crate) fn open(&mut self, place: Place<'_>) -> io::Result<OwnedFd> {
         let (at, name) = self.enter(place)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(at, name, flags, Mode::empty())?)
     }
 
     /// Makes the directories above a place that are missing, with the modes that `mode` gives for their paths.
-    pub(in crate::restore) fn make_above(&mut self, place: Place<'_>, mode: &dyn Fn(&[u8]) -> u16) -> io::Result<()> {
+    pub(crate) fn make_above(&mut self, place: Place<'_>, mode: &dyn Fn(&[u8]) -> u16) -> io::Result<()> {
         let Some(above) = parent(place.path) else { return Ok(()) };
         let above = Place { path: above, ..place };
         match self.walker_of(place.root)?.enter(Some(above.path)) {
@@ -109,7 +109,7 @@ impl<'t> Cursor<'t> {
 
     /// Makes a directory, whose own directory is there; or lets us write into the one that is there. What is no directory
     /// is set aside.
-    pub(in crate::restore) fn make_directory(&mut self, place: Place<'_>, mode: u16) -> io::Result<()> {
+    pub(crate) fn make_directory(&mut self, place: Place<'_>, mode: u16) -> io::Result<()> {
         let target = self.target;
         let (at, name) = enter(&mut self.walker, target, place)?;
         if name.is_empty() {
@@ -141,7 +141,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Makes a file: `fill` writes its content. Where nothing is expected it has its name from the beginning.
-    pub(in crate::restore) fn make_file(
+    pub(crate) fn make_file(
         &mut self,
         place: Place<'_>,
         is_vacant: bool,
@@ -178,7 +178,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Gives a file in the making its length, if one is given, its attributes and its name.
-    pub(in crate::restore) fn finish_file(
+    pub(crate) fn finish_file(
         &mut self,
         place: Place<'_>,
         temporary: &Temporary,
@@ -198,7 +198,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Begins a file beside a place.
-    pub(in crate::restore) fn begin(&mut self, place: Place<'_>) -> Temporary {
+    pub(crate) fn begin(&mut self, place: Place<'_>) -> Temporary {
         let target = self.target;
         if let Some(root) = target.root(place.root) {
             leftovers::mark(root, || {
@@ -212,23 +212,14 @@ impl<'t> Cursor<'t> {
     }
 
     /// Opens a file in the making, and makes it the first time.
-    pub(in crate::restore) fn open_temporary(
-        &mut self,
-        place: Place<'_>,
-        temporary: &Temporary,
-    ) -> io::Result<OwnedFd> {
+    pub(crate) fn open_temporary(&mut self, place: Place<'_>, temporary: &Temporary) -> io::Result<OwnedFd> {
         let name = self.target.temporary_name(temporary.0);
         let (at, _) = self.enter(place)?;
         Ok(rustix::fs::openat(at, &name[..], new_file(), Mode::RUSR | Mode::WUSR)?)
     }
 
     /// Makes a symbolic link, or sets right the one that is there.
-    pub(in crate::restore) fn make_link(
-        &mut self,
-        place: Place<'_>,
-        target: &[u8],
-        attributes: &Attributes<'_>,
-    ) -> io::Result<()> {
+    pub(crate) fn make_link(&mut self, place: Place<'_>, target: &[u8], attributes: &Attributes<'_>) -> io::Result<()> {
         let (owners, tree) = (self.target.policy.owners, self.target);
         let (at, name) = enter(&mut self.walker, tree, place)?;
         match rustix::fs::symlinkat(target, at, name) {
@@ -282,7 +273,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Makes a place another name of the file at `first`, which is there. `first_cursor` moves among such files.
-    pub(in crate::restore) fn link(
+    pub(crate) fn link(
         &mut self,
         place: Place<'_>,
         first: Place<'_>,
@@ -315,19 +306,14 @@ impl<'t> Cursor<'t> {
     }
 
     /// Writes what is at `from`, a file, to a file in the making: its data, and where it has holes.
-    pub(in crate::restore) fn copy(
-        &mut self,
-        from: &OwnedFd,
-        place: Place<'_>,
-        temporary: &Temporary,
-    ) -> io::Result<OwnedFd> {
+    pub(crate) fn copy(&mut self, from: &OwnedFd, place: Place<'_>, temporary: &Temporary) -> io::Result<OwnedFd> {
         let open = self.open_temporary(place, temporary)?;
         copy_data(from, &open)?;
         Ok(open)
     }
 
     /// Sets the attributes of a file that is kept. What cannot be set is a notice: its content is right.
-    pub(in crate::restore) fn set_right(&mut self, place: Place<'_>, attributes: &Attributes<'_>) -> Option<Signature> {
+    pub(crate) fn set_right(&mut self, place: Place<'_>, attributes: &Attributes<'_>) -> Option<Signature> {
         let mut undone = Vec::new();
         let owners = self.target.policy.owners;
         let set = self.enter(place).and_then(|(at, name)| {
@@ -345,12 +331,7 @@ impl<'t> Cursor<'t> {
 
     /// Sets mode, time and attributes of a directory when everything in it is done. What cannot be set is a notice: a
     /// directory that we may write into can be another user's.
-    pub(in crate::restore) fn finish_directory(
-        &mut self,
-        place: Place<'_>,
-        attributes: &Attributes<'_>,
-        committed: &Committed,
-    ) {
+    pub(crate) fn finish_directory(&mut self, place: Place<'_>, attributes: &Attributes<'_>, committed: &Committed) {
         let target = self.target;
         let is_new = committed.is_new(place);
         // On the way to what a pattern matched, directories that were there before are not ours.
@@ -370,7 +351,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Removes from a directory what `is_kept`, which is asked by path, does not keep. Gives how many files went.
-    pub(in crate::restore) fn clean_directory(&mut self, place: Place<'_>, is_kept: impl Fn(&[u8]) -> bool) -> u64 {
+    pub(crate) fn clean_directory(&mut self, place: Place<'_>, is_kept: impl Fn(&[u8]) -> bool) -> u64 {
         let (target, mut notices) = (self.target, Notices::default());
         let Some(root) = target.root(place.root) else { return 0 };
         let mut remover = Remover::new(target, place.root, root, &mut notices);
@@ -436,7 +417,7 @@ impl<'t> Cursor<'t> {
 
 impl Target<'_> {
     /// A place in the tree that moves, for one thread.
-    pub(in crate::restore) fn cursor(&self) -> Cursor<'_> {
+    pub(crate) fn cursor(&self) -> Cursor<'_> {
         Cursor::new(self)
     }
 }
@@ -531,6 +512,6 @@ fn impossible(error: Errno) -> io::Result<Linked> {
 }
 
 /// Whether something is a regular file.
-pub(in crate::restore) fn is_file(stat: &Stat) -> bool {
+pub(crate) fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_file()
 }

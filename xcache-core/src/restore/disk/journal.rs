@@ -74,13 +74,13 @@ impl Log {
 
 /// A deed and where it was done.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Done {
+pub(super) struct DoneDeed {
     pub(super) root: usize,
     pub(super) path: Vec<u8>,
     pub(super) deed: Deed,
 }
 
-impl Done {
+impl DoneDeed {
     pub(super) fn place(&self) -> Place<'_> {
         Place { root: self.root, path: &self.path }
     }
@@ -114,11 +114,11 @@ impl Journal {
 
     /// All deeds in the order in which they are undone: what lies in a directory before the directory itself, and of one
     /// place the last one first. They are noted no longer.
-    pub(super) fn take(&self) -> Vec<Done> {
+    pub(super) fn take(&self) -> Vec<DoneDeed> {
         let logs = std::mem::take(&mut *self.logs.lock().unwrap_or_else(PoisonError::into_inner));
         let mut all = Vec::new();
         for log in logs {
-            all.extend(log.deeds.iter().map(|logged| Done {
+            all.extend(log.deeds.iter().map(|logged| DoneDeed {
                 root: usize::try_from(logged.root).unwrap_or(usize::MAX),
                 path: join(log.get(logged.directory), log.get(logged.name)),
                 deed: logged.deed,
@@ -132,7 +132,7 @@ impl Journal {
 
 /// What the end of a restore needs to know of what was done.
 #[derive(Debug, Default)]
-pub(in crate::restore) struct Committed {
+pub(crate) struct Committed {
     /// Directories that were made.
     pub(super) directories: HashSet<(usize, Vec<u8>)>,
     /// The modes that directories had before they were opened up.

@@ -5,35 +5,35 @@ use std::io;
 use std::path::PathBuf;
 
 /// Something that could not be done to a thing, and why.
-pub(in crate::restore) type Undone = (&'static str, io::Error);
+pub(crate) type Undone = (&'static str, io::Error);
 
 /// What was not done and why, with the first thing that it concerns and how many more there are. There are as many as
 /// there are reasons, however many files there are.
 #[derive(Debug, Default)]
-pub(in crate::restore) struct Notices(BTreeMap<(&'static str, String), (PathBuf, u64)>);
+pub(crate) struct Notices(BTreeMap<(&'static str, String), (PathBuf, u64)>);
 
 impl Notices {
     /// Adds that one could not do `what` ("set the owner of") to the thing at `path`.
-    pub(in crate::restore) fn add(&mut self, what: &'static str, path: PathBuf, reason: impl ToString) {
+    pub(crate) fn add(&mut self, what: &'static str, path: PathBuf, reason: impl ToString) {
         self.0.entry((what, reason.to_string())).or_insert((path, 0)).1 += 1;
     }
 
     /// Adds several of one thing.
-    pub(in crate::restore) fn extend(&mut self, undone: Vec<Undone>, path: impl Fn() -> PathBuf) {
+    pub(crate) fn extend(&mut self, undone: Vec<Undone>, path: impl Fn() -> PathBuf) {
         for (what, reason) in undone {
             self.add(what, path(), reason);
         }
     }
 
     /// Adds those of another worker.
-    pub(in crate::restore) fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, other: Self) {
         for (reason, (path, count)) in other.0 {
             self.0.entry(reason).or_insert((path, 0)).1 += count;
         }
     }
 
     /// One line for each reason.
-    pub(in crate::restore) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let line = |((what, reason), (path, count)): (&(&str, String), &(PathBuf, u64))| {
             let more = if *count > 1 { format!(" and {} more", count - 1) } else { String::new() };
             format!("cannot {what} `{}`{more}: {reason}", path.display())

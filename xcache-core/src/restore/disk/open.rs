@@ -15,7 +15,7 @@ use crate::paths::PathList;
 
 /// Why a target cannot be opened.
 #[derive(Debug)]
-pub(in crate::restore) enum OpenError {
+pub(crate) enum OpenError {
     /// A root cannot be opened or made.
     Write {
         /// The root.
@@ -33,7 +33,7 @@ const ATTEMPTS: u32 = 5;
 impl<'a> Target<'a> {
     /// Opens the roots, makes those that are missing, waits for other restores in the same trees, and removes what killed
     /// ones left. On failure nothing is left.
-    pub(in crate::restore) fn open(
+    pub(crate) fn open(
         wanted: &[Wanted],
         paths: &'a PathList,
         policy: Policy,

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 /// A root, and a path below it: checked, relative, empty for the root itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::restore) struct Place<'p> {
+pub(crate) struct Place<'p> {
     /// Number of its line in the path list.
-    pub(in crate::restore) root: usize,
+    pub(crate) root: usize,
     /// The path below it.
-    pub(in crate::restore) path: &'p [u8],
+    pub(crate) path: &'p [u8],
 }
 
 /// The path of `name` in the directory `path`.
-pub(in crate::restore) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+pub(crate) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
 }
 
 /// Where `path` below `base` is, for messages.
-pub(in crate::restore) fn full_path(base: &Path, path: &[u8]) -> PathBuf {
+pub(crate) fn full_path(base: &Path, path: &[u8]) -> PathBuf {
     if path.is_empty() { base.to_owned() } else { base.join(std::ffi::OsStr::from_bytes(path)) }
 }

@@ -12,18 +12,18 @@ use super::journal::Journal;
 
 /// A root that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::restore) struct Wanted {
+pub(crate) struct Wanted {
     /// Number of its line in the path list.
-    pub(in crate::restore) line: usize,
+    pub(crate) line: usize,
     /// The directory that the paths of its members begin at.
-    pub(in crate::restore) base: PathBuf,
+    pub(crate) base: PathBuf,
     /// How much of that directory is the root's.
-    pub(in crate::restore) extent: Extent,
+    pub(crate) extent: Extent,
 }
 
 /// How much of the directory at its base is a root's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::restore) enum Extent {
+pub(crate) enum Extent {
     /// All of it.
     Whole,
     /// What a pattern matches.

@@ -13,20 +13,20 @@ use crate::temporary;
 
 /// How a target is treated.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::restore) struct Policy {
+pub(crate) struct Policy {
     /// Whether owners are restored.
-    pub(in crate::restore) owners: Owners,
+    pub(crate) owners: Owners,
     /// Whether what the entry does not hold is to be removed, so that it may be removed to make room as well.
-    pub(in crate::restore) clean: bool,
+    pub(crate) clean: bool,
     /// A random number that no other run has.
-    pub(in crate::restore) run: u64,
+    pub(crate) run: u64,
     /// How many places in the tree there will be at a time.
-    pub(in crate::restore) threads: usize,
+    pub(crate) threads: usize,
 }
 
 /// The roots of a restore, open and locked, and what was done to them so far.
 #[derive(Debug)]
-pub(in crate::restore) struct Target<'a> {
+pub(crate) struct Target<'a> {
     pub(super) paths: &'a PathList,
     /// By line of the path list; none for lines that nothing is restored to.
     pub(super) roots: Vec<Option<Root>>,
@@ -43,34 +43,34 @@ pub(in crate::restore) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// Whether nothing was in a root before.
-    pub(in crate::restore) fn is_fresh(&self, root: usize) -> bool {
+    pub(crate) fn is_fresh(&self, root: usize) -> bool {
         self.root(root).is_some_and(|root| root.is_fresh)
     }
 
     /// Bytes that can still be written to the file system of a root, if it tells.
-    pub(in crate::restore) fn free_bytes(&self, root: usize) -> Option<u64> {
+    pub(crate) fn free_bytes(&self, root: usize) -> Option<u64> {
         let root = self.root(root)?;
         let found = rustix::fs::fstatvfs(&root.directory).ok().filter(|found| found.f_blocks > 0)?;
         found.f_bavail.checked_mul(found.f_frsize)
     }
 
     /// The file system that a root is on.
-    pub(in crate::restore) fn device(&self, root: usize) -> Option<u64> {
+    pub(crate) fn device(&self, root: usize) -> Option<u64> {
         self.root(root).map(|root| root.device)
     }
 
     /// Where a place is, for messages.
-    pub(in crate::restore) fn full_path(&self, place: Place<'_>) -> PathBuf {
+    pub(crate) fn full_path(&self, place: Place<'_>) -> PathBuf {
         self.root(place.root).map_or_else(PathBuf::new, |root| full_path(&root.base, place.path))
     }
 
     /// The lines that ask for it.
-    pub(in crate::restore) fn paths(&self) -> &'a PathList {
+    pub(crate) fn paths(&self) -> &'a PathList {
         self.paths
     }
 
     /// How the target is treated.
-    pub(in crate::restore) fn policy(&self) -> Policy {
+    pub(crate) fn policy(&self) -> Policy {
         self.policy
     }
 

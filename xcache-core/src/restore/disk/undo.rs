@@ -9,7 +9,7 @@ use super::aside::{put_back, unlink};
 use super::attributes::DirectoryAt;
 use super::clean::Remover;
 use super::cursor::Cursor;
-use super::journal::{Committed, Deed, Done};
+use super::journal::{Committed, Deed, DoneDeed};
 use super::leftovers;
 use super::look::{is_directory, stat};
 use super::notices::Notices;
@@ -21,7 +21,7 @@ impl Target<'_> {
     /// Takes everything back: what was made goes, what was set aside returns, what was opened up closes. Only what this
     /// restore has made is removed: if another process has put something else in its place since, that stays. Gives how
     /// many things that were there before could not be put back.
-    pub(in crate::restore) fn roll_back(&self) -> u64 {
+    pub(crate) fn roll_back(&self) -> u64 {
         let mut cursor = self.cursor();
         // After the point of no return the tree is the new one, but not finished.
         let mut not_back = u64::from(self.is_committed.load(Ordering::Relaxed));
@@ -49,11 +49,11 @@ impl Target<'_> {
 
     /// Keeps everything: removes for good what was set aside. From here on nothing is taken back. What cannot be removed
     /// stays under the name that it has.
-    pub(in crate::restore) fn commit(&self, notices: &mut Notices) -> Committed {
+    pub(crate) fn commit(&self, notices: &mut Notices) -> Committed {
         self.is_committed.store(true, Ordering::Relaxed);
         let mut cursor = self.cursor();
         let mut committed = Committed::default();
-        for Done { root, path, deed } in self.journal.take() {
+        for DoneDeed { root, path, deed } in self.journal.take() {
             match deed {
                 Deed::Temporary { .. } | Deed::File { .. } => {}
                 Deed::Directory { .. } => {
@@ -82,7 +82,7 @@ impl Target<'_> {
 }
 
 impl Cursor<'_> {
-    fn undo(&mut self, done: &Done) -> io::Result<()> {
+    fn undo(&mut self, done: &DoneDeed) -> io::Result<()> {
         let target = self.target();
         let (at, name) = self.enter(done.place())?;
         match done.deed {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::number::decimal;
-use super::{damaged, sparse};
+use super::number::{damaged, decimal};
+use super::sparse;
 use crate::archive::Result;
 use crate::archive::index::{Xattrs, is_kept_xattr};
 
@@ -17,7 +17,7 @@ pub(super) struct Pax {
     pub(super) mtime: Option<(i64, u32)>,
     pub(super) uid: Option<u64>,
     pub(super) gid: Option<u64>,
-    pub(super) xattrs: Attributes,
+    pub(super) xattrs: XattrRecords,
     /// Whether it has an access control list in the form of text, with the names of users.
     pub(super) has_acl: bool,
     pub(super) sparse: sparse::Records,
@@ -25,7 +25,7 @@ pub(super) struct Pax {
 
 /// Extended attributes by the writer that they have their form from.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Attributes {
+pub(super) struct XattrRecords {
     star: BTreeMap<Vec<u8>, Vec<u8>>,
     libarchive: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -61,13 +61,13 @@ impl Pax {
     /// For global headers: attributes and maps belong to one member. Without them, what many global headers add up to
     /// is bounded, too.
     pub(super) fn keep_what_all_may_share(&mut self) {
-        self.xattrs = Attributes::default();
+        self.xattrs = XattrRecords::default();
         self.has_acl = false;
         self.sparse = sparse::Records::default();
     }
 }
 
-impl Attributes {
+impl XattrRecords {
     fn star(&mut self, name: &[u8], value: &[u8]) {
         if is_kept_xattr(name) {
             // GNU tar writes `=`, which would end the keyword, and `%` this way.

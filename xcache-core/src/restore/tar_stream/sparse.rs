@@ -1,7 +1,6 @@
 //! Sparse files as GNU tar has written them over time: old headers of type `S`, and the pax formats 0.0, 0.1 and 1.0.
 
-use super::number::decimal;
-use super::{damaged, number};
+use super::number::{damaged, decimal, number};
 use crate::archive::header::BLOCK;
 use crate::archive::index::Extent;
 use crate::archive::{Error, Result};
