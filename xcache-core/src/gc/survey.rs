@@ -65,7 +65,7 @@ pub(super) async fn survey(
 /// Lists the entries.
 pub(super) async fn entries(store: &dyn Store) -> Result<Inventory> {
     let mut inventory = Inventory::default();
-    each_page(store, |objects| objects.iter().for_each(|object| inventory.push(object))).await?;
+    store::each_page(store, "", |objects| objects.iter().for_each(|object| inventory.push(object))).await?;
     inventory.finish();
     Ok(inventory)
 }
@@ -112,7 +112,7 @@ pub(super) async fn needed_since(store: &dyn Store, inventory: &Inventory) -> Re
     let mut needed = Needed { names: read_intents(store, intents, None).await?, unknown: Vec::new() };
     let mut new = Vec::new();
     let mut risen = None;
-    each_page(store, |objects| {
+    store::each_page(store, "", |objects| {
         for object in objects.into_iter().filter(is_delta) {
             let known = inventory.find(object.name.as_str());
             match known.filter(|&id| inventory.etag_text(id) == object.meta.etag.0) {
@@ -223,23 +223,6 @@ async fn read_small<T>(
             (Err(_), Some(_)) => {
                 return Err(Error::Contradiction { name: object.name.to_string(), what: "what it holds" });
             }
-        }
-    }
-}
-
-/// Hands over the whole listing, a page at a time.
-async fn each_page(store: &dyn Store, mut take: impl FnMut(Vec<ListedObject>)) -> Result<()> {
-    let mut page: Option<String> = None;
-    loop {
-        let answer = store.list("", page.as_deref()).await?;
-        take(answer.objects);
-        match answer.next {
-            Some(next) if Some(&next) == page.as_ref() => {
-                let error = store::Error::new(ErrorKind::Corrupt, "list", store);
-                return Err(error.detail("the store sent the same page twice").into());
-            }
-            Some(next) => page = Some(next),
-            None => return Ok(()),
         }
     }
 }

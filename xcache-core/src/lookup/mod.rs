@@ -32,9 +32,6 @@ use newest::Newest;
 /// The most candidates of one lookup, and of one listing. Each is a corrupt entry more that is passed over.
 const MAX_CANDIDATES: usize = 8;
 
-/// The most pages of a listing, of 1,000 names each: ten times the largest store that we have in mind.
-const MAX_PAGES: usize = 10_000;
-
 /// How an entry was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
@@ -195,10 +192,10 @@ impl Lookup {
         let prefix = restore_key.as_ref().map_or(self.primary.as_str(), RestoreKey::as_str);
         let mut newest = Newest::new(prefix);
         let listing = naming::list_prefix(scope.as_ref(), prefix);
-        let outcome = for_each_entry(self.store.as_ref(), &listing, |entry| {
-            if entry.scope == scope && !self.tried.contains(&entry.name) {
-                newest.offer(entry);
-            }
+        let outcome = store::each_page(self.store.as_ref(), &listing, |objects| {
+            let entries = objects.into_iter().filter_map(Entry::from_listed);
+            let candidates = entries.filter(|entry| entry.scope == scope && !self.tried.contains(&entry.name));
+            candidates.for_each(|entry| newest.offer(entry));
         });
         let outcome = outcome.await;
         self.listed = newest.into_sorted().into();
@@ -315,20 +312,6 @@ async fn prefer_base<T>(
         (Err(error), _) | (_, Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(None),
     }
-}
-
-async fn for_each_entry(store: &dyn Store, prefix: &str, mut visit: impl FnMut(Entry)) -> store::Result<()> {
-    let mut page: Option<String> = None;
-    for _ in 0..MAX_PAGES {
-        let answer = store.list(prefix, page.as_deref()).await?;
-        answer.objects.into_iter().filter_map(Entry::from_listed).for_each(&mut visit);
-        match answer.next {
-            Some(next) if Some(&next) != page.as_ref() => page = Some(next),
-            Some(_) => break,
-            None => return Ok(()),
-        }
-    }
-    Err(Error::new(ErrorKind::Corrupt, "list", prefix).detail("the store does not come to an end"))
 }
 
 /// The resolution of S3; a store that knows more has no ties.

@@ -14,6 +14,7 @@ use futures_util::stream::BoxStream;
 
 pub mod adapted;
 mod error;
+pub(crate) mod bounds;
 pub mod local;
 pub mod open;
 pub mod payload;
@@ -251,19 +252,28 @@ pub async fn collect(download: Download, limit: usize) -> Result<Bytes> {
     Ok(all.freeze())
 }
 
-/// Lists every object below `prefix`, page after page. Memory grows with the listing: gc has its own way.
-pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ListedObject>> {
-    let mut all = Vec::new();
+/// The most pages of a listing, of 1,000 names each: ten times the largest store that we have in mind.
+const MAX_PAGES: usize = 10_000;
+
+/// Hands over the objects whose names begin with `prefix`, a page at a time. The one place that follows pages: a listing
+/// that repeats itself, or has no end, is an error.
+pub async fn each_page(store: &dyn Store, prefix: &str, mut take: impl FnMut(Vec<ListedObject>)) -> Result<()> {
     let mut page: Option<String> = None;
-    loop {
+    for _ in 0..MAX_PAGES {
         let answer = store.list(prefix, page.as_deref()).await?;
-        all.extend(answer.objects);
+        take(answer.objects);
         match answer.next {
-            Some(next) if Some(&next) == page.as_ref() => {
-                return Err(Error::new(ErrorKind::Corrupt, "list", prefix).detail("the store sent the same page twice"));
-            }
+            Some(next) if Some(&next) == page.as_ref() => break,
             Some(next) => page = Some(next),
-            None => return Ok(all),
+            None => return Ok(()),
         }
     }
+    Err(Error::new(ErrorKind::Corrupt, "list", prefix).detail("the store does not come to an end"))
+}
+
+/// Lists every object below `prefix`. Memory grows with the listing: [`each_page`] does not keep it.
+pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ListedObject>> {
+    let mut all = Vec::new();
+    each_page(store, prefix, |objects| all.extend(objects)).await?;
+    Ok(all)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::adapted::Adapted;
+use super::bounds;
 use super::local::LocalStore;
 use super::probe::{self, Features};
 use super::s3::S3Store;
@@ -210,9 +211,8 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// Three tries of a store that accepts and stays silent: a job does not wait longer for a cache.
     fn default() -> Self {
-        Self { attempt: Duration::from_secs(10), operation: Duration::from_secs(30) }
+        Self { attempt: bounds::TRY, operation: bounds::OPERATION }
     }
 }
 

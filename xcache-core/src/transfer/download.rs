@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::fleet::Fleet;
 use super::request::{Expected, Request};
-use crate::store::{ByteRange, ETag, Error, ErrorKind, ObjectName, Payload, Result, Store};
+use crate::store::{ByteRange, ETag, Error, ErrorKind, ObjectName, Payload, Result, Store, bounds};
 
 /// One ranged GET, and where to cut what it brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +53,7 @@ impl DownloadLimits {
     /// Whether a request that has brought `received` bytes in `elapsed` is so slow that a second one is worth its while,
     /// even if there is nothing to compare it with.
     pub(super) fn is_far_below_the_floor(&self, elapsed: Duration, received: u64) -> bool {
-        elapsed >= self.lag() && received < self.floor_bytes
-    }
-
-    /// When to look whether a request lags.
-    pub(super) fn lag(&self) -> Duration {
-        self.floor_time / 3
+        elapsed >= bounds::LAG && received < self.floor_bytes
     }
 }
 
@@ -66,11 +61,11 @@ impl Default for DownloadLimits {
     fn default() -> Self {
         Self {
             in_flight: 8,
-            stall: Duration::from_secs(20),
-            attempts: 5,
+            stall: bounds::RECEIVE_STALL,
+            attempts: bounds::RECEIVE_TRIES,
             straggler_after: Duration::from_secs(2),
-            floor_time: Duration::from_secs(30),
-            floor_bytes: 16 << 10,
+            floor_time: bounds::FLOOR,
+            floor_bytes: bounds::FLOOR_BYTES,
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -11,14 +10,12 @@ use super::part::length;
 use super::retry::backoff;
 use super::upload::{NewObject, Published, Signals};
 use crate::object_end::find_archive;
+use crate::store::bounds;
 use crate::store::probe::Features;
 use crate::store::{ETag, Error, ErrorKind, PutMode, Result, Store, Tags, Upload};
 
 /// How often a write is sent that met another one of the same name (HTTP 409).
 const CONFLICT_ATTEMPTS: u32 = 5;
-
-/// How long the answer to a completion is waited for before the store is asked whether the object is there.
-const LOOK_AFTER: Duration = Duration::from_secs(30);
 
 /// What is published, and how.
 pub(super) struct Publication<'a> {
@@ -141,7 +138,7 @@ impl Publication<'_> {
     async fn completed(&self, upload: &dyn Upload, mode: PutMode) -> Result<ETag> {
         let mut answer = std::pin::pin!(upload.complete(mode));
         loop {
-            if let Ok(answer) = tokio::time::timeout(LOOK_AFTER, &mut answer).await {
+            if let Ok(answer) = tokio::time::timeout(bounds::COMPLETE_LOOK, &mut answer).await {
                 return answer;
             }
             match find_archive(self.store, self.object.name, self.object.archive_id).await {

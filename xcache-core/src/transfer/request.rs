@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::download::DownloadLimits;
 use super::retry::backoff;
-use crate::store::{ByteRange, Download, ETag, Error, ErrorKind, ObjectMeta, ObjectName, Result, Store};
+use crate::store::{ByteRange, Download, ETag, Error, ErrorKind, ObjectMeta, ObjectName, Result, Store, bounds};
 
 /// What is known of an object before it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +55,12 @@ pub async fn fetch(
     let received = AtomicU64::new(0);
     let fetch_once = || fetch_once(store, (name, expected), range.clone(), limit, limits, &received);
     let first = pin!(fetch_once());
-    let lag = pin!(tokio::time::sleep(limits.lag()));
+    let lag = pin!(tokio::time::sleep(bounds::LAG));
     let first = match select(first, lag).await {
         Either::Left((done, _)) => return done,
         Either::Right(((), first)) => first,
     };
-    if !limits.is_far_below_the_floor(limits.lag(), received.load(Ordering::Relaxed)) {
+    if !limits.is_far_below_the_floor(bounds::LAG, received.load(Ordering::Relaxed)) {
         return first.await;
     }
     match select(first, pin!(fetch_once())).await {

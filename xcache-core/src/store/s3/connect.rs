@@ -17,6 +17,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::TrustStore;
 use aws_types::service_config::ServiceConfigKey;
 
+use super::super::bounds;
 use super::super::open::{AwsEnvironment, Endpoint, S3Options};
 use super::super::{Error, ErrorKind, Result};
 use super::answer::{Complete, SendAgain};
@@ -31,18 +32,11 @@ pub(super) fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// A TCP and TLS handshake takes at most a few round trips; beyond this the host is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The instance metadata service answers in about a millisecond, or, elsewhere than on EC2, never.
 const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Where the metadata service is if nothing else is configured.
 const METADATA_ENDPOINT: &str = "http://169.254.169.254";
-
-/// Four tries with full jitter take about four seconds when nothing is there, and outlast a short throttling.
-pub(super) const MAX_ATTEMPTS: u32 = 4;
-pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(3);
 
 /// A bucket's region where none is configured: right for AWS's oldest region and for nearly every other store.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -136,7 +130,7 @@ fn loader(options: &S3Options) -> ConfigLoader {
     let loader = aws_config::defaults(behavior_version())
         .profile_name(credentials::profile(options))
         .timeout_config(times)
-        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_max_backoff(MAX_BACKOFF))
+        .retry_config(RetryConfig::standard().with_max_attempts(bounds::TRIES).with_max_backoff(bounds::BACKOFF))
         // The SDK measures whole bodies by throughput, and counts time in which no caller asks for data. We watch both
         // directions ourselves: uploads in `body`, downloads where they are read.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -208,7 +202,7 @@ fn endpoint(options: &S3Options, shared: &SdkConfig) -> Result<Option<String>> {
 }
 
 pub(super) fn timeouts() -> aws_config::timeout::TimeoutConfigBuilder {
-    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).disable_read_timeout()
+    TimeoutConfig::builder().connect_timeout(bounds::CONNECT).disable_read_timeout()
 }
 
 /// The option, then the environment, then the profile; then what the instance says, but only for AWS itself.

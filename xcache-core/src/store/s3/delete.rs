@@ -4,9 +4,9 @@ use aws_sdk_s3::operation::delete_objects::DeleteObjectsOutput;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures_util::stream::{self, StreamExt as _};
 
+use super::super::bounds;
 use super::super::{Deletion, Error, ErrorKind, Result};
-use super::health::BRIEF;
-use super::{DELETE_TIMEOUT, PARALLEL_DELETES, S3Store, quoted};
+use super::{PARALLEL_DELETES, S3Store, quoted};
 
 impl S3Store {
     /// Deletes up to a thousand objects in one request. Only what the answer names by its very key counts as deleted; what
@@ -29,7 +29,7 @@ impl S3Store {
             .bucket(&self.place.bucket)
             .delete(delete)
             .set_request_payer(self.payer.clone());
-        let bound = if self.health.is_down() { BRIEF } else { DELETE_TIMEOUT };
+        let bound = if self.health.is_down() { bounds::DOWN } else { bounds::DELETE };
         let Ok(sent) = tokio::time::timeout(bound, sent.send()).await else {
             self.health.gave_up();
             let silent = Error::new(ErrorKind::Unavailable, "delete", self);
@@ -115,4 +115,52 @@ fn deleted(
 /// The same failure for each of them.
 fn spread(page: &[&Deletion], error: &Error) -> Vec<Result<()>> {
     page.iter().map(|deletion| Err(error.about(&deletion.name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::types::{DeletedObject, Error as Failed};
+
+    use super::super::super::ObjectName;
+    use super::*;
+
+    /// What is said of the keys `a`, `b` and `c`: their names if deleted, or the failure's kind.
+    fn told(answer: &DeleteObjectsOutput) -> Result<Vec<Option<std::result::Result<(), ErrorKind>>>> {
+        let names = ["a", "b", "c"].map(|name| ObjectName::new(name).unwrap());
+        let deletions = names.each_ref().map(|name| Deletion { name: name.clone(), if_match: None });
+        let keys = names.map(|name| Ok(format!("prefix/{name}")));
+        let told = deleted(answer, &deletions.each_ref()[..], &keys)?;
+        Ok(told.into_iter().map(|one| one.map(|one| one.map_err(|error| error.kind()))).collect())
+    }
+
+    fn done(key: &str) -> DeletedObject {
+        DeletedObject::builder().key(key).build()
+    }
+
+    fn failed(key: Option<&str>, code: &str) -> Failed {
+        Failed::builder().set_key(key.map(str::to_owned)).code(code).message("no").build()
+    }
+
+    #[test]
+    fn only_what_an_answer_names_counts_as_deleted() {
+        let answer = DeleteObjectsOutput::builder()
+            .deleted(done("prefix/a"))
+            .errors(failed(Some("prefix/b"), "AccessDenied"))
+            .build();
+        assert_eq!(told(&answer).unwrap(), [Some(Ok(())), Some(Err(ErrorKind::Denied)), None]);
+        let answer = DeleteObjectsOutput::builder().errors(failed(Some("prefix/c"), "NoSuchKey")).build();
+        assert_eq!(told(&answer).unwrap(), [None, None, Some(Ok(()))]);
+        // Under another spelling: not the object that was asked for.
+        let answer = DeleteObjectsOutput::builder().deleted(done("prefix%2Fa")).deleted(done("a")).build();
+        assert_eq!(told(&answer).unwrap(), [None, None, None]);
+    }
+
+    #[test]
+    fn an_error_about_something_else_spoils_the_whole_answer() {
+        for key in [None, Some("prefix%2Fa"), Some("a"), Some("prefix/d")] {
+            let answer =
+                DeleteObjectsOutput::builder().deleted(done("prefix/a")).errors(failed(key, "AccessDenied")).build();
+            assert_eq!(told(&answer).unwrap_err().kind(), ErrorKind::Denied, "{key:?}");
+        }
+    }
 }

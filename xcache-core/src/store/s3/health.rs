@@ -16,15 +16,14 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use tokio::time::Instant;
 
+use super::super::bounds;
+
 /// A request that was given up after this long without an answer says that the store is silent. Shorter than the bound
 /// of a try; longer than any answer of a store that works.
 const SILENCE: Duration = Duration::from_secs(8);
 
 /// So many requests in a row without an answer, and the store counts as down. One may be an accident on the way.
 const UNANSWERED: u32 = 2;
-
-/// How long a store that is down is waited for. A store that is up again answers within this.
-pub(super) const BRIEF: Duration = Duration::from_secs(3);
 
 /// The largest body that is no data: it is sent at once, so that what takes time is the answer.
 const SMALL_BODY_BYTES: u64 = 64 << 10;
@@ -73,7 +72,7 @@ impl HttpConnector for Watched {
         let answer = self.inner.call(request);
         HttpConnectorFuture::new(async move {
             let answered = if is_brief {
-                match tokio::time::timeout(BRIEF, answer).await {
+                match tokio::time::timeout(bounds::DOWN, answer).await {
                     Ok(answered) => answered,
                     // Not called a timeout, so that the SDK does not try again.
                     Err(_) => Err(ConnectorError::user(Box::new(StillSilent))),

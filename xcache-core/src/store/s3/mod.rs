@@ -1,7 +1,6 @@
 //! The store on S3 and on what speaks its language.
 
 use std::fmt;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -12,6 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
+use super::bounds;
 use super::open::{S3Options, full_name_bytes};
 use super::{
     ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ObjectMeta, ObjectName, Payload, PutMode, Result,
@@ -34,20 +34,10 @@ mod upload;
 
 use connect::Connection;
 use failure::Request;
-use health::{BRIEF, Health};
+use health::Health;
 use list::Listing;
 use options::WriteOptions;
 use upload::S3Upload;
-
-/// How long a body may stand still in either direction. Longer than a retransmission or a store's hiccup, shorter than
-/// the patience of a job.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often a request whose body stalled is sent. The SDK's own retries come on top for failures that it sees.
-const STALL_ATTEMPTS: u32 = 3;
-
-/// Deleting a thousand objects takes some stores many seconds, and there is nothing to see meanwhile.
-const DELETE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The most names in one DeleteObjects request and in one page of a listing, by the API.
 const PAGE_NAMES: usize = 1000;
@@ -411,7 +401,7 @@ impl S3Store {
     {
         let mut attempt = 1;
         loop {
-            let bound = if self.health.is_down() { BRIEF } else { STALL_TIMEOUT };
+            let bound = if self.health.is_down() { bounds::DOWN } else { bounds::SEND_STALL };
             let progress = body::Progress::new();
             let request = send(body::watched(body.clone(), progress.clone()));
             let stalled = match progress.guard(bound, request).await {
@@ -419,7 +409,7 @@ impl S3Store {
                 Err(stalled) => stalled,
             };
             self.health.gave_up();
-            if attempt == STALL_ATTEMPTS {
+            if attempt == bounds::SEND_TRIES {
                 return Err(Error::new(ErrorKind::Unavailable, about.action, about.object)
                     .detail(format!("{stalled}, tried {attempt} times"))
                     .hint("the connection or the store has stopped moving data; try again later"));
@@ -474,8 +464,8 @@ fn status<E>(failure: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> O
 fn watch(body: ByteStream, length: u64, name: ObjectName) -> BoxStream<'static, Result<Bytes>> {
     let broken = move |detail: String| Error::new(ErrorKind::Unavailable, "download", &name).detail(detail);
     stream::try_unfold((body, 0_u64, broken), move |(mut body, mut done, broken)| async move {
-        match tokio::time::timeout(STALL_TIMEOUT, body.next()).await {
-            Err(_) => Err(broken(format!("no data for {} s", STALL_TIMEOUT.as_secs()))),
+        match tokio::time::timeout(bounds::SEND_STALL, body.next()).await {
+            Err(_) => Err(broken(format!("no data for {} s", bounds::SEND_STALL.as_secs()))),
             Ok(Some(Err(error))) => Err(broken("the connection broke".to_owned()).source(error)),
             Ok(Some(Ok(piece))) => {
                 done += u64::try_from(piece.len()).unwrap_or(u64::MAX);

@@ -9,9 +9,10 @@ use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::TrustStore;
 
+use super::super::bounds;
 use super::super::open::S3Options;
 use super::super::{Error, ErrorKind, Result};
-use super::connect::{MAX_ATTEMPTS, MAX_BACKOFF, behavior_version, timeouts};
+use super::connect::{behavior_version, timeouts};
 use super::credentials::Signing;
 use super::http::{connector, http_client};
 use crate::identity::RoleOptions;
@@ -35,7 +36,7 @@ pub(super) async fn take(
         .region(region.clone())
         .http_client(https.clone())
         .timeout_config(times)
-        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_max_backoff(MAX_BACKOFF));
+        .retry_config(RetryConfig::standard().with_max_attempts(bounds::TRIES).with_max_backoff(bounds::BACKOFF));
     if let Some(given) = &options.sts_endpoint {
         let endpoint: super::super::open::Endpoint = given.expose().parse().map_err(|error| {
             Error::new(ErrorKind::Invalid, "use", format_args!("the STS endpoint `{given}`"))

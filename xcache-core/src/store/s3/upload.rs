@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use chrono::{DateTime, Utc};
 
+use super::super::bounds;
 use super::super::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Upload};
 use super::{S3Store, as_replace, conditions, precondition, required, unquoted};
-
-/// Putting 10,000 parts together takes S3 minutes at worst; it sends spaces meanwhile.
-const COMPLETE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// One multipart upload.
 #[derive(Debug)]
@@ -87,11 +84,11 @@ impl Upload for S3Upload {
             .set_request_payer(self.store.payer.clone())
             .send();
         let about = self.store.place.request("publish", self.name.as_str(), precondition(&mode));
-        let answer = match tokio::time::timeout(COMPLETE_TIMEOUT, sent).await {
+        let answer = match tokio::time::timeout(bounds::COMPLETE, sent).await {
             Ok(answer) => answer.map_err(|failure| as_replace(about.failed(failure), &mode, &self.name))?,
             Err(_) => {
                 return Err(Error::new(ErrorKind::Unavailable, "publish", &self.name)
-                    .detail(format!("no answer for {} s", COMPLETE_TIMEOUT.as_secs())));
+                    .detail(format!("no answer for {} s", bounds::COMPLETE.as_secs())));
             }
         };
         Ok(unquoted(required(answer.e_tag(), "ETag", "publish", &self.name)?))
