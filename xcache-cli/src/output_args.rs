@@ -5,6 +5,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use super::RunContext;
 use super::env_vars as var;
 use super::values::{NotASwitch, parse_switch};
+use crate::ci::annotation::Commands;
 use crate::report::{Settings, Verbosity};
 
 /// What is printed.
@@ -100,7 +101,7 @@ impl OutputArgs {
                 ColorChoice::Never => false,
             },
             progress,
-            is_actions: context.ci.is_actions(),
+            commands: Commands::of(context.ci.system),
         }
     }
 }

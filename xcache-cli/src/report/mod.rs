@@ -23,7 +23,7 @@ mod progress;
 pub use log::init_log;
 use progress::{Progress, Stage};
 
-use crate::ci::annotation::{Level, annotation};
+use crate::ci::annotation::{Commands, Level};
 use crate::output_args::ProgressMode;
 use crate::{Exit, RunContext};
 
@@ -51,8 +51,8 @@ pub struct Settings {
     pub has_color: bool,
     /// How progress is shown.
     pub progress: ProgressMode,
-    /// Whether warnings and errors become annotations.
-    pub is_actions: bool,
+    /// How warnings and errors become annotations.
+    pub commands: Commands,
 }
 
 impl Settings {
@@ -63,7 +63,7 @@ impl Settings {
             is_json: false,
             has_color: false,
             progress: ProgressMode::None,
-            is_actions: context.ci.is_actions(),
+            commands: Commands::of(context.ci.system),
         }
     }
 }
@@ -160,9 +160,9 @@ impl Reporter {
 
     /// A line of data on stdout, unless that is for the document of `--json`.
     pub fn data(&self, text: impl fmt::Display) {
-        let Settings { is_json, is_actions, .. } = self.shared.settings;
+        let Settings { is_json, commands, .. } = self.shared.settings;
         if !is_json {
-            self.write_data(&format!("{}\n", one_line(&text.to_string(), is_actions)));
+            self.write_data(&format!("{}\n", one_line(&text.to_string(), commands)));
         }
     }
 
@@ -225,7 +225,7 @@ impl Reporter {
         let failure = self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
         match failure {
             None => exit,
-            Some(error) if self.shared.settings.is_actions => {
+            Some(error) if self.shared.settings.commands != Commands::None => {
                 self.warning(format_args!("cannot write to the standard output: {error}"), None);
                 exit
             }
@@ -240,9 +240,9 @@ impl Reporter {
     }
 
     fn annotate(&self, level: Level, label: Label, text: &str, hint: Option<&str>) {
-        if self.shared.settings.is_actions {
-            let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-            let line = format!("{}\n", annotation(level, None, &format!("{text}{hint}")));
+        let hinted = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        let annotation = self.shared.settings.commands.annotate(level, &format!("{text}{hinted}"));
+        if let Some(line) = annotation.map(|line| format!("{line}\n")) {
             let is_json = self.shared.settings.is_json;
             // Where the log cannot be written to, the runner still reads the other stream.
             if is_json || self.write(|outputs| &mut outputs.stdout, &line).is_err() {
@@ -257,10 +257,10 @@ impl Reporter {
     }
 
     fn print(&self, label: Option<Label>, text: &str) {
-        let Settings { has_color, is_actions, .. } = self.shared.settings;
+        let Settings { has_color, commands, .. } = self.shared.settings;
         let label = label.map(|label| label.styled(has_color)).unwrap_or_default();
         // If stderr is closed or full, there is no place left to say so.
-        drop(self.write(|outputs| &mut outputs.stderr, &format!("{label}{}\n", one_line(text, is_actions))));
+        drop(self.write(|outputs| &mut outputs.stderr, &format!("{label}{}\n", one_line(text, commands))));
     }
 
     /// Writes data to stdout. After a failure nothing more is written: a document with a hole is worse than half of one.
@@ -326,21 +326,14 @@ impl Label {
     }
 }
 
-/// Makes control characters visible, so that the name of a file cannot begin a line or move the cursor. Workflow
-/// commands are broken up: the old form (`##[…]`) works anywhere in a line, `::` at its beginning, after white space.
-fn one_line(text: &str, is_actions: bool) -> String {
+/// Makes control characters visible, so that the name of a file cannot begin a line or move the cursor, and breaks up
+/// what the runner would take for a command.
+fn one_line(text: &str, commands: Commands) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
-    if !is_actions {
-        return line;
-    }
-    let line = line.replace("##[", "## [");
-    match line.trim_start().strip_prefix("::") {
-        Some(rest) => format!(": :{rest}"),
-        None => line,
-    }
+    commands.disarm(line)
 }
 
 #[cfg(test)]
@@ -374,7 +367,7 @@ pub(crate) mod tests {
         is_json: false,
         has_color: false,
         progress: ProgressMode::None,
-        is_actions: false,
+        commands: Commands::None,
     };
 
     pub(crate) fn reporter(settings: Settings) -> (Reporter, Capture, Capture) {
@@ -424,7 +417,7 @@ pub(crate) mod tests {
             reporter.line("l");
             reporter.warning("50%\nx", Some("h"));
         };
-        let actions = Settings { is_actions: true, ..PLAIN };
+        let actions = Settings { commands: Commands::GitHub, ..PLAIN };
         check(actions, act, "::warning::50%25%0Ax%0Ahint: h\n", "l\n");
         check(Settings { is_json: true, ..actions }, act, "", "l\n::warning::50%25%0Ax%0Ahint: h\n");
     }
@@ -433,12 +426,17 @@ pub(crate) mod tests {
     fn names_do_not_become_commands() {
         let act = |reporter: &Reporter| reporter.line("skipped `a\n::error::x\x1b[2J##[error]`");
         check(PLAIN, act, "", "skipped `a\\n::error::x\\u{1b}[2J##[error]`\n");
-        check(Settings { is_actions: true, ..PLAIN }, act, "", "skipped `a\\n::error::x\\u{1b}[2J## [error]`\n");
+        check(
+            Settings { commands: Commands::GitHub, ..PLAIN },
+            act,
+            "",
+            "skipped `a\\n::error::x\\u{1b}[2J## [error]`\n",
+        );
     }
 
     #[test]
     fn data_does_not_become_commands() {
-        let actions = Settings { is_actions: true, ..PLAIN };
+        let actions = Settings { commands: Commands::GitHub, ..PLAIN };
         for (data, expected) in [
             ("::error::x", ": :error::x\n"),
             (" \u{2003}::set-output name=a::b", ": :set-output name=a::b\n"),
@@ -487,10 +485,10 @@ pub(crate) mod tests {
 
     #[test]
     fn data_that_is_lost_fails_a_command_line_and_warns_in_a_job() {
-        for (is_actions, expected) in [(false, Exit::Failed), (true, Exit::Done)] {
+        for (commands, expected) in [(Commands::None, Exit::Failed), (Commands::GitHub, Exit::Done)] {
             for room in [0, 7] {
                 let stderr = Capture::default();
-                let settings = Settings { is_actions, ..PLAIN };
+                let settings = Settings { commands, ..PLAIN };
                 let reporter = Reporter::to_writers(settings, Box::new(Full(room)), Box::new(stderr.clone()));
                 assert_eq!(reporter.finish(Exit::Done), Exit::Done);
                 ["one", "two", "three"].iter().for_each(|line| reporter.data(line));

@@ -54,7 +54,7 @@ fn present<T>(argv: &[&str], outcome: &Outcome, look: impl FnOnce(&Presented<'_>
         is_json: false,
         has_color: false,
         progress: ProgressMode::None,
-        is_actions: false,
+        commands: xcache_cli::ci::annotation::Commands::None,
     };
     let stderr = Capture::default();
     presented.print(&Reporter::to_writers(settings, Box::new(io::sink()), Box::new(stderr.clone())));
