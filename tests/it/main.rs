@@ -19,6 +19,7 @@ mod conformance;
 mod costs;
 mod credentials;
 mod delta;
+mod documents;
 mod false_answers;
 mod fidelity;
 mod fuzz;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{RunContext, print_document, write_outputs, write_summary};
 use crate::ci::summary::Table;
+use crate::output::v1::{CacheList, FORMAT};
 use crate::report::Reporter;
 use crate::report::human::seconds;
 
@@ -42,13 +43,10 @@ pub struct Report<'a, T> {
 #[serde(untagged)]
 enum Document<T> {
     One(T),
-    List { format: u32, command: &'static str, caches: Vec<T> },
+    List(CacheList<T>),
 }
 
 impl<T: Presented> Report<'_, T> {
-    /// The version of the document of a list.
-    const FORMAT: u32 = 1;
-
     /// Tells everything to everybody who wants to know. Nothing, if there is no cache to tell of.
     pub fn tell(&self, context: &RunContext, reporter: &Reporter) {
         for cache in self.caches {
@@ -84,11 +82,11 @@ impl<T: Presented> Report<'_, T> {
     pub fn document(&self) -> impl Serialize {
         match self.caches {
             [cache] if !self.is_list => Document::One(cache.document()),
-            caches => Document::List {
-                format: Self::FORMAT,
-                command: T::COMMAND,
+            caches => Document::List(CacheList {
+                format: FORMAT,
+                command: T::COMMAND.to_owned(),
                 caches: caches.iter().map(Presented::document).collect(),
-            },
+            }),
         }
     }
 }

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use serde::Serialize;
 
 use super::answer::{print_document, read_event, write_outputs};
 use super::cache_args::CacheArgs;
@@ -27,7 +26,8 @@ use super::runtime::{Crash, Runtime};
 use super::store_args::StoreSelection;
 use super::{Class, Exit, RunContext, UsageError, classify, parse};
 use crate::ci::event::Event;
-use crate::report::{Reporter, Settings, init_log};
+use crate::output::v1::{FORMAT, FailedDocument};
+use crate::report::{Reporter, Settings, chain, init_log};
 
 /// The surroundings of a program, and its threads.
 #[derive(Debug)]
@@ -172,8 +172,6 @@ pub struct Done<'a, C, T> {
     pub elapsed: Duration,
 }
 
-type AllDone<'a, P> = Vec<Done<'a, <P as Program>::Config, <P as Program>::Outcome>>;
-
 /// Runs a program.
 pub fn main<P: Program>() -> ExitCode {
     let host = Host::start();
@@ -215,31 +213,20 @@ fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -
         reporter.warning(text, hint);
     }
     let run = Run::<P> { configs: &configs, context: &context, reporter };
-    let (done, exit) = run.all(runtime, timeout);
+    let Ended { done, exit, failure, .. } = run.all(runtime, timeout);
     let presented: Vec<_> = done.iter().map(|done| P::present(&context, done)).collect();
     Report { caches: &presented, is_list: cache.is_list() }.tell(&context, reporter);
+    if let (Some(failure), true) = (failure, done.is_empty()) {
+        print_document(reporter, &failure);
+    }
     done.iter().map(|done| P::exit(&done.outcome, done.config)).fold(exit, Exit::max)
-}
-
-/// The document of a run that was refused.
-#[derive(Serialize)]
-struct RefusedDocument<'a> {
-    format: u32,
-    command: &'static str,
-    #[serde(flatten)]
-    outputs: std::collections::BTreeMap<&'static str, &'static str>,
-    error: &'a str,
 }
 
 /// Says what is wrong with the input. In a job that must not fail a build: a wrong key or path does what it does in
 /// `actions/cache`, anything else means that there is no cache.
 fn refuse<P: Program>(error: &UsageError, asked: Asked, context: &RunContext, reporter: &Reporter) -> Exit {
     if asked.for_json {
-        let outputs =
-            P::REFUSED.iter().map(|&(name, value)| (if name == "miss-reason" { "reason" } else { name }, value));
-        let error = error.to_string();
-        let command = P::Presented::COMMAND;
-        print_document(reporter, &RefusedDocument { format: 1, command, outputs: outputs.collect(), error: &error });
+        print_document(reporter, &failed::<P>(error));
     }
     let is_input = matches!(error, UsageError::Input { .. });
     if !context.ci.is_ci() || (is_input && !context.ci.is_actions()) {
@@ -258,6 +245,19 @@ fn refuse<P: Program>(error: &UsageError, asked: Asked, context: &RunContext, re
     Exit::Done
 }
 
+/// The document of a run without one of its own.
+fn failed<P: Program>(error: &(dyn Error + 'static)) -> FailedDocument {
+    let refused =
+        |name: &str| P::REFUSED.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
+    FailedDocument {
+        format: FORMAT,
+        command: P::Presented::COMMAND.to_owned(),
+        outcome: refused("outcome").unwrap_or_default(),
+        reason: refused("miss-reason"),
+        error: chain::text(error),
+    }
+}
+
 /// What all caches of a run share.
 struct Run<'a, P: Program> {
     configs: &'a [P::Config],
@@ -268,7 +268,7 @@ struct Run<'a, P: Program> {
 impl<'a, P: Program> Run<'a, P> {
     /// Works on each cache, all at the same time. Trouble with a cache is reported and becomes an outcome; any other
     /// error is reported and has no outcome, and its class says how to end.
-    fn all(&self, runtime: Result<Runtime, Crash>, timeout: Option<Duration>) -> (AllDone<'a, P>, Exit) {
+    fn all(&self, runtime: Result<Runtime, Crash>, timeout: Option<Duration>) -> Ended<'a, P> {
         let begin = Instant::now();
         // Kept outside of the run, so that caches that are done stay done when the others are given up.
         let results: Vec<_> = self.configs.iter().map(|_| Mutex::new(None)).collect();
@@ -284,14 +284,14 @@ impl<'a, P: Program> Run<'a, P> {
             Ok::<_, Crash>(())
         };
         let crash = runtime.and_then(|runtime| runtime.run(timeout, all)).err();
-        let mut ended = Ended { reporter: self.reporter, done: Vec::new(), exit: Exit::Done };
+        let mut ended = Ended { reporter: self.reporter, done: Vec::new(), exit: Exit::Done, failure: None };
         if let Some(crash) = &crash {
-            ended.crashed(crash, P::IS_SAFE_TO_ABANDON);
+            ended.crashed(crash);
         }
         for (config, result) in self.configs.iter().zip(results) {
             let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
             match (result, &crash) {
-                (Some((result, elapsed)), _) => ended.take::<P>(config, result, elapsed),
+                (Some((result, elapsed)), _) => ended.take(config, result, elapsed),
                 (None, Some(crash)) => {
                     let outcome = P::of_trouble(crash);
                     ended.done.push(Done { config, outcome, elapsed: begin.elapsed() });
@@ -299,40 +299,34 @@ impl<'a, P: Program> Run<'a, P> {
                 (None, None) => {}
             }
         }
-        (ended.done, ended.exit)
+        ended
     }
 }
 
 /// How the caches of a run have ended so far.
-struct Ended<'a, C, T> {
+struct Ended<'a, P: Program> {
     reporter: &'a Reporter,
-    done: Vec<Done<'a, C, T>>,
+    done: Vec<Done<'a, P::Config, P::Outcome>>,
     exit: Exit,
+    /// The document for what has no outcome.
+    failure: Option<FailedDocument>,
 }
 
-impl<'a, C, T> Ended<'a, C, T> {
+impl<'a, P: Program> Ended<'a, P> {
     /// The run as a whole gave nothing.
-    fn crashed(&mut self, crash: &Crash, is_safe_to_abandon: bool) {
+    fn crashed(&mut self, crash: &Crash) {
         let class = match crash {
-            Crash::Abandoned { why, .. } if is_safe_to_abandon => why.class(),
+            Crash::Abandoned { why, .. } if P::IS_SAFE_TO_ABANDON => why.class(),
             Crash::Abandoned { .. } => Class::Unsafe,
             Crash::Runtime(_) | Crash::NoThreads | Crash::Panic(_) => Class::Trouble,
         };
         match class {
             Class::Trouble => self.reporter.warning_for(crash),
-            Class::Unsafe | Class::Usage => {
-                self.reporter.error_for(crash);
-                self.exit = self.exit.max(class.exit());
-            }
+            Class::Unsafe | Class::Usage => self.failed(crash, class),
         }
     }
 
-    fn take<P: Program<Config = C, Outcome = T>>(
-        &mut self,
-        config: &'a C,
-        result: anyhow::Result<T>,
-        elapsed: Duration,
-    ) {
+    fn take(&mut self, config: &'a P::Config, result: anyhow::Result<P::Outcome>, elapsed: Duration) {
         let error = match result {
             Ok(outcome) => return self.done.push(Done { config, outcome, elapsed }),
             Err(error) => error,
@@ -342,11 +336,14 @@ impl<'a, C, T> Ended<'a, C, T> {
                 self.reporter.warning_for(error.as_ref());
                 self.done.push(Done { config, outcome: P::of_trouble(error.as_ref()), elapsed });
             }
-            class @ (Class::Unsafe | Class::Usage) => {
-                self.reporter.error_for(error.as_ref());
-                self.exit = self.exit.max(class.exit());
-            }
+            class @ (Class::Unsafe | Class::Usage) => self.failed(error.as_ref(), class),
         }
+    }
+
+    fn failed(&mut self, error: &(dyn Error + 'static), class: Class) {
+        self.reporter.error_for(error);
+        self.exit = self.exit.max(class.exit());
+        self.failure = Some(FailedDocument { outcome: "failed".to_owned(), reason: None, ..failed::<P>(error) });
     }
 }
 

@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
 
 pub mod ci;
 pub mod report;
+pub mod output;
 pub mod env_vars;
 pub mod exit;
 pub mod errors;

@@ -52,6 +52,19 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Its name, as on the command line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Prune(_) => "prune",
+            Self::Ls(_) => "ls",
+            Self::Show(_) => "show",
+            Self::Rm(_) => "rm",
+            Self::Verify(_) => "verify",
+            Self::Du(_) => "du",
+            Self::Keep(_) => "keep",
+        }
+    }
+
     /// What all commands have.
     pub(crate) fn common(&self) -> &CommonArgs {
         match self {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use xcache_cli::output::v1::{DuDocument, FORMAT, Usage};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{Exit, RunContext, print_document};
@@ -14,40 +14,14 @@ use crate::connection::Connection;
 use crate::filter::with_keys;
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 
-#[derive(Serialize)]
-struct Document {
-    format: u32,
-    command: &'static str,
-    store: String,
-    total: Sum,
-    by_kind: BTreeMap<String, Sum>,
-    by_branch: BTreeMap<String, Sum>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    price_per_month: Option<f64>,
-}
-
-/// What a group of entries takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-struct Sum {
-    entries: u64,
-    /// In the store.
-    bytes: u64,
-    /// Restored: what all files of all entries take.
-    content_bytes: u64,
-    /// What the same entries would take if each were complete in itself: the objects that deltas build on, counted for
-    /// each of them. An upper bound, since a delta may use only a part of those.
-    without_deltas_bytes: u64,
-}
-
-impl Sum {
-    fn add(&mut self, inventory: &Inventory, id: EntryId) {
-        let bytes = inventory.size(id);
-        self.entries += 1;
-        self.bytes += bytes;
-        self.content_bytes += inventory.facts(id).map_or(0, |facts| facts.content_bytes);
-        let refs: u64 = inventory.refs(id).iter().map(|&id| inventory.size(id)).sum();
-        self.without_deltas_bytes += bytes + refs;
-    }
+/// Adds an entry to what its group takes.
+fn add(usage: &mut Usage, inventory: &Inventory, id: EntryId) {
+    let bytes = inventory.size(id);
+    usage.entries += 1;
+    usage.bytes += bytes;
+    usage.content_bytes += inventory.facts(id).map_or(0, |facts| facts.content_bytes);
+    let refs: u64 = inventory.refs(id).iter().map(|&id| inventory.size(id)).sum();
+    usage.without_deltas_bytes += bytes + refs;
 }
 
 /// Runs the command.
@@ -68,15 +42,15 @@ pub(crate) async fn run(
     look::ends(store, &mut inventory, ids.clone()).await?;
     tell_foreign(&inventory, reporter);
     tell_unreadable(&inventory, reporter);
-    let mut total = Sum::default();
-    let mut by_kind: BTreeMap<String, Sum> = BTreeMap::new();
-    let mut by_branch: BTreeMap<String, Sum> = BTreeMap::new();
+    let mut total = Usage::default();
+    let mut by_kind: BTreeMap<String, Usage> = BTreeMap::new();
+    let mut by_branch: BTreeMap<String, Usage> = BTreeMap::new();
     for id in ids.into_iter().filter(|&id| inventory.is_ours(id)).collect::<Vec<_>>() {
         let is_hidden = inventory.tag_state(id) == TagState::Unreadable;
         let branch = inventory.branch(id).unwrap_or(if is_hidden { "?" } else { "(none)" }).to_owned();
-        total.add(&inventory, id);
-        by_kind.entry(inventory.kind(id).to_string()).or_default().add(&inventory, id);
-        by_branch.entry(branch).or_default().add(&inventory, id);
+        add(&mut total, &inventory, id);
+        add(by_kind.entry(inventory.kind(id).to_string()).or_default(), &inventory, id);
+        add(by_branch.entry(branch).or_default(), &inventory, id);
     }
     let price = args.price.map(|price| price * gibibytes(total.bytes));
     for (title, sums) in [("kind", &by_kind), ("branch", &by_branch)] {
@@ -96,9 +70,9 @@ pub(crate) async fn run(
     if let Some(price) = price {
         reporter.line(format_args!("{price:.2} a month"));
     }
-    let document = Document {
-        format: 1,
-        command: "du",
+    let document = DuDocument {
+        format: FORMAT,
+        command: "du".to_owned(),
         store: store.to_string(),
         total,
         by_kind,

@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 
 use xcache_cli::front::Host;
+use xcache_cli::output::v1::{FORMAT, FailedDocument};
 use xcache_cli::report::Reporter;
 use xcache_cli::{self as cli, Class, Exit, RunContext, UsageError};
 
@@ -58,7 +59,7 @@ fn run_and_report(host: Host, command: &Command, reporter: &Reporter) -> Exit {
         let timeout = command.common().time.limit();
         runtime.run(timeout, run(command, &context, reporter))
     });
-    match result {
+    let exit = match result {
         // A warning is something that was asked for and not done.
         Ok(exit) if reporter.warnings() > 0 => exit.max(Exit::Failed),
         Ok(exit) => exit,
@@ -69,7 +70,12 @@ fn run_and_report(host: Host, command: &Command, reporter: &Reporter) -> Exit {
                 Class::Trouble | Class::Unsafe => Exit::Failed,
             }
         }
+    };
+    if let (Some(error), false) = (reporter.last_error(), reporter.has_document()) {
+        let (command, outcome) = (command.name().to_owned(), "failed".to_owned());
+        cli::print_document(reporter, &FailedDocument { format: FORMAT, command, outcome, reason: None, error });
     }
+    exit
 }
 
 async fn run(command: &Command, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Exit> {

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use serde::Serialize;
+use xcache_cli::output::v1::{FORMAT, ListDocument, ListedEntry, Time};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{Exit, RunContext, print_document};
@@ -14,31 +14,6 @@ use crate::connection::Connection;
 use crate::filter::{key, with_keys};
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 use crate::reason::age;
-
-#[derive(Serialize)]
-struct Document {
-    format: u32,
-    command: &'static str,
-    store: String,
-    entries: Vec<Row>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    key: String,
-    scope: Option<String>,
-    kind: String,
-    bytes: u64,
-    modified: String,
-    etag: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    branch: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refs: Option<Vec<String>>,
-}
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -68,7 +43,10 @@ pub(crate) async fn run(
     tell_foreign(&inventory, reporter);
     if reporter.settings().is_json {
         let entries = ids.iter().map(|&id| row(&inventory, id, args.long)).collect();
-        print_document(reporter, &Document { format: 1, command: "ls", store: store.to_string(), entries });
+        print_document(
+            reporter,
+            &ListDocument { format: FORMAT, command: "ls".to_owned(), store: store.to_string(), entries },
+        );
     }
     for &id in &ids {
         reporter.data(line(&inventory, id, args.long, age(context.now - inventory.modified(id))));
@@ -111,15 +89,15 @@ fn unknown(inventory: &Inventory, id: EntryId) -> &'static str {
     if matches!(inventory.state(id), State::Sealed | State::Unknown | State::Newer) { "?" } else { "-" }
 }
 
-fn row(inventory: &Inventory, id: EntryId, is_long: bool) -> Row {
+fn row(inventory: &Inventory, id: EntryId, is_long: bool) -> ListedEntry {
     let refs = || inventory.refs(id).iter().map(|&id| inventory.name(id).to_owned()).collect();
-    Row {
+    ListedEntry {
         name: inventory.name(id).to_owned(),
         key: key(inventory, id),
         scope: inventory.scope(id).map(str::to_owned),
         kind: inventory.kind(id).to_string(),
         bytes: inventory.size(id),
-        modified: inventory.modified(id).to_rfc3339(),
+        modified: Time(inventory.modified(id)),
         etag: inventory.etag_text(id).to_owned(),
         branch: inventory.branch(id).map(str::to_owned),
         content_bytes: inventory.facts(id).map(|facts| facts.content_bytes),

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
 use xcache_cli::ci::summary::Table;
+use xcache_cli::output::v1::{FORMAT, Group, NameAndWhy, PlannedEntry, PruneDocument, StaleUpload, Sum, Time};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
@@ -28,70 +28,6 @@ pub(crate) struct Presented<'a> {
     pub(crate) store: String,
     pub(crate) policy: Option<&'a Policy>,
     pub(crate) outcome: &'a Outcome,
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    format: u32,
-    command: &'static str,
-    store: &'a str,
-    now: String,
-    dry_run: bool,
-    tags_supported: bool,
-    before: Sum,
-    after: Sum,
-    groups: Vec<Group<'a>>,
-    entries: Vec<Row<'a>>,
-    stale_uploads: Vec<UploadRow>,
-    deleted: Vec<&'a str>,
-    already_gone: Vec<&'a str>,
-    left: Vec<NameAndWhy<'a>>,
-    failed: Vec<NameAndWhy<'a>>,
-    error: Option<String>,
-}
-
-/// A group of `--keep-newest`.
-#[derive(Serialize)]
-struct Group<'a> {
-    entries: u64,
-    /// The most that are kept.
-    kept: u32,
-    branch: Option<String>,
-    family: Option<String>,
-    scope: Option<&'a str>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-struct Sum {
-    entries: u64,
-    bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Row<'a> {
-    name: &'a str,
-    key: String,
-    scope: Option<&'a str>,
-    kind: String,
-    bytes: u64,
-    modified: String,
-    branch: Option<&'a str>,
-    decision: &'static str,
-    reason: &'static str,
-    detail: String,
-}
-
-#[derive(Serialize)]
-struct UploadRow {
-    name: String,
-    initiated: String,
-    error: Option<String>,
-}
-
-#[derive(Serialize)]
-struct NameAndWhy<'a> {
-    name: &'a str,
-    why: String,
 }
 
 impl Presented<'_> {
@@ -125,7 +61,7 @@ impl Presented<'_> {
         let groups = self.groups();
         if self.outcome.swept.is_none() {
             for Group { entries, kept, branch, family, scope } in &groups {
-                let scope = scope.map(|scope| format!(" [{scope}]")).unwrap_or_default();
+                let scope = scope.as_ref().map(|scope| format!(" [{scope}]")).unwrap_or_default();
                 let name = [branch.as_deref(), family.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
                 reporter.data(format_args!(
                     "group         {}, at most {kept} kept: {name}{scope}",
@@ -141,7 +77,7 @@ impl Presented<'_> {
         }
     }
 
-    fn groups(&self) -> Vec<Group<'_>> {
+    fn groups(&self) -> Vec<Group> {
         let Some((policy, kept)) = self.policy.and_then(|policy| Some((policy, policy.keep_newest?))) else {
             return Vec::new();
         };
@@ -155,7 +91,7 @@ impl Presented<'_> {
                 kept,
                 branch: by.by_branch().then(|| branch.to_owned()),
                 family: by.by_family().then(|| inventory.family(first).to_owned()),
-                scope: inventory.scope(first),
+                scope: inventory.scope(first).map(str::to_owned),
             })
         };
         groups(inventory, policy).into_iter().filter_map(group).collect()
@@ -319,34 +255,34 @@ impl Presented<'_> {
         table.titled(&format!("xcache {}: {}", self.command, self.totals_line()))
     }
 
-    fn document(&self) -> Document<'_> {
+    fn document(&self) -> PruneDocument {
         let Outcome { now, inventory, plan, swept, tagging, uploads, uploads_failure: _ } = self.outcome;
-        let name = |id: &EntryId| inventory.name(*id);
+        let name = |id: &EntryId| inventory.name(*id).to_owned();
         let rows = inventory.ids().map(|id| {
             let reason = reason(plan.decision(id), inventory, id, self.policy, *now);
-            Row {
-                name: inventory.name(id),
+            PlannedEntry {
+                name: inventory.name(id).to_owned(),
                 key: key(inventory, id),
-                scope: inventory.scope(id),
+                scope: inventory.scope(id).map(str::to_owned),
                 kind: inventory.kind(id).to_string(),
                 bytes: inventory.size(id),
-                modified: inventory.modified(id).to_rfc3339(),
-                branch: inventory.branch(id),
-                decision: if reason.is_delete { "delete" } else { "keep" },
-                reason: reason.code,
+                modified: Time(inventory.modified(id)),
+                branch: inventory.branch(id).map(str::to_owned),
+                decision: if reason.is_delete { "delete" } else { "keep" }.to_owned(),
+                reason: reason.code.to_owned(),
                 detail: reason.text,
             }
         });
-        let told = |id: EntryId, why: String| NameAndWhy { name: inventory.name(id), why };
+        let told = |id: EntryId, why: String| NameAndWhy { name: inventory.name(id).to_owned(), why };
         let failed =
             |swept: &Swept| swept.failed.iter().map(|(id, error)| told(*id, chain::text(error))).collect::<Vec<_>>();
         let left = |swept: &Swept| swept.left.iter().map(|(id, left)| told(*id, why(*left).into())).collect::<Vec<_>>();
         let swept = swept.as_ref();
-        Document {
-            format: 1,
-            command: self.command,
-            store: &self.store,
-            now: now.to_rfc3339(),
+        PruneDocument {
+            format: FORMAT,
+            command: self.command.to_owned(),
+            store: self.store.clone(),
+            now: Time(*now),
             dry_run: swept.is_none(),
             tags_supported: *tagging == Tagging::Known,
             before: self.before(),
@@ -355,9 +291,9 @@ impl Presented<'_> {
             entries: rows.collect(),
             stale_uploads: uploads
                 .iter()
-                .map(|upload| UploadRow {
+                .map(|upload| StaleUpload {
                     name: upload.name.to_string(),
-                    initiated: upload.initiated.to_rfc3339(),
+                    initiated: Time(upload.initiated),
                     error: upload.failure.as_ref().map(|error| chain::text(error)),
                 })
                 .collect(),

@@ -1,8 +1,6 @@
 //! `show`: all there is to know of the entries of a key.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
+use xcache_cli::output::v1::{self, FORMAT, ShowDocument, ShownEntry, Source, Time};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{Exit, print_document};
@@ -18,49 +16,6 @@ use xcache_core::store::Store;
 use crate::args::ShowArgs;
 use crate::connection::Connection;
 use crate::filter::with_keys;
-
-#[derive(Serialize)]
-struct Document {
-    format: u32,
-    command: &'static str,
-    store: String,
-    entries: Vec<Shown>,
-}
-
-#[derive(Serialize)]
-struct Shown {
-    name: String,
-    scope: Option<String>,
-    kind: String,
-    bytes: u64,
-    modified: String,
-    etag: String,
-    tags: Option<BTreeMap<String, String>>,
-    archive: Option<ShownArchive>,
-    /// Entries that build on it.
-    dependents: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct ShownArchive {
-    archive_id: String,
-    writer: String,
-    is_condemned: bool,
-    roots: Vec<String>,
-    members: u64,
-    content_bytes: u64,
-    /// The part of its own frames that its tree still uses.
-    own: ShownSource,
-    refs: Vec<ShownSource>,
-}
-
-#[derive(Serialize)]
-struct ShownSource {
-    name: String,
-    is_there: bool,
-    data_bytes: u64,
-    used_bytes: u64,
-}
 
 /// Runs the command.
 pub(crate) async fn run(args: &ShowArgs, connection: &Connection, reporter: &Reporter) -> anyhow::Result<Exit> {
@@ -80,11 +35,19 @@ pub(crate) async fn run(args: &ShowArgs, connection: &Connection, reporter: &Rep
         print(&shown, reporter);
         entries.push(shown);
     }
-    print_document(reporter, &Document { format: 1, command: "show", store: store.to_string(), entries });
+    print_document(
+        reporter,
+        &ShowDocument { format: FORMAT, command: "show".to_owned(), store: store.to_string(), entries },
+    );
     Ok(Exit::Done)
 }
 
-async fn show(store: &dyn Store, inventory: &Inventory, dependents: &Dependents, id: EntryId) -> anyhow::Result<Shown> {
+async fn show(
+    store: &dyn Store,
+    inventory: &Inventory,
+    dependents: &Dependents,
+    id: EntryId,
+) -> anyhow::Result<ShownEntry> {
     let (name, etag) = (inventory.object_name(id), inventory.etag(id));
     let mut end = object_end::fetch(store, &name, TAIL_BYTES, Expected::This(&etag)).await?;
     let archive = match object_end::open(store, &name, &mut end).await? {
@@ -95,12 +58,12 @@ async fn show(store: &dyn Store, inventory: &Inventory, dependents: &Dependents,
         }
         Verdict::Gone(gone) => anyhow::bail!("`{name}` {gone}"),
     };
-    Ok(Shown {
+    Ok(ShownEntry {
         name: name.to_string(),
         scope: inventory.scope(id).map(str::to_owned),
         kind: inventory.kind(id).to_string(),
         bytes: inventory.size(id),
-        modified: inventory.modified(id).to_rfc3339(),
+        modified: Time(inventory.modified(id)),
         etag: etag.0,
         tags: look::tags_of(store, inventory, id).await?,
         archive,
@@ -113,7 +76,7 @@ async fn show_archive(
     inventory: &Inventory,
     id: EntryId,
     archive: &Archive,
-) -> anyhow::Result<ShownArchive> {
+) -> anyhow::Result<v1::Archive> {
     let Archive { footer, index } = archive;
     let mut is_used = vec![false; index.frames.len()];
     index.chunks.iter().for_each(|chunk| is_used[chunk.frame as usize] = true);
@@ -121,7 +84,7 @@ async fn show_archive(
     for (frame, _) in index.frames.iter().zip(is_used).filter(|(_, is_used)| *is_used) {
         used[usize::from(frame.source)] += u64::from(frame.stored_bytes);
     }
-    let source = |n: usize, name: &str, data_bytes| ShownSource {
+    let source = |n: usize, name: &str, data_bytes| Source {
         is_there: n == 0 || inventory.find(name).is_some_and(|t| inventory.etag_text(t) == footer.refs[n - 1].etag),
         name: name.to_owned(),
         data_bytes,
@@ -129,7 +92,7 @@ async fn show_archive(
     };
     let refs = footer.refs.iter().zip(1..).map(|(r, n)| source(n, &r.name, r.data_bytes)).collect();
     let mark = MarkId::of_archive(inventory.name(id), &footer.archive_id.0);
-    Ok(ShownArchive {
+    Ok(v1::Archive {
         archive_id: footer.archive_id.to_string(),
         writer: index.writer.clone(),
         is_condemned: store.head(&condemned_name(&mark)).await.is_ok(),
@@ -141,7 +104,7 @@ async fn show_archive(
     })
 }
 
-fn print(shown: &Shown, reporter: &Reporter) {
+fn print(shown: &ShownEntry, reporter: &Reporter) {
     let line = |name: &str, value: String| reporter.data(format_args!("{name:<12}{value}"));
     reporter.data(&shown.name);
     line("  kind", shown.kind.clone());
@@ -149,7 +112,7 @@ fn print(shown: &Shown, reporter: &Reporter) {
         line("  scope", scope.clone());
     }
     line("  size", Bytes(shown.bytes).to_string());
-    line("  modified", shown.modified.clone());
+    line("  modified", shown.modified.to_string());
     line("  etag", shown.etag.clone());
     match &shown.tags {
         Some(tags) => {
@@ -167,7 +130,7 @@ fn print(shown: &Shown, reporter: &Reporter) {
     }
 }
 
-fn print_archive(archive: &ShownArchive, reporter: &Reporter) {
+fn print_archive(archive: &v1::Archive, reporter: &Reporter) {
     let line = |name: &str, value: String| reporter.data(format_args!("{name:<12}{value}"));
     line("  archive", archive.archive_id.clone());
     line("  writer", archive.writer.clone());
@@ -178,7 +141,7 @@ fn print_archive(archive: &ShownArchive, reporter: &Reporter) {
         line("  root", root.clone());
     }
     line("  tree", format!("{}, {}", Count(archive.members, "member"), Bytes(archive.content_bytes)));
-    let used = |source: &ShownSource| format!("{} of {} in use", Bytes(source.used_bytes), Bytes(source.data_bytes));
+    let used = |source: &Source| format!("{} of {} in use", Bytes(source.used_bytes), Bytes(source.data_bytes));
     line("  own data", used(&archive.own));
     for source in &archive.refs {
         let missing = if source.is_there { "" } else { " (GONE)" };

@@ -1,45 +1,21 @@
 //! `verify`: whether entries can be restored.
 
-use std::collections::BTreeSet;
-
 use anyhow::Context as _;
-use serde::Serialize;
 use xcache_cli::ci::summary::Table;
+use xcache_cli::output::v1::{FORMAT, Fault, VerifyDocument};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{self as cli, Exit, RunContext, print_document};
 use xcache_core::gc::look;
 use xcache_core::gc::verify::{Depth, Verified, mark, verify};
+use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::store::ErrorKind;
 
 use crate::args::VerifyArgs;
 use crate::connection::Connection;
 use crate::filter::with_keys;
 use crate::notices::tell_foreign;
-
-#[derive(Default, Serialize)]
-struct Document {
-    format: u32,
-    command: &'static str,
-    store: String,
-    deep: bool,
-    entries: u64,
-    without_index: u64,
-    /// Written under another key, or in another store.
-    foreign: Vec<String>,
-    chunks: u64,
-    read_bytes: u64,
-    faults: Vec<Row>,
-    /// Damaged objects that nothing builds on any more.
-    marked: BTreeSet<String>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    fault: String,
-}
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -57,14 +33,16 @@ pub(crate) async fn run(
         return Ok(Exit::Failed);
     }
     let depth = if args.deep { Depth::Chunks } else { Depth::Structure };
-    let mut told = Document {
-        format: 1,
-        command: "verify",
+    let mut told = VerifyDocument {
+        format: FORMAT,
+        command: "verify".to_owned(),
         store: connection.store.to_string(),
         deep: args.deep,
-        ..Document::default()
+        ..VerifyDocument::default()
     };
+    let progress = reporter.progress("verifying", Unit::Items("entry"), Some(ids.len() as u64));
     for id in ids {
+        progress.add(1);
         let (name, etag) = (inventory.object_name(id), inventory.etag(id));
         let faults = match verify(&connection.store, &name, &etag, depth).await {
             Ok(Some(Verified { is_foreign: true, .. })) => {
@@ -92,7 +70,7 @@ pub(crate) async fn run(
         told.entries += 1;
         for fault in faults {
             reporter.data(format_args!("{name}: {fault}"));
-            told.faults.push(Row { name: name.to_string(), fault });
+            told.faults.push(Fault { name: name.to_string(), fault });
         }
     }
     finish(&told, context, reporter)
@@ -104,7 +82,7 @@ fn is_about_the_object(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Other)
 }
 
-fn finish(told: &Document, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Exit> {
+fn finish(told: &VerifyDocument, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Exit> {
     let what = if told.deep {
         format!(", {} in {}", Count(told.chunks, "chunk"), Bytes(told.read_bytes))
     } else {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use xcache_cli::cache_args::OnTrouble;
 use xcache_cli::caches_report;
+use xcache_cli::output::v1::{FORMAT, RestoreDocument, Time};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count, Elapsed, Rate, seconds};
 use xcache_core::lookup::Match;
@@ -27,32 +28,6 @@ pub struct Presented<'a> {
     pub started: DateTime<Utc>,
     /// How long it took.
     pub elapsed: Duration,
-}
-
-/// The document of `--json`. Sizes are in bytes.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    format: u32,
-    command: &'static str,
-    outcome: &'static str,
-    reason: Option<&'static str>,
-    lookup_only: bool,
-    key: &'a str,
-    matched_key: Option<&'a str>,
-    store: String,
-    scope: Option<&'a str>,
-    mode: &'static str,
-    kind: Option<String>,
-    object: Option<&'a str>,
-    stored_bytes: Option<u64>,
-    saved_at: Option<String>,
-    files: u64,
-    kept_files: u64,
-    removed_files: u64,
-    tree_bytes: u64,
-    received_bytes: u64,
-    started: String,
-    seconds: f64,
 }
 
 impl caches_report::Presented for Presented<'_> {
@@ -96,31 +71,30 @@ impl caches_report::Presented for Presented<'_> {
         let Self { config, outcome, started, elapsed } = self;
         let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = self.restored();
         let entry = self.hit().map(|hit| &hit.entry);
-        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
-        Document {
-            format: Self::FORMAT,
-            command: Self::COMMAND,
-            outcome: outcome.word(),
+        RestoreDocument {
+            format: FORMAT,
+            command: Self::COMMAND.to_owned(),
+            outcome: outcome.word().to_owned(),
             reason: match outcome {
                 Outcome::Hit(_) => None,
-                Outcome::Miss(reason) => Some(reason.word()),
+                Outcome::Miss(reason) => Some(reason.word().to_owned()),
             },
             lookup_only: config.action == Action::Lookup,
-            key: config.keys.primary().as_str(),
-            matched_key: entry.map(|entry| entry.key.as_str()),
+            key: config.keys.primary().to_string(),
+            matched_key: entry.map(|entry| entry.key.to_string()),
             store: config.store.url(),
-            scope: entry.and_then(|entry| entry.scope.as_ref()).map(|scope| scope.as_str()),
-            mode: config.access.mode.word(),
+            scope: entry.and_then(|entry| entry.scope.as_ref()).map(ToString::to_string),
+            mode: config.access.mode.word().to_owned(),
             kind: entry.map(|entry| entry.kind.to_string()),
-            object: entry.map(|entry| entry.name.as_str()),
+            object: entry.map(|entry| entry.name.to_string()),
             stored_bytes: entry.map(|entry| entry.meta.size),
-            saved_at: entry.map(|entry| time(entry.meta.last_modified)),
+            saved_at: entry.map(|entry| Time(entry.meta.last_modified)),
             files,
             kept_files,
             removed_files,
             tree_bytes,
             received_bytes,
-            started: time(*started),
+            started: Time(*started),
             seconds: seconds(*elapsed),
         }
     }
@@ -162,9 +136,6 @@ impl caches_report::Presented for Presented<'_> {
 }
 
 impl Presented<'_> {
-    /// The version of the document.
-    const FORMAT: u32 = 1;
-
     /// The reason in words.
     fn sentence(&self, reason: MissReason) -> String {
         match reason {

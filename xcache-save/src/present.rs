@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use xcache_cli::cache_args::OnTrouble;
 use xcache_cli::caches_report;
+use xcache_cli::output::v1::{FORMAT, SaveDocument, Time};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count, Elapsed, Rate, seconds};
 
@@ -24,30 +25,6 @@ pub struct Presented<'a> {
     pub started: DateTime<Utc>,
     /// How long it took.
     pub elapsed: Duration,
-}
-
-/// The document of `--json`. Sizes are in bytes.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    format: u32,
-    command: &'static str,
-    outcome: &'static str,
-    reason: Option<&'static str>,
-    key: &'a str,
-    store: String,
-    scope: Option<&'a str>,
-    mode: &'static str,
-    branch: Option<&'a str>,
-    kind: Option<String>,
-    object: Option<&'a str>,
-    built_on: Option<&'a str>,
-    files: u64,
-    skipped: u64,
-    tree_bytes: u64,
-    stored_bytes: u64,
-    sent_bytes: u64,
-    started: String,
-    seconds: f64,
 }
 
 /// The numbers of an outcome, zero where nothing was saved.
@@ -125,25 +102,25 @@ impl caches_report::Presented for Presented<'_> {
         let Self { config, outcome, started, elapsed } = self;
         let Numbers { files, skipped, tree_bytes, stored_bytes, sent_bytes } = self.numbers();
         let saved = self.saved();
-        Document {
-            format: Self::FORMAT,
-            command: Self::COMMAND,
-            outcome: outcome.word(),
-            reason: outcome.reason(),
-            key: config.keys.primary().as_str(),
+        SaveDocument {
+            format: FORMAT,
+            command: Self::COMMAND.to_owned(),
+            outcome: outcome.word().to_owned(),
+            reason: outcome.reason().map(str::to_owned),
+            key: config.keys.primary().to_string(),
             store: config.store.url(),
-            scope: config.scopes.write.as_ref().map(|scope| scope.as_str()),
-            mode: config.access.mode.word(),
-            branch: config.tags.branch(),
+            scope: config.scopes.write.as_ref().map(ToString::to_string),
+            mode: config.access.mode.word().to_owned(),
+            branch: config.tags.branch().map(str::to_owned),
             kind: saved.map(|saved| saved.kind.to_string()),
-            object: saved.map(|saved| saved.object.as_str()),
-            built_on: saved.and_then(|saved| saved.built_on.as_ref()).map(|key| key.as_str()),
+            object: saved.map(|saved| saved.object.to_string()),
+            built_on: saved.and_then(|saved| saved.built_on.as_ref()).map(ToString::to_string),
             files,
             skipped,
             tree_bytes,
             stored_bytes,
             sent_bytes,
-            started: started.to_rfc3339_opts(SecondsFormat::Millis, true),
+            started: Time(*started),
             seconds: seconds(*elapsed),
         }
     }
@@ -173,9 +150,6 @@ impl caches_report::Presented for Presented<'_> {
 }
 
 impl Presented<'_> {
-    /// The version of the document.
-    const FORMAT: u32 = 1;
-
     fn closing_line(&self, saved: &Saved) -> String {
         let Saved {
             kind,

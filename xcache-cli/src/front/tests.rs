@@ -1,5 +1,7 @@
 //! The front with a program that ends as it is told.
 
+use serde::Serialize;
+
 use super::*;
 use crate::Interrupted;
 use crate::context::tests::context;
@@ -88,7 +90,7 @@ fn run<const IS_SAFE: bool>(configs: &[&'static str], runtime: Result<Runtime, C
     let (reporter, _, stderr) = reporter(PLAIN);
     let context = context(&[]);
     let run = Run::<Fake<IS_SAFE>> { configs, context: &context, reporter: &reporter };
-    let (done, exit) = run.all(runtime, None);
+    let Ended { done, exit, .. } = run.all(runtime, None);
     (done.into_iter().map(|done| done.outcome).collect(), exit, stderr.text())
 }
 

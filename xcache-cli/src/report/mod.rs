@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::MultiProgress;
@@ -85,6 +85,8 @@ struct Shared {
     causes: Mutex<BTreeSet<String>>,
     /// Why data could not be written to stdout.
     lost: Mutex<Option<io::Error>>,
+    has_document: AtomicBool,
+    last_error: Mutex<Option<String>>,
 }
 
 struct Outputs {
@@ -117,6 +119,8 @@ impl Reporter {
                 warnings: AtomicU64::new(0),
                 causes: Mutex::default(),
                 lost: Mutex::default(),
+                has_document: AtomicBool::new(false),
+                last_error: Mutex::default(),
             }),
         }
     }
@@ -186,7 +190,9 @@ impl Reporter {
 
     /// What ends the run.
     pub fn error(&self, text: impl fmt::Display, hint: Option<&str>) {
-        self.annotate(Level::Error, Label::Error, &text.to_string(), hint);
+        let text = text.to_string();
+        self.annotate(Level::Error, Label::Error, &text, hint);
+        *self.shared.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
 
     /// [`Reporter::warning`] with an error's chain of causes and its hint. Several errors of one cause, such as a store
@@ -213,10 +219,21 @@ impl Reporter {
 
     /// The document of `--json`; nothing without that.
     pub fn document(&self, document: &impl Serialize) {
+        self.shared.has_document.store(true, Ordering::Relaxed);
         if self.shared.settings.is_json {
             let text = serde_json::to_string_pretty(document).expect("documents have only texts as names");
             self.write_data(&format!("{text}\n"));
         }
+    }
+
+    /// Whether the document was printed, or would have been.
+    pub fn has_document(&self) -> bool {
+        self.shared.has_document.load(Ordering::Relaxed)
+    }
+
+    /// The text of the last error, for a run that has no other document.
+    pub fn last_error(&self) -> Option<String> {
+        self.shared.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends the run. Data that could not be written is a failure of a command line; in a job, whose log is not what the

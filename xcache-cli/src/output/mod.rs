@@ -1,0 +1,3 @@
+//! What programs read: the documents of `--json`, by version.
+
+pub mod v1;
