@@ -67,7 +67,6 @@ pub struct FailedDocument {
 /// Any document.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "only its schema is used")]
 pub enum Document {
     /// `xcache-save`.
     Save(SaveDocument),
