@@ -216,10 +216,8 @@ fn reason(error: &Error, verdict: &Verdict) -> MissReason {
             ErrorKind::Invalid => MissReason::NoStore,
             _ => MissReason::Failed,
         },
+        (Error::Write { .. } | Error::NoSpace { .. }, _) => MissReason::CannotWrite,
         // Whoever wrote it may be able to read it, so no save replaces it.
-        (
-            Error::Refused(_) | Error::Write { .. } | Error::NoSpace { .. } | Error::Interrupted | Error::Panic { .. },
-            _,
-        ) => MissReason::Failed,
+        (Error::Refused(_) | Error::Interrupted | Error::Panic { .. }, _) => MissReason::Failed,
     }
 }
