@@ -180,7 +180,7 @@ fn the_newest_of_each_group_stay() {
             ("k-5555555555-base.tar.zst 5 1", UNASKED),
             ("l-1111111111-base.tar.zst 9 1 main", UNASKED),
             // Nothing that cannot be returned takes a place.
-            ("k-3333333333-delta.tar.zst 4 1 main", UNASKED),
+            ("k-3333333333-delta.tar.zst 4 1 main on l-1111111111-base.tar.zst", UNASKED),
             ("k-9999999999-delta.tar.zst 4 1 main dangling", UNASKED),
         ]
     };
@@ -231,7 +231,7 @@ fn dead_branches_shadowed_and_dangling_entries_go() {
         &Policy { live_branches: live, shadowed: true, dangling: true, ..Policy::default() },
         &[
             ("a-base.tar.zst 1 1 main", UNASKED),
-            ("a-delta.tar.zst 1 1 main", delete(Delete::Shadowed)),
+            ("a-delta.tar.zst 1 1 main on a-base.tar.zst", delete(Delete::Shadowed)),
             ("b-base.tar.zst 1 1 topic", delete(Delete::DeadBranch)),
             ("c-base.tar.zst 1 1", UNASKED),
             ("d-base.tar.zst 1 1 gone", keep(Keep::Gone)),
