@@ -89,7 +89,7 @@ fn log_lines_are_those_of_actions_cache() {
     );
     let unpinned = || Outcome::Saved(Saved { is_pin_lost: true, ..saved() });
     let is_saved = "Cache saved with key: k\n\
-                    saved `k` as base: 3 files, 2.0 KiB in 1.0 KiB, sent 1.0 KiB in 2.0 s (512 B/s)\n";
+                    saved `k` as base (this job restored nothing to build on): 3 files, 2.0 KiB in 1.0 KiB, sent 1.0 KiB in 2.0 s (512 B/s)\n";
     check(&[], unpinned(), Exit::Done, is_saved);
     check(
         &["--fail-on-error"],
