@@ -170,7 +170,7 @@ fn deep_tree(dir: &Path, levels: usize) {
 
 /// A program that may open this many files, and cannot raise that.
 fn with_descriptors(job: &Job, count: u32, program: &str) -> xcache_tests::job::Invocation {
-    let script = format!("ulimit -Hn {count}; ulimit -Sn {count}; exec \"$0\" \"$@\"");
+    let script = format!("ulimit -Sn {count} && ulimit -Hn {count} && exec \"$0\" \"$@\"");
     job.command("sh").args(["-c", &script, program])
 }
 
@@ -268,7 +268,7 @@ fn the_next_candidate_is_taken_where_an_archive_without_an_index_cannot_be_resto
         plain_entry(&place, "k-bad", script);
         fs::create_dir(target.join("full")).unwrap();
         fs::write(target.join("full/file"), "old").unwrap();
-        let restore = restore(&job, &place, "k-bad").args(["--restore-keys", "k-good", "--json"]);
+        let restore = restore(&job, &place, "k-bad").args(["--restore-keys", "k-good", "--relocate", "--json"]);
         let outcome = restore.arg(&target).run().ok().says(&[reason]);
         let found = outcome.json();
         // What this file system can hold after all is a hit.

@@ -74,7 +74,9 @@ impl Runtime {
     /// asked.
     pub fn start(machine: Option<Machine>) -> Result<Self, Crash> {
         let machine = machine.ok_or(Crash::NoThreads)?;
-        descriptors::raise_limit();
+        if !descriptors::raise_limit() {
+            return Err(Crash::Runtime(rustix::io::Errno::MFILE.into()));
+        }
         // Explicit numbers, or tokio reads a variable of the environment and panics if it makes no sense.
         let build = || {
             let mut builder = tokio::runtime::Builder::new_multi_thread();

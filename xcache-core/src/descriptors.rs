@@ -13,14 +13,19 @@ const MOST_LEVELS: u64 = 64;
 /// Each thread has a place in the tree; the one that links files has a second, and one more file may be open at each.
 const PLACES_OF_A_THREAD: u64 = 2;
 
-/// Raises the limit of this process as far as it may: the usual 1,024 are meant for programs that use `select`.
-pub fn raise_limit() {
+/// With fewer the runtime of a program cannot even be started: it panics where it should fail.
+const LEAST: u64 = 10;
+
+/// Raises the limit of this process as far as it may: the usual 1,024 are meant for programs that use `select`. Gives
+/// whether a runtime can be started with it.
+pub fn raise_limit() -> bool {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.unwrap_or(ENOUGH).min(ENOUGH);
     if current.is_some_and(|current| current < wanted) {
         // What is not permitted is done without.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
     }
+    limit() >= LEAST
 }
 
 fn limit() -> u64 {
