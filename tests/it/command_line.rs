@@ -290,7 +290,7 @@ fn a_miss_answers_the_step_without_cache_hit() {
     assert_eq!((outputs.get("cache-hit"), outputs.get("cache-matched-key")), (None, None));
     assert_eq!(outputs["outcome"], "miss");
     let summary = fs::read_to_string(job.github_file("GITHUB_STEP_SUMMARY")).unwrap();
-    assert!(summary.contains("| k |  | miss (nothing-there) |"), "{summary}");
+    assert!(summary.contains("| k |  | miss (no-store) |"), "{summary}");
 }
 
 #[test]
