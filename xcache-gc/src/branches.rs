@@ -7,12 +7,16 @@ use anyhow::Context as _;
 use xcache_cli::{UsageError, child};
 use xcache_core::redact::GivenAddress;
 
-/// Reads a file with one branch to a line.
+use crate::ref_list::{self, BadLine};
+
+/// How much of a line is shown that is no ref.
+const MAX_SHOWN_CHARS: usize = 100;
+
+/// Reads a file with one ref to a line, or what git prints of refs.
 pub(crate) fn from_file(path: &Path) -> anyhow::Result<BTreeSet<String>> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| UsageError::options(format_args!("cannot read `{}`: {error}", path.display())))?;
-    let names = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
-    not_empty(names.collect(), &path.display().to_string())
+    parsed(&text, &path.display().to_string())
 }
 
 /// Asks git for the refs of `remote`.
@@ -29,16 +33,22 @@ pub(crate) fn from_git(remote: &GivenAddress) -> anyhow::Result<BTreeSet<String>
         anyhow::bail!("git cannot list the refs of `{remote}`: {}", remote.redact_in(message.trim()));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let refs = text.lines().filter_map(|line| line.split_once('\t')).map(|(_, name)| name);
-    not_empty(refs.map(str::to_owned).collect(), &remote.to_string())
+    parsed(&text, &remote.to_string())
 }
 
-/// No branch at all is far more likely to be a mistake than a repository without branches.
-fn not_empty(branches: BTreeSet<String>, source: &str) -> anyhow::Result<BTreeSet<String>> {
-    if branches.is_empty() {
+/// The refs in `text`. No ref at all is far more likely to be a mistake than a repository without branches.
+fn parsed(text: &str, source: &str) -> anyhow::Result<BTreeSet<String>> {
+    let refs = ref_list::parse(text).map_err(|BadLine { number, line, reason }| {
+        let short: String = line.chars().take(MAX_SHOWN_CHARS).collect();
+        UsageError::with_hint(
+            format_args!("line {number} of `{source}` is no ref: `{}`: {reason}", short.escape_debug()),
+            "write one ref to a line, as `git for-each-ref --format='%(refname)'` does",
+        )
+    })?;
+    if refs.is_empty() {
         return Err(UsageError::options(format_args!("no branches in `{source}`: every entry would go")).into());
     }
-    Ok(branches)
+    Ok(refs)
 }
 
 #[cfg(test)]
@@ -55,6 +65,18 @@ mod tests {
         let expected = ["main", "refs/heads/x"].map(str::to_owned);
         assert_eq!(from_file(&path).unwrap(), BTreeSet::from(expected));
         assert!(from_file(&dir.path().join("missing")).is_err());
+        // What a redirection of Windows PowerShell writes.
+        std::fs::write(&path, b"\xff\xfem\0a\0i\0n\0").unwrap();
+        assert!(from_file(&path).is_err());
+    }
+
+    #[test]
+    fn a_line_that_is_no_ref_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("branches");
+        std::fs::write(&path, "main\ntopic\t1\n").unwrap();
+        let error = from_file(&path).unwrap_err().to_string();
+        assert!(error.contains("line 2 of `") && error.contains("branches` is no ref: `topic\\t1`"), "{error}");
     }
 
     #[test]

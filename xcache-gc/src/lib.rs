@@ -23,6 +23,7 @@ mod notices;
 mod outcome;
 mod prune;
 mod reason;
+mod ref_list;
 mod remove;
 mod show;
 mod values;

@@ -6,13 +6,14 @@ use crate::naming::{branch_tag, encode_tag_value};
 
 /// The refs of a repository, to tell entries of live ones from those of dead ones.
 ///
-/// A list need not be complete: one made of branches says nothing of tags. So tags are judged only by a list that has a
-/// tag, and pull requests only by one that has a pull request. An entry whose tag is none of these — of a ref under any
+/// A list need not be complete: one made of branches says nothing of tags. So branches are judged only by a list that has
+/// a branch, tags only by one that has a tag, and pull requests only by one that has a pull request. An entry whose tag is none of these — of a ref under any
 /// other name — is never dead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveRefs {
     /// As in tags, plain and encoded: a value that was too long cannot be decoded.
     tags: HashSet<String>,
+    has_branches: bool,
     has_tags: bool,
     has_pull_requests: bool,
 }
@@ -36,6 +37,7 @@ impl<'a> FromIterator<&'a str> for LiveRefs {
                 Some((_, branch)) => branch,
                 None => branch_tag(name),
             };
+            live.has_branches |= kind(tag) == Kind::Branch;
             live.has_tags |= kind(tag) == Kind::Tag;
             live.has_pull_requests |= kind(tag) == Kind::PullRequest;
             // Other tools may tag entries with the ref in full.
@@ -54,7 +56,7 @@ impl LiveRefs {
     /// Whether an entry with this branch tag belongs to a ref that no longer exists.
     pub fn is_dead(&self, tag: &str) -> bool {
         let is_judged = match kind(tag) {
-            Kind::Branch => true,
+            Kind::Branch => self.has_branches,
             Kind::Tag => self.has_tags,
             Kind::PullRequest => self.has_pull_requests,
             Kind::Other => false,
@@ -103,6 +105,8 @@ mod tests {
         assert!(branches.is_dead("gone") && !branches.is_dead("tags/v1") && !branches.is_dead("pull/7/merge"));
         assert!(live(&["main", "refs/tags/v2"]).is_dead("tags/v1"));
         assert!(live(&["main", "refs/pull/8/merge"]).is_dead("pull/7/merge"));
+        let tags = live(&["refs/tags/v1", "refs/notes/x"]);
+        assert!(!tags.is_dead("main") && tags.is_dead("tags/v2"));
         assert!(live(&["", " "]).is_empty());
     }
 }

@@ -152,7 +152,7 @@ fn the_minimum_age_wins_over_every_rule() {
     let policy = Policy {
         keep_newest: Some(0),
         max_total_bytes: Some(0),
-        live_branches: Some(LiveRefs::default()),
+        live_branches: Some(LiveRefs::from_iter(["other"])),
         shadowed: true,
         dangling: true,
         min_age: TimeDelta::days(2),
@@ -289,7 +289,7 @@ fn only_what_matters_is_asked_for() {
     // Branches of families that are large enough.
     check(Policy { keep_newest: Some(1), ..Policy::default() }, &[0, 1], &[3, 4]);
     check(Policy { keep_newest: Some(2), ..Policy::default() }, &[], &[]);
-    let live_branches = Some(LiveRefs::default());
+    let live_branches = Some(LiveRefs::from_iter(["other"]));
     check(Policy { live_branches, min_age: TimeDelta::days(2), ..Policy::default() }, &[0, 1, 2, 3], &[]);
     check(Policy { dangling: true, ..Policy::default() }, &[], &[3, 4]);
 }
