@@ -9,7 +9,7 @@ use xcache_tests::place::Place;
 use xcache_tests::proxy::Proxy;
 use xcache_tests::s3;
 
-use crate::gc_cases::{base_and_delta, gc};
+use crate::gc_cases::{base_and_delta, gc, made_by_others};
 
 const BASE: &str = "old-base.tar.zst";
 const DELTA: &str = "new-delta.tar.zst";
@@ -221,7 +221,7 @@ fn a_store_below_this_one_is_left_alone() {
         let below = place.below("ci");
         let source = base_and_delta(&job, &below);
         // An entry of the same store that nothing of xcache has written.
-        below.put("plain-base.tar.zst", b"made by others");
+        below.put("plain-base.tar.zst", &made_by_others(100));
         fs::write(source.join("file-1"), "text").unwrap();
         crate::saved(&Job::new(), &place, "own", &source);
         let before = below.objects();

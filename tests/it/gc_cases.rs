@@ -50,6 +50,17 @@ pub(crate) fn base_and_delta(job: &Job, place: &Place) -> PathBuf {
     source
 }
 
+/// What `tar | zstd` makes of a file of so many bytes of noise.
+pub(crate) fn made_by_others(bytes: usize) -> Vec<u8> {
+    let content = Rng::new(9).bytes(bytes);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, "file", &content[..]).unwrap();
+    zstd::encode_all(&tar.into_inner().unwrap()[..], 3).unwrap()
+}
+
 #[test]
 fn what_a_delta_builds_on_is_shown_and_kept() {
     for place in Place::each() {
@@ -237,6 +248,72 @@ fn entries_of_dead_branches_go() {
         .says(&["git cannot list"]);
 }
 
+/// What is no list of refs names no dead branch: a list in a form that git prints is understood, any other is refused.
+#[test]
+fn a_list_in_another_form_deletes_nothing_that_lives() {
+    let (job, place) = (Job::new(), Place::local());
+    let source = job.dir("source");
+    fs::write(source.join("file"), "text").unwrap();
+    for (key, branch) in [("a", "main"), ("b", "topic/x"), ("c", "gone")] {
+        save(&Job::new(), &place, key).args(["--branch", branch]).arg(&source).run().ok();
+    }
+    let repository = job.dir("repository");
+    git(&repository, &["init", "--quiet", "--initial-branch", "main"]);
+    git(&repository, &["commit", "--quiet", "--allow-empty", "-m", "first"]);
+    git(&repository, &["branch", "topic/x"]);
+    let clone = job.path("clone");
+    git(&job.work(), &["clone", "--quiet", repository.to_str().unwrap(), clone.to_str().unwrap()]);
+    let detached = job.path("detached");
+    git(&job.work(), &["clone", "--quiet", repository.to_str().unwrap(), detached.to_str().unwrap()]);
+    git(&detached, &["checkout", "--quiet", "--detach"]);
+    let printed = |directory: &Path, args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(directory).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let file = job.path("branches");
+    let prune = |list: &str| {
+        fs::write(&file, list).unwrap();
+        gc(&job, &place, "prune").arg("--live-branches").arg(&file).args(["--min-age", "0", "--yes"])
+    };
+    for (directory, args) in [
+        (&repository, &["ls-remote", "."][..]),
+        (&repository, &["ls-remote", "--symref", "."]),
+        (&repository, &["ls-remote", "--heads", "."]),
+        (&repository, &["show-ref"]),
+        (&repository, &["for-each-ref"]),
+        (&repository, &["for-each-ref", "--format=%(refname)"]),
+        (&repository, &["branch"]),
+        (&clone, &["branch", "-a"]),
+        (&clone, &["branch", "-r"]),
+        (&clone, &["for-each-ref", "--format=%(refname:short)", "refs/remotes"]),
+        (&detached, &["branch", "-a"]),
+    ] {
+        let list = printed(directory, args);
+        for list in [list.clone(), list.replace('\n', "\r\n")] {
+            let outcome = prune(&list).args(["--dry-run", "--json"]).run().ok();
+            assert_eq!(deletes(&outcome.json()), ["c-base.tar.zst"], "{args:?}: {list:?}");
+        }
+    }
+    for list in [
+        printed(&repository, &["branch", "-v"]),
+        printed(&clone, &["branch", "-av"]),
+        printed(&repository, &["log", "--oneline"]),
+        printed(&repository, &["rev-parse", "HEAD"]),
+        "topic/x\nmain topic/x\n".to_owned(),
+        "main\n\u{1b}[32mtopic/x\u{1b}[m\n".to_owned(),
+        "[\"main\", \"topic/x\"]".to_owned(),
+        "main\ntopic/\n".to_owned(),
+    ] {
+        let line = if list.starts_with("topic") || list.starts_with("main\n") { "line 2 of `" } else { "line 1 of `" };
+        prune(&list).run().expect_code(2).says(&[line, "branches` is no ref: `", "git for-each-ref"]);
+    }
+    for list in ["", "\n \r\n", "HEAD\n"] {
+        prune(list).run().expect_code(2).says(&["every entry would go"]);
+    }
+    assert_eq!(place.entries().len(), 3);
+}
+
 /// From save to prune: what was saved for a ref that is listed stays, in all ways in which refs are listed.
 #[test]
 fn tags_and_pull_requests_that_are_listed_live() {
@@ -287,7 +364,7 @@ fn what_cannot_be_restored_is_found_and_goes() {
         damaged[whole.len() / 3] ^= 1;
         place.put("damaged-base.tar.zst", &damaged);
         place.put("short-base.tar.zst", &whole[..whole.len() - 30]);
-        place.put("plain-base.tar.zst", b"made by others");
+        place.put("plain-base.tar.zst", &made_by_others(100));
         let found = |outcome: Outcome| {
             let document = outcome.expect_code(1).json();
             let faults = document["faults"].as_array().unwrap().iter();
@@ -310,6 +387,74 @@ fn what_cannot_be_restored_is_found_and_goes() {
         let pruned = gc(&job, &place, "prune").args(["--dangling", "--min-age", "0", "--json"]).run().ok().json();
         assert_eq!(deletes(&pruned), ["new-delta.tar.zst"]);
         assert!(place.get("new-delta.tar.zst").is_none());
+    }
+}
+
+#[test]
+fn an_object_without_an_index_is_read_to_its_end() {
+    for place in Place::each() {
+        let job = Job::new();
+        let verified = |name: &str, object: &[u8], depth: &[&str]| {
+            place.put("key-base.tar.zst", object);
+            let outcome = gc(&job, &place, "verify").arg("--json").args(depth).run();
+            let faults = outcome.json()["faults"].as_array().unwrap().len();
+            assert_eq!(outcome.code, Some(i32::from(faults > 0)), "{name}: {outcome:?}");
+            (faults, outcome)
+        };
+        let small = made_by_others(3000);
+        // Longer than what is read of an end at once.
+        let large = made_by_others(1 << 20);
+        let long_window = {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+            encoder.window_log(28).unwrap();
+            std::io::Write::write_all(&mut encoder, &zstd::decode_all(&small[..]).unwrap()).unwrap();
+            encoder.finish().unwrap()
+        };
+        let tar = zstd::decode_all(&small[..]).unwrap();
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 7][..], &small].concat();
+        for (name, object) in [("small", &small), ("large", &large), ("after another frame", &skippable)] {
+            assert_eq!(verified(name, object, &[]).0, 0, "{name}");
+            assert_eq!(verified(name, object, &["--deep"]).0, 0, "{name}");
+        }
+        let garbage = Rng::new(3).bytes(5000);
+        let cut_head = &large[1..];
+        let html = b"<html><body>503 Service Unavailable</body></html>";
+        for (name, object) in [
+            ("empty", &b""[..]),
+            ("too short", &small[..8]),
+            ("garbage", &garbage),
+            ("html", html),
+            ("tar that is not compressed", &tar),
+            ("without its first byte", cut_head),
+        ] {
+            assert_eq!(verified(name, object, &[]).0, 1, "{name}");
+            let (faults, outcome) = verified(name, object, &["--deep"]);
+            assert_eq!(faults, 1, "{name}");
+            tells(&outcome, &["key-base.tar.zst", "it has no index, and cannot be read as a `.tar.zst`"]);
+        }
+        let flipped = |at: usize| {
+            let mut object = small.clone();
+            object[at] ^= 0x10;
+            object
+        };
+        let no_tar = zstd::encode_all(&garbage[..], 3).unwrap();
+        let empty = zstd::encode_all(&b""[..], 3).unwrap();
+        let no_end = zstd::encode_all(&tar[..tar.len() - 1024], 3).unwrap();
+        let bad_header = zstd::encode_all(&[&tar[..5], b"x", &tar[6..]].concat()[..], 3).unwrap();
+        for (name, object) in [
+            ("cut in the middle", &small[..small.len() / 2]),
+            ("without its last byte", &small[..small.len() - 1]),
+            ("large, cut", &large[..large.len() - 1000]),
+            ("garbage behind", &[&small[..], b"garbage"].concat()),
+            ("a flipped block", &flipped(10)),
+            ("no tar", &no_tar),
+            ("nothing compressed", &empty),
+            ("no end mark", &no_end),
+            ("a wrong header", &bad_header),
+            ("a window of 256 MiB", &long_window),
+        ] {
+            assert_eq!(verified(name, object, &["--deep"]).0, 1, "{name}");
+        }
     }
 }
 

@@ -90,10 +90,9 @@ fn finish(told: &VerifyDocument, context: &RunContext, reporter: &Reporter) -> a
     };
     let verified = format!("verified {}{what}", Count(told.entries, "entry"));
     if told.without_index > 0 {
-        reporter.notice(format_args!(
-            "{} without an index: only their presence was verified",
-            Count(told.without_index, "entry")
-        ));
+        let read =
+            if told.deep { "read to the end, and there are no hashes" } else { "only the first bytes were read" };
+        reporter.notice(format_args!("{} without an index: {read}", Count(told.without_index, "entry")));
     }
     if let Some(first) = told.foreign.first() {
         let count = Count(told.foreign.len() as u64, "entry");

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+mod plain;
 mod refs;
 mod whole;
 
@@ -20,10 +21,11 @@ const TAIL_BYTES: u64 = 256 << 10;
 /// How much to verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// The end of the object, its index, and that its refs are there.
+    /// The end of the object, its index, and that its refs are there; of one without an index, that it begins with a
+    /// zstd frame.
     Structure,
     /// Also every frame of its object, every frame of others that it uses, and every chunk in them; and that its object is
-    /// the ordinary archive that other programs read.
+    /// the ordinary archive that other programs read. One without an index is decompressed and read to its end.
     Chunks,
 }
 
@@ -34,7 +36,7 @@ pub struct Verified {
     pub found: Findings,
     /// Objects that are damaged, with their archives: nothing new should build on them.
     pub damaged: Vec<(ObjectName, ETag, ArchiveId)>,
-    /// There is no index: only the presence of the object was verified.
+    /// There is no index, so there are no hashes to verify.
     pub is_plain: bool,
     /// Its footer names another key or kind than its name does: it belongs to another store, or was put here by other
     /// means. Nothing else was verified.
@@ -107,6 +109,9 @@ pub enum Fault {
     /// What comes after the data frames does not fit them.
     #[error("its seek table, or the head of its index, does not fit its frames")]
     SeekTable,
+    /// There is no index, and what is there is no `.tar.zst` that can be read.
+    #[error("it has no index, and cannot be read as a `.tar.zst`")]
+    Plain(#[source] archive::Error),
 }
 
 impl Fault {
@@ -163,7 +168,10 @@ async fn look(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Dep
         Verdict::Readable(Content::Archive(archive)) => archive,
         Verdict::Readable(Content::Plain) => {
             verified.is_plain = true;
-            return Ok(Some(verified));
+            return match plain::check(store, name, &end, depth).await {
+                Ok(found) => Ok(Some(Verified { found, ..verified })),
+                Err(error) => Gone::of(&error).map(|_| None).ok_or(error),
+            };
         }
         Verdict::Damaged(error) | Verdict::Newer(error) => {
             verified.found.faults.push(Fault::End(error));

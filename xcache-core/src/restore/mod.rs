@@ -34,6 +34,7 @@ pub use interrupt::Interrupt;
 pub use lines::{Leftovers, Lines, Moved};
 pub use options::{Before, Options, Restored};
 pub use plain::PlainSource;
+pub(crate) use plain::read_to_end;
 pub use roots::{OtherPaths, Roots};
 
 use crate::paths::PathList;

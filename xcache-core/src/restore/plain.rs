@@ -61,12 +61,38 @@ pub(super) fn restore(
     notices: &mut Notices,
 ) -> Result<Restored, Error> {
     let mut extractor = Extractor::new(target);
-    stream(runtime, source, interrupt, &mut extractor).map_err(refusal)?;
+    stream(runtime, source, interrupt, |tar| extractor.extract(tar)).map_err(refusal)?;
     check(interrupt)?;
     // Nothing is taken back any more, so nothing may fail: what cannot be done is a notice.
     let extracted = extractor.finish(notices);
     let committed = target.commit(notices);
     Ok(Restored { fetched_bytes: source.size, ..extracted.complete(target, &committed, notices) })
+}
+
+/// Reads an object without an index to its end as a restore does, with the same limits, and writes nothing: every frame
+/// is decompressed, and the members follow one another up to the end mark. What is wrong with it is [`Error::Archive`].
+pub(crate) async fn read_to_end(store: &Arc<dyn Store>, name: &ObjectName, pin: (&ETag, u64)) -> Result<(), Error> {
+    let (store, name, etag, size) = (Arc::clone(store), name.clone(), pin.0.clone(), pin.1);
+    let runtime = tokio::runtime::Handle::current();
+    let cancelled = RaisedOnDrop(Arc::default());
+    let interrupt = Arc::clone(&cancelled.0);
+    let reading = tokio::task::spawn_blocking(move || {
+        let source = PlainSource { store, name, etag, size, limits: &DownloadLimits::default(), progress: &|_| {} };
+        stream(&runtime, &source, &interrupt, |mut tar| {
+            while tar.next()?.is_some() {}
+            Ok(())
+        })
+    });
+    reading.await.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
+}
+
+/// Stops the threads of one that is not waited for any more.
+struct RaisedOnDrop(Arc<Interrupt>);
+
+impl Drop for RaisedOnDrop {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
 }
 
 /// What two fetches say of the object, if a HEAD agrees.
@@ -97,19 +123,19 @@ fn refusal(error: Error) -> Error {
     }
 }
 
-/// Download, decoder and extractor, each in a thread of its own.
+/// Download, decoder and what takes the members, each in a thread of its own.
 fn stream(
     runtime: &tokio::runtime::Handle,
     source: &PlainSource<'_>,
     interrupt: &Interrupt,
-    extractor: &mut Extractor<'_>,
+    extract: impl FnOnce(TarStream<Blocks>) -> Result<(), Error> + Send,
 ) -> Result<(), Error> {
     let (part_sender, parts) = bounded::<Bytes>(1);
     let (block_sender, blocks) = bounded::<io::Result<Bytes>>(4);
     std::thread::scope(|scope| {
         let size = source.size;
         let decoding = scope.spawn(move || decode(parts, size, &block_sender));
-        let extracting = scope.spawn(move || extractor.extract(TarStream::new(Blocks { blocks, now: Bytes::new() })));
+        let extracting = scope.spawn(move || extract(TarStream::new(Blocks { blocks, now: Bytes::new() })));
         let fetched = catch(|| {
             runtime.block_on(async {
                 tokio::select! {

@@ -237,7 +237,7 @@ pub struct VerifyDocument {
     pub deep: bool,
     /// How many entries were verified.
     pub entries: u64,
-    /// Those of them of which only the presence could be verified.
+    /// Those of them without an index: there are no hashes to verify.
     pub without_index: u64,
     /// Written under another key, or in another store.
     pub foreign: Vec<String>,
