@@ -57,7 +57,12 @@ impl fmt::Display for GivenAddress {
         let (scheme, user, rest, query) = self.pieces();
         let user = if user.is_some() { "***@" } else { "" };
         let query = if query.is_some() { "?***" } else { "" };
-        write!(f, "{scheme}{user}{rest}{query}")
+        // No bucket has a colon in its name, so what follows one is meant as a key, with the `@` forgotten.
+        let bucket = rest.split('/').next().unwrap_or_default();
+        match bucket.split_once(':').filter(|_| scheme == "s3://") {
+            Some((name, _)) => write!(f, "{scheme}{user}{name}:***{}{query}", &rest[bucket.len()..]),
+            None => write!(f, "{scheme}{user}{rest}{query}"),
+        }
     }
 }
 
@@ -91,6 +96,8 @@ mod tests {
             ("s3://bucket/prefix", "s3://bucket/prefix"),
             ("s3://key:hush@bucket", "s3://***@bucket"),
             ("s3://key:hu/sh?hush#hush@bucket/p", "s3://***@bucket/p"),
+            ("s3://bucket:hush/prefix", "s3://bucket:***/prefix"),
+            ("http://host:9000/path", "http://host:9000/path"),
             ("key:hush@host:9000", "***@host:9000"),
             ("https://host/path?token=hush", "https://host/path?***"),
             ("https://user:hush@host/path?hush", "https://***@host/path?***"),
