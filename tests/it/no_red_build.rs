@@ -61,6 +61,7 @@ const WRONG: &[(&str, &str, Wrong)] = &[
     ("aws-access-key-id", "AKIA", Refused),
     ("aws-secret-access-key", "alone", Refused),
     ("aws-session-token", "alone", Accepted),
+    ("s3-role", "administrator", Refused),
     ("scope", "a//b", Refused),
     ("mode", "sometimes", Refused),
     ("concurrency", "0", Refused),
