@@ -1,7 +1,7 @@
 //! Several caches in one step.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
@@ -154,6 +154,74 @@ fn no_two_caches_of_a_run_write_to_one_path() {
     let list = r#"[{path: "a\n!a/b", key: k1}, {path: "a/b", key: k2}]"#;
     job.command(SAVE).store(&place).args(["--caches", list]).run().ok();
     assert_eq!(place.entries(), ["k1-base.tar.zst", "k2-base.tar.zst"]);
+}
+
+#[test]
+fn one_place_by_two_paths_is_one_path() {
+    let (job, place) = (Job::new(), Place::local());
+    fs::create_dir_all(job.path("a/b")).unwrap();
+    fs::create_dir_all(job.path("deep/er")).unwrap();
+    fs::write(job.path("a/b/file"), "text").unwrap();
+    symlink("a", job.path("link")).unwrap();
+    symlink("../../link/b", job.path("deep/er/far")).unwrap();
+    symlink("not-yet", job.path("dangling")).unwrap();
+    let absolute = job.path("a").to_str().unwrap().to_owned();
+    let check = |one: &str, two: &str| {
+        for (one, two) in [(one, two), (two, one)] {
+            let list = format!("[{{path: {one:?}, key: k1}}, {{path: {two:?}, key: k2}}]");
+            for program in [RESTORE, SAVE] {
+                let refused = job.command(program).store(&place).args(["--caches", &list]).run().expect_code(2);
+                refused.says(&["two of the `caches`, number 1 (`k1`) and number 2 (`k2`)", one, two]);
+            }
+        }
+    };
+    check("a", "a/../a");
+    check("a", &absolute);
+    check("a", "link");
+    check("a", "link/b");
+    check("link", "a/b");
+    check(&absolute, "link/x");
+    check("a", "deep/er/far");
+    check("a/*.o", "link/*.o");
+    check("link/*", "a/b");
+    check("dangling", "not-yet");
+    check("dangling/x", "not-yet");
+    assert_eq!(place.entries(), [""; 0]);
+    for list in [
+        r#"[{path: a/b, key: k1}, {path: link/c, key: k2}]"#,
+        r#"[{path: "a\n!a/b", key: k3}, {path: link/b, key: k4}]"#,
+    ] {
+        job.command(RESTORE).store(&place).args(["--caches", list]).run().ok();
+    }
+}
+
+#[test]
+fn one_key_is_saved_once_and_may_be_restored_twice() {
+    let (job, place) = (Job::new(), Place::local());
+    for name in ["one", "two"] {
+        fs::write(job.dir(name).join("file"), name).unwrap();
+    }
+    let list = "[{path: one, key: k}, {path: two, key: k}]";
+    let refused = job.command(SAVE).store(&place).args(["--caches", list]).run().expect_code(2);
+    refused.says(&["number 1 (`k`) and number 2 (`k`), have the same key", "`one`", "`two`"]);
+    assert_eq!(place.entries(), [""; 0]);
+    job.command(SAVE).store(&place).args(["--key", "k", "one"]).run().ok();
+    fs::remove_dir_all(job.path("two")).unwrap();
+    job.command(RESTORE).store(&place).args(["--caches", list]).run().ok();
+    assert_eq!(fs::read_to_string(job.path("two/file")).unwrap(), "one");
+}
+
+#[test]
+fn caches_that_meet_do_not_fail_a_job() {
+    let place = Place::local();
+    let mut runner = runner(&place);
+    symlink("one", runner.job().path("link")).unwrap();
+    for list in ["[{path: one, key: k}, {path: two, key: k}]", "[{path: one, key: k1}, {path: link, key: k2}]"] {
+        let saved = runner.uses("save", &[("caches", list)]);
+        assert_eq!((&*saved.outputs["outcome"], &*saved.outputs["reason"]), ("not-saved", "misconfigured"));
+        assert_eq!(saved.log.matches("::warning").count() + saved.log.matches("::error").count(), 1, "{}", saved.log);
+    }
+    assert_eq!(place.entries(), [""; 0]);
 }
 
 #[test]

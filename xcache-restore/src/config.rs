@@ -105,7 +105,8 @@ impl Config {
             Ok(Self { limits: config.limits.shared_by(each.len()), ..config })
         };
         let configs = each.iter().map(new).collect::<Result<Vec<_>, _>>()?;
-        check_apart(&configs.iter().map(|config| &config.paths).collect::<Vec<_>>())?;
+        let caches: Vec<_> = configs.iter().map(|config| (config.keys.primary(), &config.paths)).collect();
+        check_apart(&caches)?;
         Ok(configs)
     }
 

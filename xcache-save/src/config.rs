@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xcache_cli::cache_args::{CacheArgs, OnTrouble};
-use xcache_cli::caches::check_apart;
+use xcache_cli::caches::{check_apart, check_keys};
 use xcache_cli::ci::event::Event;
 use xcache_cli::mode_args::Access;
 use xcache_cli::store_args::StoreSelection;
@@ -90,7 +90,9 @@ impl Config {
             Ok(Self { limits: config.limits.shared_by(each.len()), ..config })
         };
         let configs = each.iter().map(new).collect::<Result<Vec<_>, _>>()?;
-        check_apart(&configs.iter().map(|config| &config.paths).collect::<Vec<_>>())?;
+        let caches: Vec<_> = configs.iter().map(|config| (config.keys.primary(), &config.paths)).collect();
+        check_keys(&caches)?;
+        check_apart(&caches)?;
         Ok(configs)
     }
 

@@ -206,6 +206,18 @@ impl PathList {
         let mut pairs = pairs.filter(|(ours, theirs)| meets(ours, theirs) || meets(theirs, ours));
         pairs.next()
     }
+
+    /// The same list with each root where `resolve` finds its base, for [`Self::meeting`]: a path through a symlink is
+    /// another line, but not another place.
+    #[must_use]
+    pub fn resolved(&self, resolve: impl Fn(&Path) -> PathBuf) -> Self {
+        let roots = self.roots.iter().map(|root| {
+            let base = resolve(&root.base);
+            let pattern = root.full.strip_prefix(&*root.base.to_string_lossy()).unwrap_or_default();
+            Root { full: format!("{}{pattern}", base.to_string_lossy()), base, ..root.clone() }
+        });
+        Self { roots: roots.collect(), anchors: self.anchors.clone() }
+    }
 }
 
 impl Root {
