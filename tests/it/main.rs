@@ -36,6 +36,7 @@ mod lines;
 mod interop;
 mod local_store;
 mod model;
+mod nested_stores;
 mod no_red_build;
 mod old_archives;
 mod quarantine;

@@ -343,6 +343,27 @@ fn indexless<T>(name: &ObjectName, plain: T) -> archive::Result<T> {
     }
 }
 
+/// Whether the object `name`, of which `tail` is the end, is an archive that was saved under another key or as another
+/// kind: one of another store, above or below this one. What has no footer, or none that can be read, does not tell.
+pub async fn is_foreign(store: &dyn Store, name: &ObjectName, tail: &Tail) -> bool {
+    let is_own =
+        |tail: &Tail| match decode_end(&tail.bytes, tail.meta.size) {
+            Ok(End::Ours { footer, .. }) => Ok(naming::is_name_of(name, &footer.key, footer.kind)),
+            Ok(End::NeedsMore(bytes)) => Err(bytes),
+            Ok(End::Plain) => Ok(true),
+            Err(_) => Ok(decode_newer(&tail.bytes, tail.meta.size)
+                .is_none_or(|head| naming::is_name_of(name, &head.key, head.kind))),
+        };
+    match is_own(tail) {
+        Ok(is_own) => !is_own,
+        Err(bytes) => match fetch(store, name, bytes, Expected::This(&tail.meta.etag)).await {
+            Ok(longer) => is_own(&longer) == Ok(false),
+            // Who reads the entry is told the same.
+            Err(_) => false,
+        },
+    }
+}
+
 /// When the archive that `tail` is the end of was written, if it tells.
 pub fn created_nanos(tail: &Tail) -> Option<i64> {
     match decode_end(&tail.bytes, tail.meta.size) {

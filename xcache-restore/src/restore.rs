@@ -103,6 +103,11 @@ impl Run<'_> {
                 Tried::PassedOver(reason) => worst = worst.max(reason),
             }
         }
+        for name in lookup.foreign() {
+            self.reporter.notice_once(&format!(
+                "`{name}` is passed over: it was saved under another key, so it belongs to another store"
+            ));
+        }
         for error in lookup.errors() {
             self.reporter.warning_for(error);
             worst = worst.max(MissReason::of(error));

@@ -82,6 +82,9 @@ async fn look_up(run: &Run<'_>, keys: &Keys, reason: Reason) -> Result<Earlier, 
             Err(reason) => last = Some(reason),
         }
     }
+    for name in lookup.foreign() {
+        run.reporter.debug(format_args!("`{name}` is not built on: it belongs to another store"));
+    }
     for error in lookup.errors() {
         run.reporter.debug(format_args!("looking for an entry to build on: {error}"));
     }

@@ -428,10 +428,11 @@ impl Inventory {
     /// everything beside it does, or was put here by other means.
     fn is_named(&mut self, id: EntryId, key: &str, kind: Kind) -> bool {
         let name = self.name(id).to_owned();
-        let Some((scope, own_key, own_kind)) = naming::parse(&self.object_name(id)) else { return false };
-        if own_key.as_str() == key && own_kind == kind {
+        let object_name = self.object_name(id);
+        if naming::is_name_of(&object_name, key, kind) {
             return true;
         }
+        let Some((scope, ..)) = naming::parse(&object_name) else { return false };
         self.states[at(id)] = State::Foreign;
         let below = key.parse().ok().and_then(|key| naming::object_name(None, &key, kind).ok());
         let nested = below.and_then(|below| name.strip_suffix(below.as_str()).map(str::to_owned));

@@ -8,6 +8,9 @@
 //! read does not hide a hit in the next. Only a store that is unavailable, after all retries, ends the lookup at once:
 //! asking on would multiply the wait.
 //!
+//! An archive whose footer names another key than its object belongs to another store, as where one job saves to
+//! `s3://bucket/ci` and another to `s3://bucket`. It is no candidate: that store's gc does not know who builds on it.
+//!
 //! S3 answers 403 for a missing object to a role that may not list. So "denied" may mean "nothing there", and is
 //! reported as what it is: [`MissReason::Denied`].
 
@@ -88,6 +91,7 @@ pub struct Lookup {
     tried: HashSet<ObjectName>,
     candidates: usize,
     errors: Vec<Error>,
+    foreign: Vec<ObjectName>,
 }
 
 /// One question to the store.
@@ -132,6 +136,7 @@ impl Lookup {
             tried: HashSet::new(),
             candidates: 0,
             errors: Vec::new(),
+            foreign: Vec::new(),
         }
     }
 
@@ -169,6 +174,11 @@ impl Lookup {
         &self.errors
     }
 
+    /// What was passed over because it was saved under another key, in another store.
+    pub fn foreign(&self) -> &[ObjectName] {
+        &self.foreign
+    }
+
     async fn fetch_exact(&mut self, scope: Option<Scope>) {
         let names = match names(scope.as_ref(), &self.primary) {
             Ok(names) => names,
@@ -181,7 +191,9 @@ impl Lookup {
                 let name = if kind == Kind::Base { base } else { delta };
                 self.tried.insert(name.clone());
                 let entry = Entry { scope, key: self.primary.clone(), kind, name, meta: tail.meta.clone() };
-                self.ready.push_back(Candidate { entry, matched: Match::Exact, tail });
+                let found = Candidate { entry, matched: Match::Exact, tail };
+                let found = self.unless_foreign(found).await;
+                self.ready.extend(found);
             }
             Ok(None) => {}
             Err(error) => self.note(error),
@@ -215,7 +227,8 @@ impl Lookup {
             }
         }
         self.tried.extend(entries.iter().map(|entry| entry.name.clone()));
-        let store = self.store.as_ref();
+        let store = Arc::clone(&self.store);
+        let store = store.as_ref();
         let tails =
             entries.iter().map(|entry| object_end::fetch(store, &entry.name, self.tail_bytes, Expected::Present));
         let tails = join_all(tails).await;
@@ -225,7 +238,7 @@ impl Lookup {
                 Ok(tail) => {
                     let matched = if entry.key == self.primary { Match::Exact } else { self.matched.clone() };
                     let entry = Entry { meta: tail.meta.clone(), ..entry };
-                    found.push(Candidate { entry, matched, tail });
+                    found.extend(self.unless_foreign(Candidate { entry, matched, tail }).await);
                 }
                 // Deleted since it was listed, which a HEAD confirms.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -234,6 +247,16 @@ impl Lookup {
         }
         found.sort_by_key(|found| std::cmp::Reverse((self.created)(&found.tail)));
         self.ready.extend(found);
+    }
+
+    /// The candidate, if its object is what its name says.
+    async fn unless_foreign(&mut self, found: Candidate) -> Option<Candidate> {
+        let name = &found.entry.name;
+        if !object_end::is_foreign(self.store.as_ref(), name, &found.tail).await {
+            return Some(found);
+        }
+        self.foreign.push(name.clone());
+        None
     }
 
     /// Whether this entry comes before newer ones of the same listing.

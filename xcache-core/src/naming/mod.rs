@@ -79,6 +79,12 @@ pub fn parse(name: &ObjectName) -> Option<(Option<Scope>, Key, Kind)> {
     canonical.then_some((scope, key, kind))
 }
 
+/// Whether `name` is the one that an archive of this key and kind is saved under, in whatever scope. If not, it belongs to
+/// another store, above or below this one, or was put here by other means.
+pub fn is_name_of(name: &ObjectName, key: &str, kind: Kind) -> bool {
+    parse(name).is_some_and(|(_, own_key, own_kind)| own_key.as_str() == key && own_kind == kind)
+}
+
 /// The name that the entry of the same key and scope has as a `kind`; `None` if `name` is not that of an entry.
 pub fn with_kind(name: &str, kind: Kind) -> Option<String> {
     let stem = [Kind::Base, Kind::Delta].into_iter().find_map(|kind| name.strip_suffix(suffix(kind)))?;
