@@ -303,9 +303,10 @@ impl Store for S3Store {
     }
 
     async fn put(&self, name: &ObjectName, body: Bytes, mode: PutMode, tags: &Tags) -> Result<ETag> {
+        let class = self.options.storage_class();
         match self.put_once(name, body.clone(), &mode, tags).await {
             Err(error) if !tags.is_empty() => Err(error),
-            Err(error) if self.options.drop_class(&error) => {
+            Err(error) if self.options.drop_class(&error, class.as_ref()) => {
                 let again = self.put_once(name, body, &mode, tags).await;
                 again.map_err(|error| self.options.not_the_class(error, self))
             }
@@ -314,9 +315,10 @@ impl Store for S3Store {
     }
 
     async fn upload(&self, name: &ObjectName, tags: &Tags) -> Result<Box<dyn Upload>> {
+        let class = self.options.storage_class();
         match self.begin_upload(name, tags).await {
             Err(error) if !tags.is_empty() => Err(error),
-            Err(error) if self.options.drop_class(&error) => {
+            Err(error) if self.options.drop_class(&error, class.as_ref()) => {
                 let again = self.begin_upload(name, tags).await;
                 again.map_err(|error| self.options.not_the_class(error, self))
             }

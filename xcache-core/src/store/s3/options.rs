@@ -49,9 +49,14 @@ impl WriteOptions {
         self.storage_class.as_deref().filter(|_| self.is_class_refused.load(Ordering::Relaxed))
     }
 
-    /// Whether to send a refused write again without the storage class. If that fails too: [`Self::not_the_class`].
-    pub(super) fn drop_class(&self, error: &Error) -> bool {
-        is_refusal(error) && self.storage_class.is_some() && !self.is_class_refused.swap(true, Ordering::Relaxed)
+    /// Whether to send a refused write again without the storage class, `sent` with it. Writes that are under way at the
+    /// same time each learn of the refusal for themselves. If that fails too: [`Self::not_the_class`].
+    pub(super) fn drop_class(&self, error: &Error, sent: Option<&StorageClass>) -> bool {
+        let is_dropped = is_refusal(error) && sent.is_some();
+        if is_dropped {
+            self.is_class_refused.store(true, Ordering::Relaxed);
+        }
+        is_dropped
     }
 
     /// It was not the storage class, or not that alone.
