@@ -98,6 +98,9 @@ impl Run<'_> {
         // Each candidate is restored, or passed over for the next best. One that could not be restored after it had
         // replaced files is no reason to stop: the next one may make the tree whole.
         while let Some(found) = cli::unless_interrupted(lookup.next()).await? {
+            let (entry, written) = (&found.entry, found.entry.meta.last_modified.to_rfc3339());
+            self.reporter
+                .debug(format_args!("candidate `{}`, {} bytes, saved at {written}", entry.name, entry.meta.size));
             match self.candidate(found, course).await? {
                 Tried::Hit(hit) => return Ok(Outcome::Hit(*hit)),
                 Tried::PassedOver(reason) => worst = worst.max(reason),
