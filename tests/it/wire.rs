@@ -203,8 +203,13 @@ fn a_store_that_lists_directories_only_is_listed_up_to_the_slash() {
         let mut proxy = Proxy::with_rules(server, &["GET list-type.*prefix=[^&]*[^F&](&|$) empty:400"]);
         let behind = place.behind(proxy.endpoint());
         for (restore_key, found) in [("key-", "key-3/x"), ("other/k", "other/key-2"), ("key-3/", "key-3/x")] {
-            let lookup =
-                restore(&job, &behind, "none").args(["--restore-keys", restore_key, "--json", "--lookup-only"]);
+            let lookup = restore(&job, &behind, "none").args([
+                "--restore-keys",
+                restore_key,
+                "--json",
+                "--lookup-only",
+                "--relocate",
+            ]);
             let outcome = lookup.arg(job.path("target")).run().ok();
             assert_eq!(outcome.json()["matched_key"], *found, "{restore_key}: {}", outcome.stderr);
         }
