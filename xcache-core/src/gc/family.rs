@@ -6,7 +6,7 @@
 //! in `<run id>-2`).
 //!
 //! Versions stay, because a cache for one version says nothing about that for another: a number with a dot (`1.75`),
-//! one with a letter (`v1`, `jdk17`), and one after the name of a system, language or tool ([`VERSIONED`]: `node-20`,
+//! one with a letter (`v1`, `jdk17`), and one after the name of a system, language or tool (`VERSIONED`: `node-20`,
 //! `ubuntu-24.04`).
 
 /// Shorter words may be versions.

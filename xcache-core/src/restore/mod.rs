@@ -5,7 +5,7 @@
 //!   archive without an index ─▶ decode ─▶ extract                     both onto: disk
 //! ```
 //!
-//! The two flows are [`indexed`] and [`plain`]. What keeps a restore safe is in `disk`, once for both: nothing is written
+//! The two flows are `indexed` and `plain`. What keeps a restore safe is in `disk`, once for both: nothing is written
 //! outside the asked-for paths, nothing is visible before it is verified, and one that cannot finish takes everything back.
 
 mod compare;
