@@ -514,7 +514,14 @@ fn refs_that_are_not_there_or_another_object_are_refused() {
     expired_delta("`key-delta.tar.zst` has been replaced", |lie| {
         lie.footer.refs[0].name = "key-delta.tar.zst".to_owned();
     });
-    refused_delta("damaged footer: a base that refers to other objects", |lie| lie.footer.kind = Kind::Base);
+    // Under the name of a base: under that of a delta it would not be an entry of this store.
+    let (place, mut lie) = delta();
+    lie.footer.kind = Kind::Base;
+    place.delete("key-delta.tar.zst");
+    place.put("key-base.tar.zst", &lie.object());
+    attack_at(&place, |outcome, target| {
+        assert_refused(outcome, target, "damaged footer: a base that refers to other objects");
+    });
     refused_delta("the number of refs is 257; the limit is 256", |lie| {
         lie.footer.refs.resize(257, lie.footer.refs[0].clone());
     });
