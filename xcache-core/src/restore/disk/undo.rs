@@ -1,5 +1,6 @@
 //! The two ends of a restore: all of it stays, or all of it is taken back.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -27,7 +28,17 @@ impl Target<'_> {
         let mut not_back = u64::from(self.is_committed.load(Ordering::Relaxed));
         let (closing, deeds): (Vec<_>, Vec<_>) =
             self.journal.take().into_iter().partition(|done| matches!(done.deed, Deed::OpenedUp { .. }));
+        // One worker makes a temporary file and another one puts it in the place of the old, which has its name from then on:
+        // that name is free to be removed only when the old file is back.
+        let mut names: HashSet<u64> = HashSet::new();
+        names.extend(deeds.iter().filter_map(|done| match done.deed {
+            Deed::Replaced { old, .. } => Some(old),
+            _ => None,
+        }));
         for done in deeds {
+            if matches!(done.deed, Deed::Temporary { number } if names.contains(&number)) {
+                continue;
+            }
             if cursor.undo(&done).is_err() && matches!(done.deed, Deed::Replaced { .. }) {
                 not_back += 1;
             }
