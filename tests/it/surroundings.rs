@@ -201,7 +201,11 @@ fn other_processes_of_the_user_cannot_read_its_memory() {
 fn programs_that_ours_start_do_not_get_its_secrets() {
     let (job, place) = with_entry();
     let bin = job.dir("bin");
-    fs::write(bin.join("git"), "#!/bin/sh\nenv >\"$HOME/seen\"\nprintf 'x\\trefs/heads/main\\n'\n").unwrap();
+    fs::write(
+        bin.join("git"),
+        "#!/bin/sh\nenv >\"$HOME/seen\"\nprintf '0123456789abcdef0123456789abcdef01234567\\trefs/heads/main\\n'\n",
+    )
+    .unwrap();
     fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
     let mut prune = job.command(GC).args(["prune", "--live-branches-from-git", "origin", "--dry-run"]).store(&place);
     prune = prune.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
