@@ -212,7 +212,7 @@ enum User {
 /// The program as a user, in a name space of its own in which something is mounted.
 fn program(job: &Job, user: User, mounts: &Mounts) -> Invocation {
     let copy = job.path("program");
-    fs::copy(RESTORE, &copy).unwrap();
+    crate::fidelity::copy_program(RESTORE, &copy);
     let mut command = match mounts.is_empty() {
         true => job.command("env"),
         false => {
