@@ -34,7 +34,7 @@ pub(super) fn restore(entry: &Entry<'_>, here: &Destination<'_>, notices: &mut N
     let index = entry.index;
     let plan = FetchPlan::new(index, compare(index, entry.before.as_ref(), here)?);
     check_space(index, here, &plan)?;
-    here.make_directories(index, |line, _| !here.target.is_fresh(line))?;
+    here.make_directories(index)?;
     check(here.interrupt)?;
 
     let mut written = Written::default();
@@ -42,7 +42,7 @@ pub(super) fn restore(entry: &Entry<'_>, here: &Destination<'_>, notices: &mut N
     check(here.interrupt)?;
 
     // In fresh roots the workers have made directories as they came to them; those without files are left.
-    here.make_directories(index, |line, path| here.target.is_fresh(line) && !path.is_empty())?;
+    here.make_directories_left(index)?;
     make_rest(index, here, &plan, &mut written)?;
     links::make(index, here, &mut written)?;
     check(here.interrupt)?;

@@ -119,8 +119,7 @@ impl<'t> Cursor<'t> {
         let mode = Mode::from_raw_mode(u32::from(mode & 0o777 | 0o700));
         match rustix::fs::mkdirat(at, name, mode) {
             Ok(()) => {
-                let inode = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino;
-                self.log.add(place, Deed::Directory { inode });
+                self.log.add(place, Deed::Directory);
                 return Ok(());
             }
             Err(Errno::EXIST) => {}
@@ -136,7 +135,7 @@ impl<'t> Cursor<'t> {
         rustix::fs::mkdirat(at, &new[..], mode)?;
         let inode = rustix::fs::statat(at, &new[..], AtFlags::SYMLINK_NOFOLLOW)?.st_ino;
         self.publish(place, &temporary, inode)?;
-        self.log.add(place, Deed::Directory { inode });
+        self.log.add(place, Deed::Directory);
         Ok(())
     }
 

@@ -17,8 +17,8 @@ pub(super) enum Deed {
     Temporary { number: u64 },
     /// A file or link was made where nothing was.
     File { inode: u64 },
-    /// A directory was made where nothing was.
-    Directory { inode: u64 },
+    /// A directory was made where nothing was. It is only ever removed when it is empty.
+    Directory,
     /// What was here is beside it now, under the temporary name of this number.
     Replaced { old: u64, inode: u64 },
     /// A directory that let nothing be written into it was opened up; this was its mode.
@@ -115,10 +115,20 @@ impl Journal {
     /// All deeds in the order in which they are undone: what lies in a directory before the directory itself, and of one
     /// place the last one first. They are noted no longer.
     pub(super) fn take(&self) -> Vec<DoneDeed> {
+        self.take_if(|_| true)
+    }
+
+    /// Those of them that matter to a restore that has finished, which are few: new files are most of what it does.
+    pub(super) fn take_for_commit(&self) -> Vec<DoneDeed> {
+        self.take_if(|deed| !matches!(deed, Deed::Temporary { .. } | Deed::File { .. }))
+    }
+
+    fn take_if(&self, is_wanted: impl Fn(Deed) -> bool) -> Vec<DoneDeed> {
         let logs = std::mem::take(&mut *self.logs.lock().unwrap_or_else(PoisonError::into_inner));
         let mut all = Vec::new();
         for log in logs {
-            all.extend(log.deeds.iter().map(|logged| DoneDeed {
+            let wanted = log.deeds.iter().filter(|logged| is_wanted(logged.deed));
+            all.extend(wanted.map(|logged| DoneDeed {
                 root: usize::try_from(logged.root).unwrap_or(usize::MAX),
                 path: join(log.get(logged.directory), log.get(logged.name)),
                 deed: logged.deed,
@@ -160,8 +170,8 @@ mod tests {
         let (mut one, mut other, journal) = (Log::default(), Log::default(), Journal::default());
         let file = |inode| Deed::File { inode };
         for (root, path, deed) in [
-            (0, "a", Deed::Directory { inode: 1 }),
-            (0, "a/b", Deed::Directory { inode: 2 }),
+            (0, "a", Deed::Directory),
+            (0, "a/b", Deed::Directory),
             (0, "a/b/f", file(3)),
             (0, "a/b/f", Deed::Replaced { old: 9, inode: 4 }),
             (0, "", Deed::OpenedUp { mode: 0o555 }),
@@ -180,8 +190,8 @@ mod tests {
             (0, "a/b/g", file(5)),
             (0, "a/b/f", Deed::Replaced { old: 9, inode: 4 }),
             (0, "a/b/f", file(3)),
-            (0, "a/b", Deed::Directory { inode: 2 }),
-            (0, "a", Deed::Directory { inode: 1 }),
+            (0, "a/b", Deed::Directory),
+            (0, "a", Deed::Directory),
             (0, "", Deed::OpenedUp { mode: 0o555 }),
         ];
         assert_eq!(found, expected);

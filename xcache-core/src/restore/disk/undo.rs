@@ -64,10 +64,10 @@ impl Target<'_> {
         self.is_committed.store(true, Ordering::Relaxed);
         let mut cursor = self.cursor();
         let mut committed = Committed::default();
-        for DoneDeed { root, path, deed } in self.journal.take() {
+        for DoneDeed { root, path, deed } in self.journal.take_for_commit() {
             match deed {
                 Deed::Temporary { .. } | Deed::File { .. } => {}
-                Deed::Directory { .. } => {
+                Deed::Directory => {
                     committed.directories.insert((root, path));
                 }
                 Deed::OpenedUp { mode } => {
@@ -109,12 +109,13 @@ impl Cursor<'_> {
                     }
                 }
             }
-            Deed::File { inode } | Deed::Directory { inode } => {
+            Deed::File { inode } => {
                 if let Some(found) = stat(at, name)?.filter(|found| found.st_ino == inode) {
-                    // A directory that another process has put something into stays.
                     unlink(at, name, &found)?;
                 }
             }
+            // One that another process has put something into stays.
+            Deed::Directory => rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR)?,
             Deed::Replaced { old, inode } => {
                 if !put_back(at, &target.temporary_name(old), name, inode)? {
                     // Replaced once more, by another process: what was there first would not have survived that either.
