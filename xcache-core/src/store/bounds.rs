@@ -70,7 +70,7 @@ mod tests {
             row(
                 "body of a GET",
                 format!(
-                    "{} without a byte, or {} for {floor_kib} KiB, then it goes on at the last good byte; {} tries |",
+                    "{} without a byte, or {} for {floor_kib} KiB, then it resumes at the last good byte; {} tries |",
                     s(RECEIVE_STALL),
                     s(FLOOR),
                     number(RECEIVE_TRIES)
