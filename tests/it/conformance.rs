@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use xcache_core::store::open::{Credentials, S3Options, Secret, StoreConfig, open};
+use xcache_core::redact::Secret;
+use xcache_core::store::open::{StoreConfig, open};
 use xcache_core::store::probe::{Features, features};
+use xcache_core::store::s3::options::{Credentials, S3Options};
 use xcache_core::store::{ByteRange, Deletion, ETag, ErrorKind, ObjectName, PutMode, Store, Tags, collect, list_all};
 use xcache_tests::s3::S3Server;
 

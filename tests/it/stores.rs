@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use xcache_core::store::open::{Credentials, Patience, S3Options, Secret, StoreConfig, StoreUrl, open};
+use xcache_core::redact::Secret;
+use xcache_core::store::open::{StoreConfig, open};
+use xcache_core::store::s3::options::{Credentials, Patience, S3Options};
+use xcache_core::store::url::StoreUrl;
 use xcache_core::store::{ByteRange, Deletion, ErrorKind, PutMode, Tags};
 
 use crate::conformance::{kind, local, name, names, put, s3_config};

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::env_vars as var;
 use super::machine::Machine;
 use crate::ci::job::CiJob;
-use xcache_core::store::open::S3Options;
+use xcache_core::store::s3::options::S3Options;
 
 /// The surroundings of a run: environment, clock and machine. Nothing behind `main` asks for these again.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use xcache_core::store::open::Secret;
+use xcache_core::redact::Secret;
 
 use super::{RunContext, UsageError};
 

@@ -1,4 +1,4 @@
-//! Addresses that may hold a secret: what a user has given as a store, an endpoint or a git remote.
+//! Secrets, and addresses that may hold one: what a user has given as a store, an endpoint or a git remote.
 //!
 //! People write keys into them (`s3://key:secret@bucket`, `https://token@host/repository`), and such a text is then about to be
 //! printed in the very message that says what is wrong with it. So the type decides what is shown: neither its `Display` nor
@@ -83,6 +83,39 @@ impl FromStr for GivenAddress {
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(text.into())
+    }
+}
+
+/// A text that must not be seen: its `Debug` and `Display` do not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a job gets a token of its identity, and how the user gets it one.
 
-use xcache_core::identity::{AUDIENCE, TokenSource};
-use xcache_core::store::open::Secret;
+use xcache_core::identity::token::{AUDIENCE, TokenSource};
+use xcache_core::redact::Secret;
 
 use super::system::System;
 use super::table::Env;

@@ -10,8 +10,8 @@ use aws_sdk_sts::error::{BoxError, ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_sdk_sts::primitives::{DateTime, DateTimeFormat};
 
-use super::RoleArn;
-use crate::store::open::Secret;
+use super::role::RoleArn;
+use crate::redact::Secret;
 use crate::store::{Error, ErrorKind, Result};
 
 /// Every role allows sessions of an hour; longer ones only where its owner has said so.
@@ -37,7 +37,7 @@ pub(super) async fn exchange(
     let clock = ServerClock::default();
     let answer = client
         .assume_role_with_web_identity()
-        .role_arn(&arn.0)
+        .role_arn(arn.as_str())
         .role_session_name(session)
         .web_identity_token(token.expose())
         .duration_seconds(SESSION_SECONDS)

@@ -1,5 +1,7 @@
-//! Getting an identity token from the CI system.
+//! Identity tokens: where a CI system has them, and getting one.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,8 +10,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnect
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use serde::Deserialize;
 
-use super::{AUDIENCE, TokenSource};
-use crate::store::open::Secret;
+use crate::redact::Secret;
 use crate::store::{Error, ErrorKind, Result};
 
 /// One try. A token service answers in well under a second.
@@ -20,6 +21,48 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// No token is longer: those of GitHub have about 2,000 bytes, STS takes 20,000 characters.
 const MAX_BYTES: usize = 64 << 10;
+
+/// What the token is for. The trust policy of the role names it.
+pub const AUDIENCE: &str = "sts.amazonaws.com";
+
+/// Where an identity token comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// The runner gives a new one on each request, as GitHub's does.
+    Endpoint {
+        /// `ACTIONS_ID_TOKEN_REQUEST_URL`.
+        url: String,
+        /// `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
+        bearer: Secret,
+    },
+    /// The CI system has put it into a variable.
+    Variable {
+        /// Its name, for messages.
+        name: &'static str,
+        /// The token.
+        token: Secret,
+    },
+    /// A file that is kept up to date by others, as on Kubernetes.
+    File(PathBuf),
+    /// A program prints a new one, as Buildkite's agent does.
+    Program {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// All of its environment, so that it sees none of our secrets.
+        environment: Vec<(&'static str, OsString)>,
+    },
+}
+
+impl std::fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Endpoint { .. } => f.write_str("the token service of the runner"),
+            Self::Variable { name, .. } => f.write_str(name),
+            Self::File(path) => write!(f, "`{}`", path.display()),
+            Self::Program { command, .. } => write!(f, "the output of `{}`", command.join(" ")),
+        }
+    }
+}
 
 /// The answer of an endpoint.
 #[derive(Deserialize)]
@@ -132,10 +175,7 @@ async fn read(body: SdkBody) -> std::result::Result<Vec<u8>, &'static str> {
 }
 
 /// Runs a program that prints a token. It gets nothing of our environment but what is named.
-async fn print(
-    command: &[String],
-    environment: &[(&'static str, std::ffi::OsString)],
-) -> std::result::Result<Vec<u8>, Failure> {
+async fn print(command: &[String], environment: &[(&'static str, OsString)]) -> std::result::Result<Vec<u8>, Failure> {
     let permanent = |error: Error| Failure { error, is_passing: false };
     let Some((program, arguments)) = command.split_first() else {
         return Err(permanent(failed("there is no program to ask")));
@@ -160,17 +200,6 @@ async fn print(
     Err(Failure { error, is_passing: true })
 }
 
-impl std::fmt::Display for TokenSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Endpoint { .. } => f.write_str("the token service of the runner"),
-            Self::Variable { name, .. } => f.write_str(name),
-            Self::File(path) => write!(f, "`{}`", path.display()),
-            Self::Program { command, .. } => write!(f, "the output of `{}`", command.join(" ")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,5 +216,15 @@ mod tests {
         ] {
             assert_eq!(check(text).is_some(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn tokens_do_not_show() {
+        let secret = Secret::new("hush");
+        let sources = [
+            TokenSource::Endpoint { url: "https://x".into(), bearer: secret.clone() },
+            TokenSource::Variable { name: "X", token: secret },
+        ];
+        assert!(!format!("{sources:?}").contains("hush"));
     }
 }

@@ -21,6 +21,7 @@ pub mod payload;
 pub mod probe;
 pub mod s3;
 pub(crate) mod unique;
+pub mod url;
 
 pub use error::{Error, ErrorKind, Result};
 pub use payload::Payload;

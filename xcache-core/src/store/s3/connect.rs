@@ -4,33 +4,26 @@ use std::time::Duration;
 
 use aws_config::imds;
 use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::{ProfileFileRegionProvider, ProfileSet};
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::provider_config::ProviderConfig;
-use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
-use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+use aws_config::{ConfigLoader, Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::TrustStore;
 use aws_types::service_config::ServiceConfigKey;
 
-use super::super::bounds;
-use super::super::open::{AwsEnvironment, Endpoint, S3Options};
 use super::super::{Error, ErrorKind, Result};
 use super::answer::{Complete, SendAgain};
 use super::credentials::{self, Signing};
+use super::defaults::{behavior_version, retries, timeouts};
 use super::health::Health;
 use super::http::{credentials_client, http_client, trust_store};
+use super::options::{AwsEnvironment, Endpoint, S3Options};
+use super::profiles::{profile, profile_files, profiles};
 use super::role;
 use crate::redact::GivenAddress;
-
-/// The defaults of the SDK, pinned: changing this is a commit of its own that says what changed.
-pub(super) fn behavior_version() -> BehaviorVersion {
-    BehaviorVersion::v2026_01_12()
-}
 
 /// The instance metadata service answers in about a millisecond, or, elsewhere than on EC2, never.
 const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
@@ -128,54 +121,15 @@ fn loader(options: &S3Options) -> ConfigLoader {
         .operation_timeout(options.patience.operation)
         .build();
     let loader = aws_config::defaults(behavior_version())
-        .profile_name(credentials::profile(options))
+        .profile_name(profile(options))
         .timeout_config(times)
-        .retry_config(RetryConfig::standard().with_max_attempts(bounds::TRIES).with_max_backoff(bounds::BACKOFF))
+        .retry_config(retries())
         // The SDK measures whole bodies by throughput, and counts time in which no caller asks for data. We watch both
         // directions ourselves: uploads in `body`, downloads where they are read.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     match profile_files(&options.environment) {
         Some(files) => loader.profile_files(files),
         None => loader,
-    }
-}
-
-/// The configuration files, where a blank variable would lead elsewhere.
-pub(super) fn profile_files(environment: &AwsEnvironment) -> Option<EnvConfigFiles> {
-    let AwsEnvironment { config_file, credentials_file, .. } = environment;
-    if config_file.is_none() && credentials_file.is_none() {
-        return None;
-    }
-    let mut files = EnvConfigFiles::builder()
-        .include_default_config_file(config_file.is_none())
-        .include_default_credentials_file(credentials_file.is_none())
-        .with_contents(EnvConfigFileKind::Config, "");
-    for (kind, file) in [(EnvConfigFileKind::Config, config_file), (EnvConfigFileKind::Credentials, credentials_file)] {
-        // Unlike a default one, a file that is named must be there.
-        if let Some(file) = file.as_ref().filter(|file| file.exists()) {
-            files = files.with_file(kind, file);
-        }
-    }
-    Some(files.build())
-}
-
-/// The profiles of the configuration files; none if they cannot be read and are not needed.
-async fn profiles(options: &S3Options) -> Result<Option<ProfileSet>> {
-    let files = profile_files(&options.environment).unwrap_or_default();
-    let name = credentials::profile(options).to_owned();
-    let loaded = aws_config::profile::load(&Default::default(), &Default::default(), &files, Some(name.into())).await;
-    match loaded {
-        Ok(profiles) => Ok(Some(profiles)),
-        Err(error) if options.credentials.is_none() && options.role.is_none() && !options.is_anonymous => {
-            Err(Error::new(ErrorKind::Invalid, "read", "the AWS configuration files").source(error).hint(
-                "they are ~/.aws/config and ~/.aws/credentials, or what AWS_CONFIG_FILE and \
-                       AWS_SHARED_CREDENTIALS_FILE name",
-            ))
-        }
-        Err(error) => {
-            tracing::debug!(%error, "the AWS configuration files are not needed, and cannot be read");
-            Ok(None)
-        }
     }
 }
 
@@ -201,16 +155,12 @@ fn endpoint(options: &S3Options, shared: &SdkConfig) -> Result<Option<String>> {
     }
 }
 
-pub(super) fn timeouts() -> aws_config::timeout::TimeoutConfigBuilder {
-    TimeoutConfig::builder().connect_timeout(bounds::CONNECT).disable_read_timeout()
-}
-
 /// The option, then the environment, then the profile; then what the instance says, but only for AWS itself.
 async fn region(options: &S3Options, has_endpoint: bool, imds: &imds::Client) -> Region {
     if let Some(region) = options.region.as_ref().or(options.configured_region.as_ref()) {
         return Region::new(region.clone());
     }
-    let profile = ProfileFileRegionProvider::builder().profile_name(credentials::profile(options));
+    let profile = ProfileFileRegionProvider::builder().profile_name(profile(options));
     let mut chain = RegionProviderChain::first_try(profile.build());
     if !has_endpoint {
         chain = chain.or_else(imds::region::ImdsRegionProvider::builder().imds_client(imds.clone()).build());

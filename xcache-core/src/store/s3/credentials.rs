@@ -18,8 +18,9 @@ use aws_credential_types::Credentials as SdkCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
-use super::super::open::{AwsEnvironment, Credentials, S3Options};
 use super::super::{Error, ErrorKind, Result};
+use super::options::{AwsEnvironment, Credentials, S3Options};
+use super::profiles::{profile, profile_files};
 
 /// What requests are signed with.
 #[derive(Debug)]
@@ -30,11 +31,6 @@ pub(super) enum Signing {
     Anonymous,
     /// Nothing, because there is nothing: good enough for a public bucket.
     NothingFound,
-}
-
-/// The profile that applies, and whether it was asked for by an option.
-pub(super) fn profile(options: &S3Options) -> &str {
-    options.profile.as_deref().or(options.environment.profile.as_deref()).unwrap_or("default")
 }
 
 /// Finds credentials. They are asked for once, here, and again by the SDK when they expire.
@@ -84,7 +80,7 @@ fn chain(
     imds: imds::Client,
 ) -> CredentialsProviderChain {
     let mut files = ProfileFileCredentialsProvider::builder().configure(configuration).profile_name(profile);
-    if let Some(own) = super::connect::profile_files(environment) {
+    if let Some(own) = profile_files(environment) {
         files = files.profile_files(own);
     }
     let mut chain = CredentialsProviderChain::first_try("Profile", files.build());

@@ -6,9 +6,15 @@ use futures_util::stream::{self, StreamExt as _};
 
 use super::super::bounds;
 use super::super::{Deletion, Error, ErrorKind, Result};
-use super::{PARALLEL_DELETES, S3Store, quoted};
+use super::bucket::{Bucket, quoted};
 
-impl S3Store {
+/// The most names in one DeleteObjects request and in one page of a listing, by the API.
+pub(super) const PAGE_NAMES: usize = 1000;
+
+/// Conditional deletions under way at a time.
+const PARALLEL_DELETES: usize = 16;
+
+impl Bucket {
     /// Deletes up to a thousand objects in one request. Only what the answer names by its very key counts as deleted; what
     /// it does not name at all is deleted by itself, for an answer of its own.
     pub(super) async fn delete_page(&self, page: &[&Deletion]) -> Vec<Result<()>> {

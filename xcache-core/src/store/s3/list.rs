@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws_sdk_s3::types::EncodingType;
 
 use super::super::{Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, Result, Upload};
+use super::bucket::{Bucket, required, time, unquoted};
+use super::names;
 use super::upload::S3Upload;
-use super::{S3Store, names, required, time, unquoted};
 
 /// What buckets of S3 Express One Zone end in.
 const DIRECTORY_BUCKET: &str = "--x-s3";
@@ -45,36 +46,36 @@ impl Listing {
     }
 }
 
-impl S3Store {
+impl Listing {
     /// One page of the objects whose names begin with `prefix`.
-    pub(super) async fn list_page(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
-        let full = format!("{}{prefix}", self.place.prefix);
-        let refused = match self.list_once(prefix, &full, page).await {
-            Err(error) if page.is_none() && self.listing.is_worth_another_try(&full, &error) => error,
+    pub(super) async fn page(&self, bucket: &Bucket, prefix: &str, page: Option<&str>) -> Result<ListPage> {
+        let full = format!("{}{prefix}", bucket.place.prefix);
+        let refused = match self.ask(bucket, prefix, &full, page).await {
+            Err(error) if page.is_none() && self.is_worth_another_try(&full, &error) => error,
             listed => return listed,
         };
-        let again = self.list_once(prefix, &full, page).await;
+        let again = self.ask(bucket, prefix, &full, page).await;
         again.map_err(|_| {
             // It was not the prefix: the first answer is the one to report.
-            self.listing.directories_only.store(false, Ordering::Relaxed);
+            self.directories_only.store(false, Ordering::Relaxed);
             refused
         })
     }
 
-    async fn list_once(&self, prefix: &str, full: &str, page: Option<&str>) -> Result<ListPage> {
-        let shown = format!("{self}/{prefix}");
-        let asked = self.listing.prefix(full);
-        let answer = self
+    async fn ask(&self, bucket: &Bucket, prefix: &str, full: &str, page: Option<&str>) -> Result<ListPage> {
+        let shown = format!("{bucket}/{prefix}");
+        let asked = self.prefix(full);
+        let answer = bucket
             .client
             .list_objects_v2()
-            .bucket(&self.place.bucket)
+            .bucket(&bucket.place.bucket)
             .prefix(&asked)
             .encoding_type(EncodingType::Url)
             .set_continuation_token(page.map(str::to_owned))
-            .set_request_payer(self.payer.clone())
+            .set_request_payer(bucket.payer.clone())
             .send()
             .await
-            .map_err(|failure| self.place.request("list", &shown, ErrorKind::Changed).failed(failure))?;
+            .map_err(|failure| bucket.place.request("list", &shown, ErrorKind::Changed).failed(failure))?;
         let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
         let mut objects = Vec::with_capacity(answer.contents().len());
         for object in answer.contents() {
@@ -84,7 +85,7 @@ impl S3Store {
                 return Err(Error::new(ErrorKind::Corrupt, "list", &shown)
                     .detail(format!("the store sent `{key}`, which was not asked for")));
             }
-            let name = key.strip_prefix(&self.place.prefix).filter(|name| name.starts_with(prefix));
+            let name = key.strip_prefix(&bucket.place.prefix).filter(|name| name.starts_with(prefix));
             // Place holders of folders and names with control characters are none of ours.
             let Some(Ok(name)) = name.map(ObjectName::new) else { continue };
             let size = object.size().and_then(|size| u64::try_from(size).ok());
@@ -103,32 +104,34 @@ impl S3Store {
     }
 
     /// All uploads under way for names that begin with `prefix`.
-    pub(super) async fn list_uploads(&self, prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
-        let shown = format!("{self}/{prefix}");
+    pub(super) async fn uploads(&self, bucket: &Bucket, prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
+        let shown = format!("{bucket}/{prefix}");
         let mut uploads: Vec<Box<dyn Upload>> = Vec::new();
         let mut marker: (Option<String>, Option<String>) = (None, None);
         loop {
-            let answer = self
+            let answer = bucket
                 .client
                 .list_multipart_uploads()
-                .bucket(&self.place.bucket)
-                .prefix(self.listing.prefix(&format!("{}{prefix}", self.place.prefix)))
+                .bucket(&bucket.place.bucket)
+                .prefix(self.prefix(&format!("{}{prefix}", bucket.place.prefix)))
                 .encoding_type(EncodingType::Url)
                 .set_key_marker(marker.0.clone())
                 .set_upload_id_marker(marker.1.clone())
-                .set_request_payer(self.payer.clone())
+                .set_request_payer(bucket.payer.clone())
                 .send()
                 .await
-                .map_err(|failure| self.place.request("list uploads of", &shown, ErrorKind::Changed).failed(failure))?;
+                .map_err(|failure| {
+                    bucket.place.request("list uploads of", &shown, ErrorKind::Changed).failed(failure)
+                })?;
             let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
             for upload in answer.uploads() {
                 let key = names::decode(required(upload.key(), "key", "list uploads of", &shown)?, is_encoded);
                 let key = required(key, "valid key", "list uploads of", &shown)?;
-                let name = key.strip_prefix(&self.place.prefix).filter(|name| name.starts_with(prefix));
+                let name = key.strip_prefix(&bucket.place.prefix).filter(|name| name.starts_with(prefix));
                 let Some(Ok(name)) = name.map(ObjectName::new) else { continue };
                 let id = required(upload.upload_id(), "upload id", "list uploads of", &shown)?.to_owned();
                 let began = required(upload.initiated().and_then(time), "date", "list uploads of", &shown)?;
-                uploads.push(Box::new(S3Upload::new(self.clone(), name, key, id, began)));
+                uploads.push(Box::new(S3Upload::new(bucket.clone(), name, key, id, began)));
             }
             if answer.is_truncated() != Some(true) {
                 return Ok(uploads);

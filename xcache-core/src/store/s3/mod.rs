@@ -3,96 +3,52 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::primitives::{ByteStream, DateTime as SdkDateTime};
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{RequestPayer, Tag, Tagging};
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use super::bounds;
-use super::open::{S3Options, full_name_bytes};
 use super::{
-    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ObjectMeta, ObjectName, Payload, PutMode, Result,
-    Store, Tags, Upload,
+    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ObjectMeta, ObjectName, PutMode, Result, Store,
+    Tags, Upload,
 };
 
 mod answer;
 mod body;
+mod bucket;
 mod connect;
 mod credentials;
+mod defaults;
 mod delete;
 mod failure;
 mod health;
 mod http;
 mod list;
-mod role;
 mod names;
-mod options;
+pub mod options;
+mod profiles;
+mod role;
 mod upload;
+mod write_options;
 
+use bucket::{Bucket, Place, as_replace, conditions, precondition, quoted, required, status, time, unquoted};
 use connect::Connection;
-use failure::Request;
-use health::Health;
+use delete::PAGE_NAMES;
 use list::Listing;
-use options::WriteOptions;
+use options::S3Options;
 use upload::S3Upload;
-
-/// The most names in one DeleteObjects request and in one page of a listing, by the API.
-const PAGE_NAMES: usize = 1000;
-
-/// Conditional deletions under way at a time.
-const PARALLEL_DELETES: usize = 16;
+use write_options::WriteOptions;
 
 /// Objects below a prefix of a bucket.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct S3Store {
-    client: Client,
-    patient: Client,
-    place: Place,
+    bucket: Bucket,
     options: WriteOptions,
-    payer: Option<RequestPayer>,
-    is_aws: bool,
-    health: Health,
     listing: Listing,
-}
-
-/// Where requests go and what their failures are to name.
-#[derive(Clone)]
-struct Place {
-    bucket: String,
-    /// Empty, or ends in a slash.
-    prefix: String,
-    endpoint: Option<String>,
-    region: String,
-    /// Requests are not signed because there are no credentials.
-    lacks_credentials: bool,
-}
-
-impl Place {
-    fn request<'a>(&'a self, action: &'static str, object: &'a str, precondition: ErrorKind) -> Request<'a> {
-        Request {
-            action,
-            object,
-            bucket: &self.bucket,
-            endpoint: self.endpoint.as_deref(),
-            region: &self.region,
-            lacks_credentials: self.lacks_credentials,
-            precondition,
-        }
-    }
-
-    fn full(&self, action: &'static str, name: &ObjectName) -> Result<String> {
-        let bytes = full_name_bytes(self.prefix.trim_end_matches('/'), name);
-        if bytes > ObjectName::MAX_BYTES {
-            let limit = ObjectName::MAX_BYTES;
-            return Err(Error::new(ErrorKind::Invalid, action, name)
-                .detail(format!("the name has {bytes} bytes with the prefix; S3 allows {limit}"))
-                .hint("use a shorter key or prefix"));
-        }
-        Ok(format!("{}{name}", self.prefix))
-    }
+    is_aws: bool,
 }
 
 impl S3Store {
@@ -101,15 +57,13 @@ impl S3Store {
         let Connection { client, patient, endpoint, is_aws, region, health, lacks_credentials } =
             connect::connect(options).await?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let place = Place { bucket: bucket.to_owned(), prefix, endpoint, region, lacks_credentials };
+        let payer = options.requester_pays.then_some(RequestPayer::Requester);
         Ok(Self {
-            client,
-            patient,
-            place: Place { bucket: bucket.to_owned(), prefix, endpoint, region, lacks_credentials },
+            bucket: Bucket { client, patient, place, payer, health },
             options: WriteOptions::new(options),
-            payer: options.requester_pays.then_some(RequestPayer::Requester),
-            is_aws,
-            health,
             listing: Listing::of(bucket),
+            is_aws,
         })
     }
 
@@ -125,14 +79,15 @@ impl S3Store {
 
     /// One write, however often it must be sent.
     async fn put_once(&self, name: &ObjectName, body: Bytes, mode: &PutMode, tags: &Tags) -> Result<ETag> {
-        let key = self.place.full("upload", name)?;
+        let key = self.bucket.place.full("upload", name)?;
         let (encryption, kms_key) = self.options.encryption();
         let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
         let send = |body| {
             let (if_none_match, if_match) = conditions(mode);
-            self.patient
+            self.bucket
+                .patient
                 .put_object()
-                .bucket(&self.place.bucket)
+                .bucket(&self.bucket.place.bucket)
                 .key(&key)
                 .content_length(length)
                 .body(body)
@@ -142,51 +97,55 @@ impl S3Store {
                 .set_server_side_encryption(encryption.clone())
                 .set_ssekms_key_id(kms_key.clone())
                 .set_storage_class(self.options.storage_class())
-                .set_request_payer(self.payer.clone())
+                .set_request_payer(self.bucket.payer.clone())
                 .send()
         };
-        let about = self.place.request("upload", name.as_str(), precondition(mode));
-        let answer = self.send_watched(&about, body.into(), send).await;
+        let about = self.bucket.place.request("upload", name.as_str(), precondition(mode));
+        let answer = self.bucket.send_watched(&about, body.into(), send).await;
         let answer = answer.map_err(|error| as_replace(error, mode, name))?;
         Ok(unquoted(required(answer.e_tag(), "ETag", "upload", name)?))
     }
 
     async fn begin_upload(&self, name: &ObjectName, tags: &Tags) -> Result<Box<dyn Upload>> {
-        let key = self.place.full("upload", name)?;
+        let key = self.bucket.place.full("upload", name)?;
         let (encryption, kms_key) = self.options.encryption();
         let answer = self
+            .bucket
             .client
             .create_multipart_upload()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.place.bucket)
             .key(&key)
             .set_tagging(tagging(tags))
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(kms_key)
             .set_storage_class(self.options.storage_class())
-            .set_request_payer(self.payer.clone())
+            .set_request_payer(self.bucket.payer.clone())
             .send()
             .await
-            .map_err(|failure| self.place.request("upload", name.as_str(), ErrorKind::Changed).failed(failure))?;
+            .map_err(|failure| {
+                self.bucket.place.request("upload", name.as_str(), ErrorKind::Changed).failed(failure)
+            })?;
         let id = required(answer.upload_id, "upload id", "upload", name)?;
-        Ok(Box::new(S3Upload::new(self.clone(), name.clone(), key, id, Utc::now())))
+        Ok(Box::new(S3Upload::new(self.bucket.clone(), name.clone(), key, id, Utc::now())))
     }
 
     /// A HEAD was refused, and its answer has no body that says why: credentials, clock, region and rights look the same.
     /// The same question as a GET of one byte brings the code.
     async fn explain(&self, name: &ObjectName, refused: Error) -> Error {
-        let Ok(key) = self.place.full("look at", name) else { return refused };
+        let Ok(key) = self.bucket.place.full("look at", name) else { return refused };
         let sent = self
+            .bucket
             .client
             .get_object()
-            .bucket(&self.place.bucket)
+            .bucket(&self.bucket.place.bucket)
             .key(key)
             .range("bytes=0-0")
-            .set_request_payer(self.payer.clone())
+            .set_request_payer(self.bucket.payer.clone())
             .send()
             .await;
         match sent {
             Err(failure) if matches!(status(&failure), Some(400 | 403)) => {
-                self.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure)
+                self.bucket.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure)
             }
             _ => refused,
         }
@@ -196,25 +155,6 @@ impl S3Store {
 fn past_the_end(name: &ObjectName, size: u64) -> Error {
     Error::new(ErrorKind::Invalid, "download", name)
         .detail(format!("the range begins past the end of its {size} bytes"))
-}
-
-fn quoted(etag: &ETag) -> String {
-    format!("\"{etag}\"")
-}
-
-fn unquoted(etag: &str) -> ETag {
-    ETag(etag.trim_matches('"').to_owned())
-}
-
-/// A field that every answer must have.
-fn required<T>(value: Option<T>, field: &str, action: &'static str, object: impl fmt::Display) -> Result<T> {
-    value.ok_or_else(|| {
-        Error::new(ErrorKind::Corrupt, action, object).detail(format!("the store's answer has no {field}"))
-    })
-}
-
-fn time(value: &SdkDateTime) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp(value.secs(), value.subsec_nanos())
 }
 
 #[async_trait]
@@ -229,13 +169,14 @@ impl Store for S3Store {
             ByteRange::Last(bytes) => Some(format!("bytes=-{}", (*bytes).max(1))),
         };
         let sent = self
+            .bucket
             .client
             .get_object()
-            .bucket(&self.place.bucket)
-            .key(self.place.full("download", name)?)
+            .bucket(&self.bucket.place.bucket)
+            .key(self.bucket.place.full("download", name)?)
             .set_range(header)
             .set_if_match(pin.map(quoted))
-            .set_request_payer(self.payer.clone())
+            .set_request_payer(self.bucket.payer.clone())
             .send()
             .await;
         let answer = match sent {
@@ -248,7 +189,7 @@ impl Store for S3Store {
                 return Err(past_the_end(name, meta.size));
             }
             Err(failure) => {
-                return Err(self.place.request("download", name.as_str(), ErrorKind::Changed).failed(failure));
+                return Err(self.bucket.place.request("download", name.as_str(), ErrorKind::Changed).failed(failure));
             }
         };
         let length = required(answer.content_length(), "length", "download", name)?;
@@ -279,18 +220,19 @@ impl Store for S3Store {
 
     async fn head(&self, name: &ObjectName) -> Result<ObjectMeta> {
         let sent = self
+            .bucket
             .client
             .head_object()
-            .bucket(&self.place.bucket)
-            .key(self.place.full("look at", name)?)
-            .set_request_payer(self.payer.clone())
+            .bucket(&self.bucket.place.bucket)
+            .key(self.bucket.place.full("look at", name)?)
+            .set_request_payer(self.bucket.payer.clone())
             .send()
             .await;
         let answer = match sent {
             Ok(answer) => answer,
             Err(failure) => {
                 let is_mute = matches!(status(&failure), Some(400 | 403)) && failure.code().is_none();
-                let error = self.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure);
+                let error = self.bucket.place.request("look at", name.as_str(), ErrorKind::Changed).failed(failure);
                 return Err(if is_mute { self.explain(name, error).await } else { error });
             }
         };
@@ -308,9 +250,9 @@ impl Store for S3Store {
             Err(error) if !tags.is_empty() => Err(error),
             Err(error) if self.options.drop_class(&error, class.as_ref()) => {
                 let again = self.put_once(name, body, &mode, tags).await;
-                again.map_err(|error| self.options.not_the_class(error, self))
+                again.map_err(|error| self.options.not_the_class(error, &self.bucket))
             }
-            written => written.map_err(|error| self.options.blame(error, self)),
+            written => written.map_err(|error| self.options.blame(error, &self.bucket)),
         }
     }
 
@@ -320,14 +262,14 @@ impl Store for S3Store {
             Err(error) if !tags.is_empty() => Err(error),
             Err(error) if self.options.drop_class(&error, class.as_ref()) => {
                 let again = self.begin_upload(name, tags).await;
-                again.map_err(|error| self.options.not_the_class(error, self))
+                again.map_err(|error| self.options.not_the_class(error, &self.bucket))
             }
-            begun => begun.map_err(|error| self.options.blame(error, self)),
+            begun => begun.map_err(|error| self.options.blame(error, &self.bucket)),
         }
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
-        self.list_page(prefix, page).await
+        self.listing.page(&self.bucket, prefix, page).await
     }
 
     async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
@@ -337,24 +279,25 @@ impl Store for S3Store {
         for page in free.chunks(PAGE_NAMES) {
             let (places, page): (Vec<usize>, Vec<&Deletion>) = page.iter().copied().unzip();
             let deleted = match page.as_slice() {
-                [one] => vec![self.delete_one((*one).clone()).await],
-                _ => self.delete_page(&page).await,
+                [one] => vec![self.bucket.delete_one((*one).clone()).await],
+                _ => self.bucket.delete_page(&page).await,
             };
             answers.extend(places.into_iter().zip(deleted));
         }
         let (places, bound): (Vec<usize>, Vec<&Deletion>) = bound.into_iter().unzip();
-        answers.extend(places.into_iter().zip(self.delete_singly(&bound).await));
+        answers.extend(places.into_iter().zip(self.bucket.delete_singly(&bound).await));
         answers.sort_by_key(|(place, _)| *place);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     async fn tags(&self, name: &ObjectName) -> Result<Tags> {
         let sent = self
+            .bucket
             .client
             .get_object_tagging()
-            .bucket(&self.place.bucket)
-            .key(self.place.full("read tags of", name)?)
-            .set_request_payer(self.payer.clone())
+            .bucket(&self.bucket.place.bucket)
+            .key(self.bucket.place.full("read tags of", name)?)
+            .set_request_payer(self.bucket.payer.clone())
             .send()
             .await;
         match sent {
@@ -362,7 +305,9 @@ impl Store for S3Store {
                 Ok(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
             }
             Err(failure) if failure.code() == Some("NoSuchTagSet") || is_empty_success(&failure) => Ok(Tags::new()),
-            Err(failure) => Err(self.place.request("read tags of", name.as_str(), ErrorKind::Changed).failed(failure)),
+            Err(failure) => {
+                Err(self.bucket.place.request("read tags of", name.as_str(), ErrorKind::Changed).failed(failure))
+            }
         }
     }
 
@@ -372,77 +317,21 @@ impl Store for S3Store {
         let tags = tags.iter().map(tag).collect::<std::result::Result<Vec<_>, _>>().map_err(invalid)?;
         let tagging = Tagging::builder().set_tag_set(Some(tags)).build().map_err(invalid)?;
         let sent = self
+            .bucket
             .client
             .put_object_tagging()
-            .bucket(&self.place.bucket)
-            .key(self.place.full("tag", name)?)
+            .bucket(&self.bucket.place.bucket)
+            .key(self.bucket.place.full("tag", name)?)
             .tagging(tagging)
-            .set_request_payer(self.payer.clone())
+            .set_request_payer(self.bucket.payer.clone())
             .send()
             .await;
-        let request = self.place.request("tag", name.as_str(), ErrorKind::Changed);
+        let request = self.bucket.place.request("tag", name.as_str(), ErrorKind::Changed);
         sent.map(|_| ()).map_err(|failure| request.failed(failure))
     }
 
     async fn uploads(&self, prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
-        self.list_uploads(prefix).await
-    }
-}
-
-impl S3Store {
-    /// Sends a request with a body, again if it stalls.
-    async fn send_watched<T, E, F>(
-        &self,
-        about: &Request<'_>,
-        body: Payload,
-        send: impl Fn(ByteStream) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = std::result::Result<T, SdkError<E, aws_sdk_s3::config::http::HttpResponse>>>,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        let mut attempt = 1;
-        loop {
-            let bound = if self.health.is_down() { bounds::DOWN } else { bounds::SEND_STALL };
-            let progress = body::Progress::new();
-            let request = send(body::watched(body.clone(), progress.clone()));
-            let stalled = match progress.guard(bound, request).await {
-                Ok(answer) => return answer.map_err(|failure| about.failed(failure)),
-                Err(stalled) => stalled,
-            };
-            self.health.gave_up();
-            if attempt == bounds::SEND_TRIES {
-                return Err(Error::new(ErrorKind::Unavailable, about.action, about.object)
-                    .detail(format!("{stalled}, tried {attempt} times"))
-                    .hint("the connection or the store has stopped moving data; try again later"));
-            }
-            attempt += 1;
-        }
-    }
-}
-
-fn conditions(mode: &PutMode) -> (Option<String>, Option<String>) {
-    match mode {
-        PutMode::Create => (Some("*".to_owned()), None),
-        PutMode::Overwrite => (None, None),
-        PutMode::Replace(etag) => (None, Some(quoted(etag))),
-    }
-}
-
-fn precondition(mode: &PutMode) -> ErrorKind {
-    match mode {
-        PutMode::Create => ErrorKind::AlreadyExists,
-        PutMode::Overwrite | PutMode::Replace(_) => ErrorKind::Changed,
-    }
-}
-
-/// An object that is not there any more is not the one to replace: 404 on AWS, 412 elsewhere.
-fn as_replace(error: Error, mode: &PutMode, name: &ObjectName) -> Error {
-    match mode {
-        PutMode::Replace(_) if error.kind() == ErrorKind::NotFound => {
-            Error::new(ErrorKind::Changed, "replace", name).source(error)
-        }
-        _ => error,
+        self.listing.uploads(&self.bucket, prefix).await
     }
 }
 
@@ -456,10 +345,6 @@ fn tagging(tags: &Tags) -> Option<String> {
 fn is_empty_success<E>(failure: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> bool {
     let is_empty = |body: &aws_sdk_s3::primitives::SdkBody| body.bytes().is_some_and(<[u8]>::is_empty);
     failure.raw_response().is_some_and(|raw| raw.status().is_success() && is_empty(raw.body()))
-}
-
-fn status<E>(failure: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> Option<u16> {
-    failure.raw_response().map(|raw| raw.status().as_u16())
 }
 
 /// A body that fails when it stands still and when it ends early.
@@ -482,17 +367,6 @@ fn watch(body: ByteStream, length: u64, name: ObjectName) -> BoxStream<'static, 
 
 impl fmt::Display for S3Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.place.bucket, self.place.prefix.trim_end_matches('/'))?;
-        match &self.place.endpoint {
-            Some(endpoint) => write!(f, " at {endpoint}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Without the client, whose `Debug` is long and none of our business.
-impl fmt::Debug for S3Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "S3Store({self})")
+        self.bucket.fmt(f)
     }
 }

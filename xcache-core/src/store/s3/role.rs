@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use aws_config::Region;
-use aws_config::retry::RetryConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::TrustStore;
 
-use super::super::bounds;
-use super::super::open::S3Options;
 use super::super::{Error, ErrorKind, Result};
-use super::connect::{behavior_version, timeouts};
 use super::credentials::Signing;
+use super::defaults::{behavior_version, retries, timeouts};
 use super::http::{connector, http_client};
-use crate::identity::RoleOptions;
+use super::options::{Endpoint, S3Options};
 use crate::identity::provider::RoleProvider;
+use crate::identity::role::RoleOptions;
 
 /// STS answers in a fraction of a second; a job does not wait long for one that does not.
 const STS_ATTEMPT: Duration = Duration::from_secs(5);
@@ -36,9 +34,9 @@ pub(super) async fn take(
         .region(region.clone())
         .http_client(https.clone())
         .timeout_config(times)
-        .retry_config(RetryConfig::standard().with_max_attempts(bounds::TRIES).with_max_backoff(bounds::BACKOFF));
+        .retry_config(retries());
     if let Some(given) = &options.sts_endpoint {
-        let endpoint: super::super::open::Endpoint = given.expose().parse().map_err(|error| {
+        let endpoint: Endpoint = given.expose().parse().map_err(|error| {
             Error::new(ErrorKind::Invalid, "use", format_args!("the STS endpoint `{given}`"))
                 .detail(format!("{error}"))
                 .hint("check AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL")

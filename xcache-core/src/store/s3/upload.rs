@@ -9,12 +9,12 @@ use chrono::{DateTime, Utc};
 
 use super::super::bounds;
 use super::super::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Upload};
-use super::{S3Store, as_replace, conditions, precondition, required, unquoted};
+use super::bucket::{Bucket, as_replace, conditions, precondition, required, unquoted};
 
 /// One multipart upload.
 #[derive(Debug)]
 pub(super) struct S3Upload {
-    store: S3Store,
+    bucket: Bucket,
     name: ObjectName,
     key: String,
     id: String,
@@ -24,8 +24,8 @@ pub(super) struct S3Upload {
 }
 
 impl S3Upload {
-    pub(super) fn new(store: S3Store, name: ObjectName, key: String, id: String, initiated: DateTime<Utc>) -> Self {
-        Self { store, name, key, id, initiated, etags: Mutex::default() }
+    pub(super) fn new(bucket: Bucket, name: ObjectName, key: String, id: String, initiated: DateTime<Utc>) -> Self {
+        Self { bucket, name, key, id, initiated, etags: Mutex::default() }
     }
 
     fn parts(&self) -> Vec<CompletedPart> {
@@ -50,20 +50,20 @@ impl Upload for S3Upload {
     async fn part(&self, number: u32, _offset: u64, body: Payload) -> Result<()> {
         let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
         let send = |body| {
-            self.store
+            self.bucket
                 .patient
                 .upload_part()
-                .bucket(&self.store.place.bucket)
+                .bucket(&self.bucket.place.bucket)
                 .key(&self.key)
                 .upload_id(&self.id)
                 .part_number(i32::try_from(number).unwrap_or(i32::MAX))
                 .content_length(length)
                 .body(body)
-                .set_request_payer(self.store.payer.clone())
+                .set_request_payer(self.bucket.payer.clone())
                 .send()
         };
-        let about = self.store.place.request("upload", self.name.as_str(), ErrorKind::Changed);
-        let answer = self.store.send_watched(&about, body, send).await?;
+        let about = self.bucket.place.request("upload", self.name.as_str(), ErrorKind::Changed);
+        let answer = self.bucket.send_watched(&about, body, send).await?;
         let etag = required(answer.e_tag, "ETag", "upload", &self.name)?;
         self.etags.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(number, etag);
         Ok(())
@@ -72,18 +72,18 @@ impl Upload for S3Upload {
     async fn complete(&self, mode: PutMode) -> Result<ETag> {
         let (if_none_match, if_match) = conditions(&mode);
         let sent = self
-            .store
+            .bucket
             .patient
             .complete_multipart_upload()
-            .bucket(&self.store.place.bucket)
+            .bucket(&self.bucket.place.bucket)
             .key(&self.key)
             .upload_id(&self.id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(self.parts())).build())
             .set_if_none_match(if_none_match)
             .set_if_match(if_match)
-            .set_request_payer(self.store.payer.clone())
+            .set_request_payer(self.bucket.payer.clone())
             .send();
-        let about = self.store.place.request("publish", self.name.as_str(), precondition(&mode));
+        let about = self.bucket.place.request("publish", self.name.as_str(), precondition(&mode));
         let answer = match tokio::time::timeout(bounds::COMPLETE, sent).await {
             Ok(answer) => answer.map_err(|failure| as_replace(about.failed(failure), &mode, &self.name))?,
             Err(_) => {
@@ -96,16 +96,16 @@ impl Upload for S3Upload {
 
     async fn abort(&self) -> Result<()> {
         let sent = self
-            .store
+            .bucket
             .client
             .abort_multipart_upload()
-            .bucket(&self.store.place.bucket)
+            .bucket(&self.bucket.place.bucket)
             .key(&self.key)
             .upload_id(&self.id)
-            .set_request_payer(self.store.payer.clone())
+            .set_request_payer(self.bucket.payer.clone())
             .send()
             .await;
-        let about = self.store.place.request("abort the upload of", self.name.as_str(), ErrorKind::Changed);
+        let about = self.bucket.place.request("abort the upload of", self.name.as_str(), ErrorKind::Changed);
         match sent.map_err(|failure| about.failed(failure)) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
