@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use xcache_core::archive::footer::{ArchiveId, Ref};
-use xcache_core::entry::Kind;
 use xcache_core::gc::inventory::Inventory;
 use xcache_core::gc::plan::plan;
 use xcache_core::gc::policy::Policy;
+use xcache_core::object::Kind;
 use xcache_core::store::{ETag, ListedObject, ObjectMeta, ObjectName, Tags};
 
 use crate::model::footer;

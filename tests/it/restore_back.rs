@@ -11,7 +11,7 @@ use xcache_core::paths::PathList;
 use xcache_core::restore::{Entry, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, restore_plain};
 use xcache_core::store::local::LocalStore;
 use xcache_core::store::{ObjectName, Store};
-use xcache_core::transfer::download::DownloadLimits;
+use xcache_core::transfer::limits::DownloadLimits;
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::tree::{self, Aspect, Snapshot, assert_same_tree};

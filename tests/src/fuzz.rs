@@ -11,10 +11,10 @@ use xcache_core::archive::footer::{ArchiveId, Footer};
 use xcache_core::archive::frame::Decoder;
 use xcache_core::archive::reader::{read_index, read_tail};
 use xcache_core::archive::writer::{Title, finish};
-use xcache_core::entry::Kind;
 use xcache_core::gc::document::{IntentDocument, MarkDocument};
 use xcache_core::key::{Key, Keys, RestoreKey};
 use xcache_core::naming::{self, decode_tag_value, encode_tag_value};
+use xcache_core::object::Kind;
 use xcache_core::paths::PathList;
 use xcache_core::store::ObjectName;
 

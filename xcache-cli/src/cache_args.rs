@@ -8,9 +8,9 @@ use super::caches::{CacheSpec, parse_caches};
 use super::env_vars as var;
 use super::values::{lines, parse_switch};
 use super::{RunContext, UsageError};
-use xcache_core::entry::Kind;
 use xcache_core::key::Keys;
 use xcache_core::naming::object_name;
+use xcache_core::object::Kind;
 use xcache_core::paths::{Anchors, PathError, PathList};
 use xcache_core::scope::Scopes;
 

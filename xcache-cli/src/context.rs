@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::env_vars as var;
 use super::machine::Machine;
+use crate::ci;
 use crate::ci::job::CiJob;
 use xcache_core::store::s3::options::S3Options;
 
@@ -54,7 +55,7 @@ impl RunContext {
         working_dir: PathBuf,
         cpus: usize,
     ) -> Self {
-        let ci = CiJob::read(&lookup);
+        let ci = ci::table::read(&lookup);
         let dir = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         // The XDG rules: a relative path in these variables is to be ignored.
         let absolute_dir = |name: &str| dir(name).filter(|path| path.is_absolute());

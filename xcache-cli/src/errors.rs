@@ -1,12 +1,14 @@
 //! The three classes of errors, and the errors that belong to command lines.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use super::Exit;
-use super::runtime::time_text;
-use crate::report::chain::causes;
+use crate::report::human::Elapsed;
+use xcache_core::monitor::causes;
 use xcache_core::store::{self, ErrorKind};
 
 /// What an error means for the run.
@@ -120,7 +122,7 @@ pub enum Interrupted {
     #[error("interrupted")]
     Signal,
     /// It took longer than `--timeout` allows.
-    #[error("given up after {}, the limit that `--timeout` sets", time_text(*.0))]
+    #[error("given up after {}, the limit that `--timeout` sets", Elapsed(*.0))]
     Timeout(Duration),
 }
 
@@ -131,6 +133,45 @@ impl Interrupted {
             Self::Signal => Class::Unsafe,
             Self::Timeout(_) => Class::Trouble,
         }
+    }
+}
+
+/// Why a run gave no result of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum Crash {
+    /// The threads for it cannot be started.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// There are too few threads.
+    #[error("cannot start the runtime: the limit of threads or processes is too low")]
+    NoThreads,
+    /// A bug; the message was printed where it happened.
+    #[error("internal error: {0}")]
+    Panic(String),
+    /// Cleaning up took too long, or was not waited for.
+    #[error("{why}, and ended before everything was cleaned up{}", if *.is_asked_again { " because of a second signal" } else { "" })]
+    Abandoned {
+        /// Why the run was to stop.
+        why: Interrupted,
+        /// Whether a second signal ended it, and not the time.
+        is_asked_again: bool,
+    },
+}
+
+impl Crash {
+    /// The hint for users.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoThreads => Some("allow more: `ulimit -u`, or the pids limit of the container"),
+            Self::Runtime(_) => Some("allow more open files and threads: `ulimit -n`, `ulimit -u`"),
+            Self::Panic(_) | Self::Abandoned { .. } => None,
+        }
+    }
+
+    /// What a caught panic says.
+    pub fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        Self::Panic(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown").to_owned())
     }
 }
 

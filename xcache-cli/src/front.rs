@@ -18,16 +18,18 @@ use super::answer::{print_document, read_event, write_outputs};
 use super::cache_args::CacheArgs;
 use super::caches_report::{Presented, Report};
 use super::compat_args::CompatArgs;
+use super::errors::Crash;
 use super::machine::{self, Machine};
 use super::other_args::OtherArgs;
 use super::output_args::OutputArgs;
 use super::refusal::{Asked, Refusal};
-use super::runtime::{Crash, Runtime};
+use super::runtime::Runtime;
 use super::store_args::StoreSelection;
 use super::{Class, Exit, RunContext, UsageError, classify, parse};
 use crate::ci::event::Event;
 use crate::output::v1::{FORMAT, FailedDocument};
-use crate::report::{Reporter, Settings, chain, init_log};
+use crate::report::settings::Settings;
+use crate::report::{Reporter, chain, init_log};
 
 /// The surroundings of a program, and its threads.
 #[derive(Debug)]

@@ -35,9 +35,9 @@ pub mod front;
 
 pub use answer::{print_document, read_event, write_outputs, write_summary};
 pub use context::RunContext;
-pub use errors::{Class, Interrupted, UnsafeToContinue, UsageError, classify, store_error_kind};
+pub use errors::{Class, Crash, Interrupted, UnsafeToContinue, UsageError, classify, store_error_kind};
 pub use exit::Exit;
-pub use runtime::{Crash, interrupted, unless_interrupted, why_interrupted};
+pub use runtime::{interrupted, unless_interrupted, why_interrupted};
 
 /// Reads the command line. The error is clap's: help, version or a usage error, for [`refusal::Refusal`].
 pub fn parse<T: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<T, clap::Error> {

@@ -6,7 +6,7 @@ use super::RunContext;
 use super::env_vars as var;
 use super::values::{NotASwitch, parse_switch};
 use crate::ci::annotation::Commands;
-use crate::report::{Settings, Verbosity};
+use crate::report::settings::{ProgressMode, Settings, Verbosity};
 
 /// What is printed.
 #[derive(Args, Clone, Debug)]
@@ -57,17 +57,6 @@ pub enum ProgressChoice {
     /// A bar, if there is a terminal.
     Bar,
     /// Plain lines.
-    Plain,
-    /// Nothing.
-    None,
-}
-
-/// How progress is shown in this run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProgressMode {
-    /// A bar.
-    Bar,
-    /// A plain line at most every ten seconds.
     Plain,
     /// Nothing.
     None,

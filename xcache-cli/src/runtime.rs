@@ -3,7 +3,6 @@
 //! Whoever works looks at [`interrupted`] in every stage, gives up and cleans up. A clean-up that takes too long, and a
 //! second signal, end the run at once: runners kill ten seconds after they have asked.
 
-use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -14,48 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use xcache_core::descriptors;
 
-use super::Interrupted;
+use super::errors::{Crash, Interrupted};
 use super::machine::Machine;
-use crate::report::human::Elapsed;
-
-/// Why a run gave no result of its own.
-#[derive(Debug, thiserror::Error)]
-pub enum Crash {
-    /// The threads for it cannot be started.
-    #[error("cannot start the runtime")]
-    Runtime(#[source] io::Error),
-    /// There are too few threads.
-    #[error("cannot start the runtime: the limit of threads or processes is too low")]
-    NoThreads,
-    /// A bug; the message was printed where it happened.
-    #[error("internal error: {0}")]
-    Panic(String),
-    /// Cleaning up took too long, or was not waited for.
-    #[error("{why}, and ended before everything was cleaned up{}", if *.is_asked_again { " because of a second signal" } else { "" })]
-    Abandoned {
-        /// Why the run was to stop.
-        why: Interrupted,
-        /// Whether a second signal ended it, and not the time.
-        is_asked_again: bool,
-    },
-}
-
-impl Crash {
-    /// The hint for users.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NoThreads => Some("allow more: `ulimit -u`, or the pids limit of the container"),
-            Self::Runtime(_) => Some("allow more open files and threads: `ulimit -n`, `ulimit -u`"),
-            Self::Panic(_) | Self::Abandoned { .. } => None,
-        }
-    }
-
-    /// What a caught panic says.
-    pub fn of_panic(panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        Self::Panic(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown").to_owned())
-    }
-}
 
 /// How long a run may clean up after it was asked to stop. GitHub kills 7.5 s after SIGINT and 2.5 s after the SIGTERM
 /// that follows it, others 10 s after SIGTERM.
@@ -179,11 +138,6 @@ pub async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, I
         interrupted = interrupted() => Err(interrupted),
         done = work => Ok(done),
     }
-}
-
-/// A time as a message names it.
-pub(crate) fn time_text(timeout: Duration) -> String {
-    Elapsed(timeout).to_string()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod monitor;
 pub mod redact;
+pub mod object;
 pub mod key;
 pub mod scope;
 pub mod entry;

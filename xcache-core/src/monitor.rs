@@ -4,6 +4,7 @@
 //! whatever is not an error of the call but still concerns the user goes through a [`Monitor`]. A fact that the caller
 //! has to act on is not a message: it belongs into the result of the call. `tracing` is for developers only (`-v`).
 
+use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -156,6 +157,14 @@ impl Monitor for Recording {
         self.stages.lock().unwrap_or_else(PoisonError::into_inner).push((stage, Arc::clone(&counter)));
         counter
     }
+}
+
+/// The error itself, then each cause.
+pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause| {
+        let cause: &'a (dyn Error + 'static) = *cause;
+        cause.source()
+    })
 }
 
 /// An error with its causes in one line, from the outermost to the root: `a: b: c`.

@@ -17,10 +17,10 @@ use bytes::Bytes;
 use crate::archive;
 use crate::archive::footer::{ArchiveId, End, Footer, Head, Ref, decode_end, decode_newer};
 use crate::archive::reader::{self, Archive};
-use crate::entry::Kind;
 use crate::naming;
+use crate::object::Kind;
 use crate::store::{self, ByteRange, ETag, ErrorKind, ObjectMeta, ObjectName, Store};
-use crate::transfer::download::DownloadLimits;
+use crate::transfer::limits::DownloadLimits;
 pub use crate::transfer::request::Expected;
 use crate::transfer::request::{Fetched, fetch as fetch_range};
 

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::naming;
+use crate::naming::escape::{MAX_SEGMENT_BYTES, scope_segment};
 
 /// One ref whose entries lie together, for example `refs/heads/main`. A name without a slash is taken as `scope/NAME`,
 /// so that a scope always has a slash inside; see [`crate::naming`] for what that is good for.
@@ -63,7 +63,7 @@ pub enum ScopeError {
     #[error(
         "scope `{start}…` is too long: the limit is {} characters, and {} bytes when percent-encoded",
         Scope::MAX_CHARS,
-        naming::MAX_SEGMENT_BYTES
+        MAX_SEGMENT_BYTES
     )]
     TooLong {
         /// Its first characters.
@@ -111,7 +111,7 @@ impl FromStr for Scope {
             return Err(ScopeError::Slash(text.to_owned()));
         }
         let scope = if text.contains('/') { text.to_owned() } else { format!("scope/{text}") };
-        if scope.chars().count() > Self::MAX_CHARS || naming::scope_segment(&scope).len() > naming::MAX_SEGMENT_BYTES {
+        if scope.chars().count() > Self::MAX_CHARS || scope_segment(&scope).len() > MAX_SEGMENT_BYTES {
             return Err(ScopeError::TooLong { start: text.chars().take(40).collect() });
         }
         Ok(Self(scope))

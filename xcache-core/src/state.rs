@@ -226,7 +226,7 @@ mod tests {
     use crate::archive::index::{Content, File, Index, IndexRoot, Member, Metadata};
     use crate::archive::writer::{Title, finish};
     use crate::chunk::Cutter;
-    use crate::entry::Kind;
+    use crate::object::Kind;
 
     const STORE: &str = "s3://bucket/prefix";
 

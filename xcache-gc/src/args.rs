@@ -10,8 +10,8 @@ use xcache_cli::output_args::OutputArgs;
 use xcache_cli::store_args::StoreArgs;
 use xcache_cli::transfer_args::TimeArgs;
 use xcache_cli::values::{parse_duration, parse_number, parse_safeguard, parse_switch};
-use xcache_core::entry::Kind;
 use xcache_core::gc::policy::GroupBy;
+use xcache_core::object::Kind;
 use xcache_core::redact::GivenAddress;
 
 use crate::values::{parse_remote, parse_selector, parse_size, parse_tag};

@@ -3,25 +3,18 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use xcache_cli::UsageError;
 use xcache_cli::report::Reporter;
-use xcache_core::entry::Kind;
 use xcache_core::gc::inventory::{Branches, EntryId, Inventory};
 use xcache_core::gc::look;
-use xcache_core::naming;
+use xcache_core::object::Kind;
 use xcache_core::scope::Scope;
 use xcache_core::store::Store;
 
 use crate::args::FilterArgs;
 use crate::notices::tell_tagging;
 
-/// The key of an entry.
-pub(crate) fn key(inventory: &Inventory, id: EntryId) -> String {
-    // Only names that can be parsed are in an inventory.
-    naming::parse(&inventory.object_name(id)).map_or_else(String::new, |(_, key, _)| key.to_string())
-}
-
 /// The entries of these keys, in any scope; all entries if there are none. Those of other stores are left out.
 pub(crate) fn with_keys(inventory: &Inventory, keys: &[String]) -> Vec<EntryId> {
-    let is_wanted = |&id: &EntryId| keys.is_empty() || keys.contains(&key(inventory, id));
+    let is_wanted = |&id: &EntryId| keys.is_empty() || keys.contains(&inventory.key(id));
     inventory.ids().filter(|&id| inventory.is_ours(id)).filter(is_wanted).collect()
 }
 
@@ -49,7 +42,7 @@ impl FilterArgs {
             kind.is_none_or(|kind| Kind::from(kind) == inventory.kind(id))
                 && older.is_none_or(|limit| age(id) > limit)
                 && newer.is_none_or(|limit| age(id) < limit)
-                && prefix.as_deref().is_none_or(|prefix| key(inventory, id).starts_with(prefix))
+                && prefix.as_deref().is_none_or(|prefix| inventory.key(id).starts_with(prefix))
                 && scope.as_ref().is_none_or(|scope| scope.as_ref().map(Scope::as_str) == inventory.scope(id))
         });
         if self.needs_tags() {

@@ -8,7 +8,7 @@ use xcache_core::gc::{Mode, Operation, look, release};
 
 use crate::args::KeepArgs;
 use crate::connection::{Connection, unique_id};
-use crate::filter::{key, with_keys};
+use crate::filter::with_keys;
 
 /// Runs the command.
 pub(crate) async fn run(args: &KeepArgs, connection: &Connection, reporter: &Reporter) -> anyhow::Result<Exit> {
@@ -16,7 +16,7 @@ pub(crate) async fn run(args: &KeepArgs, connection: &Connection, reporter: &Rep
     let listed = look::list(store).await?;
     let ids = with_keys(&listed, &args.keys);
     let missing: Vec<&String> =
-        args.keys.iter().filter(|wanted| !ids.iter().any(|&id| key(&listed, id) == **wanted)).collect();
+        args.keys.iter().filter(|wanted| !ids.iter().any(|&id| listed.key(id) == **wanted)).collect();
     for missing in &missing {
         reporter.error(format_args!("no entry has the key `{missing}`"), None);
     }

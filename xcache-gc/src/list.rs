@@ -11,7 +11,7 @@ use xcache_core::gc::look;
 
 use crate::args::{ListArgs, Sort};
 use crate::connection::Connection;
-use crate::filter::{key, with_keys};
+use crate::filter::with_keys;
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 use crate::reason::age;
 
@@ -58,7 +58,7 @@ pub(crate) async fn run(
 
 fn sort(ids: &mut [EntryId], inventory: &Inventory, sort: Sort) {
     match sort {
-        Sort::Key => ids.sort_by_cached_key(|&id| (key(inventory, id), inventory.name(id).to_owned())),
+        Sort::Key => ids.sort_by_cached_key(|&id| (inventory.key(id), inventory.name(id).to_owned())),
         Sort::Age => ids.sort_by_key(|&id| Reverse(inventory.modified_millis(id))),
         Sort::Size => ids.sort_by_key(|&id| Reverse(inventory.size(id))),
     }
@@ -68,7 +68,7 @@ fn line(inventory: &Inventory, id: EntryId, is_long: bool, age: String) -> Strin
     let size = Bytes(inventory.size(id)).to_string();
     let kind = inventory.kind(id).to_string();
     let scope = inventory.scope(id).map(|scope| format!(" [{scope}]")).unwrap_or_default();
-    let key = key(inventory, id);
+    let key = inventory.key(id);
     if !is_long {
         return format!("{size:>10}  {age:>7}  {kind:<5}  {key}{scope}");
     }
@@ -93,7 +93,7 @@ fn row(inventory: &Inventory, id: EntryId, is_long: bool) -> ListedEntry {
     let refs = || inventory.refs(id).iter().map(|&id| inventory.name(id).to_owned()).collect();
     ListedEntry {
         name: inventory.name(id).to_owned(),
-        key: key(inventory, id),
+        key: inventory.key(id),
         scope: inventory.scope(id).map(str::to_owned),
         kind: inventory.kind(id).to_string(),
         bytes: inventory.size(id),

@@ -5,8 +5,6 @@ use xcache_cli::report::human::Count;
 use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::tagging::Tagging;
 
-use crate::filter::key;
-
 /// How many entries are named.
 const NAMED: usize = 3;
 
@@ -56,7 +54,7 @@ pub(crate) fn tell_tagging(tagging: &Tagging, reporter: &Reporter) {
 }
 
 fn named(inventory: &Inventory, ids: &[EntryId]) -> String {
-    let mut names: Vec<String> = ids.iter().take(NAMED).map(|&id| format!("`{}`", key(inventory, id))).collect();
+    let mut names: Vec<String> = ids.iter().take(NAMED).map(|&id| format!("`{}`", inventory.key(id))).collect();
     if ids.len() > NAMED {
         names.push("…".to_owned());
     }

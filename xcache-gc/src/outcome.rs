@@ -15,7 +15,6 @@ use xcache_core::gc::run::Outcome;
 use xcache_core::gc::sweep::{Left, Swept};
 use xcache_core::gc::tagging::Tagging;
 
-use crate::filter::key;
 use crate::notices::{tell_foreign, tell_unreadable};
 use crate::reason::{age, reason};
 
@@ -176,7 +175,7 @@ impl Presented<'_> {
             let label = self.label(*id);
             let hint = format!(
                 "it stays marked: the next `prune` deletes it as soon as nothing needs it; `xcache-gc keep {}` takes the mark back",
-                key(&self.outcome.inventory, *id)
+                self.outcome.inventory.key(*id)
             );
             let cause = chain::hint(error).map(|cause| format!("{cause}; ")).unwrap_or_default();
             reporter.warning(format_args!("`{label}` stays: {}", chain::text(error)), Some(&format!("{cause}{hint}")));
@@ -189,8 +188,8 @@ impl Presented<'_> {
     fn label(&self, id: EntryId) -> String {
         let inventory = &self.outcome.inventory;
         match inventory.scope(id) {
-            Some(scope) => format!("{} [{scope}]", key(inventory, id)),
-            None => key(inventory, id),
+            Some(scope) => format!("{} [{scope}]", inventory.key(id)),
+            None => inventory.key(id),
         }
     }
 
@@ -262,7 +261,7 @@ impl Presented<'_> {
             let reason = reason(plan.decision(id), inventory, id, self.policy, *now);
             PlannedEntry {
                 name: inventory.name(id).to_owned(),
-                key: key(inventory, id),
+                key: inventory.key(id),
                 scope: inventory.scope(id).map(str::to_owned),
                 kind: inventory.kind(id).to_string(),
                 bytes: inventory.size(id),

@@ -6,8 +6,6 @@ use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::plan::{Decision, Delete, Keep};
 use xcache_core::gc::policy::Policy;
 
-use crate::filter::key;
-
 /// A decision in words.
 pub(crate) struct Reason {
     /// Whether the entry goes.
@@ -46,7 +44,7 @@ pub(crate) fn reason(
             Keep::Foreign => (false, "foreign", "belongs to another store or key".to_owned()),
             Keep::Unreadable => (false, "unreadable", "its end cannot be read".to_owned()),
             Keep::MayBeNeeded(by) => {
-                (false, "may-be-needed", format!("`{}`, which cannot be read, may build on it", key(inventory, by)))
+                (false, "may-be-needed", format!("`{}`, which cannot be read, may build on it", inventory.key(by)))
             }
         },
         Decision::Delete(delete) => {

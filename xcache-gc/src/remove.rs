@@ -9,7 +9,7 @@ use xcache_core::gc::{Mode, Operation, look, remove};
 use crate::args::RemoveArgs;
 use crate::ask::{confirm, is_interactive};
 use crate::connection::{Connection, unique_id};
-use crate::filter::{key, with_keys};
+use crate::filter::with_keys;
 use crate::outcome::Presented;
 
 /// Runs the command.
@@ -22,7 +22,7 @@ pub(crate) async fn run(
     let store = &*connection.store;
     let mut listed = look::list(store).await?;
     let named = with_keys(&listed, &args.keys);
-    for missing in args.keys.iter().filter(|wanted| !named.iter().any(|&id| key(&listed, id) == **wanted)) {
+    for missing in args.keys.iter().filter(|wanted| !named.iter().any(|&id| listed.key(id) == **wanted)) {
         reporter.notice(format_args!("no entry has the key `{missing}`"));
     }
     let is_empty = named.is_empty();

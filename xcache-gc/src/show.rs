@@ -5,11 +5,11 @@ use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::{Exit, print_document};
 use xcache_core::archive::reader::Archive;
-use xcache_core::entry::Kind;
 use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::look;
 use xcache_core::gc::plan::Dependents;
 use xcache_core::naming::{MarkId, condemned_name};
+use xcache_core::object::Kind;
 use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict};
 use xcache_core::store::Store;
 

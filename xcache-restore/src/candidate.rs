@@ -20,7 +20,7 @@ use xcache_core::store::{ErrorKind, ObjectName};
 use crate::config::Relocation;
 use crate::job::{Arranged, Indexed, Source};
 use crate::outcome::MissReason;
-use crate::restore::Run;
+use crate::run::Run;
 use crate::verdict::{Verdict, examine};
 
 /// An entry, and how it was found.

@@ -3,12 +3,12 @@
 use anyhow::Context as _;
 use xcache_cli::report::human::Count;
 use xcache_cli::report::{Reporter, chain};
-use xcache_core::entry::Kind;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::sweep::Swept;
 use xcache_core::gc::{self, Mode};
 use xcache_core::naming::object_name;
+use xcache_core::object::Kind;
 use xcache_core::store::open::Opened;
 
 use crate::config::Config;

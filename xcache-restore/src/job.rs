@@ -15,7 +15,7 @@ use xcache_core::restore::{
 use xcache_core::scan::Signature;
 use xcache_core::state::State;
 use xcache_core::store::{ObjectName, Store};
-use xcache_core::transfer::download::DownloadLimits;
+use xcache_core::transfer::limits::DownloadLimits;
 
 /// Everything that it needs.
 pub(crate) struct Job {

@@ -20,6 +20,7 @@ mod notes;
 pub mod outcome;
 pub mod present;
 pub mod restore;
+mod run;
 mod verdict;
 #[cfg(test)]
 mod test_support;

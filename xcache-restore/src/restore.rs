@@ -14,9 +14,8 @@ use xcache_core::object_end::{TAIL_BYTES, Tail, created_nanos};
 use xcache_core::restore::{Error, Failed, Interrupt, Options};
 use xcache_core::state::unfinished::Unfinished;
 use xcache_core::state::unusable::Pinned;
-use xcache_core::store::Store;
 use xcache_core::store::open::open;
-use xcache_core::transfer::download::DownloadLimits;
+use xcache_core::transfer::limits::DownloadLimits;
 
 use crate::candidate::{Choice, Content, Failure};
 use crate::clear;
@@ -24,6 +23,7 @@ use crate::config::{Action, Config, Others, Owners};
 use crate::job::{Job, Source};
 use crate::notes::{Notes, Reading};
 use crate::outcome::{self, Hit, MissReason, Outcome};
+use crate::run::Run;
 
 /// Restores what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
@@ -48,16 +48,6 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
     let run = Run { config, reporter, store: opened.store, notes, random };
     let outcome = run.first_that_can_be_restored(&mut course).await;
     course.end(outcome)
-}
-
-/// What all steps share.
-pub(crate) struct Run<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) reporter: &'a Reporter,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) notes: Notes<'a>,
-    /// A number that no other run has.
-    pub(crate) random: u64,
 }
 
 /// How far a restore has come with the files that are here.

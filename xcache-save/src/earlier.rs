@@ -16,17 +16,23 @@ use xcache_core::scan::Signature;
 use xcache_core::state::{self, NoState, State};
 use xcache_core::store::ObjectName;
 
-use crate::save::Run;
+use crate::run::Run;
 
 /// An entry to build on.
 pub(crate) struct Earlier {
     pub(crate) known: Known,
-    /// Of its members, as the restore left them; empty if this job did not restore it.
+    pub(crate) left: LeftBehind,
+    /// Its key.
+    pub(crate) key: String,
+}
+
+/// What a restore of this job left of an entry: files that look the same need not be read. Empty if it restored none.
+#[derive(Default)]
+pub(crate) struct LeftBehind {
+    /// Of the members, as the restore left them.
     pub(crate) signatures: Vec<Option<Signature>>,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) noted_nanos: i64,
-    /// Its key.
-    pub(crate) key: String,
 }
 
 /// Finds an entry to build on, or why there is none. Trouble is no reason not to save.
@@ -35,7 +41,8 @@ pub(crate) async fn find(run: &Run<'_>) -> Result<Earlier, Reason> {
         Ok(State { archive, own, signatures, roots, noted_nanos }) => match check(run, &own, &archive) {
             Ok(()) => {
                 let key = archive.footer.key.clone();
-                return Ok(Earlier { known: Known::new(own, archive), signatures, roots, noted_nanos, key });
+                let left = LeftBehind { signatures, roots, noted_nanos };
+                return Ok(Earlier { known: Known::new(own, archive), left, key });
             }
             Err(reason) => reason,
         },
@@ -125,7 +132,7 @@ fn usable(run: &Run<'_>, entry: &Entry, tail: &Tail, archive: Archive) -> Result
         None => archive,
     };
     let (known, key) = (Known::new(own, archive), entry.key.as_str().to_owned());
-    Ok(Earlier { known, signatures: Vec::new(), roots: Vec::new(), noted_nanos: 0, key })
+    Ok(Earlier { known, left: LeftBehind::default(), key })
 }
 
 /// Whether an entry in our scope may refer to all objects that this one is made of, and a restore of this job has not

@@ -12,11 +12,15 @@ use xcache_cli::store_args::StoreSelection;
 use xcache_cli::{Exit, RunContext, UsageError};
 
 pub mod args;
+mod complete;
 pub mod config;
+mod delta;
 mod earlier;
+mod make;
 mod make_good;
 pub mod outcome;
 pub mod present;
+mod run;
 pub mod save;
 mod write;
 #[cfg(test)]

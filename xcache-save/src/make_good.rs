@@ -13,14 +13,15 @@ use std::sync::Arc;
 
 use xcache_cli as cli;
 use xcache_core::delta::plan::Reason;
-use xcache_core::entry::{Entry, Kind};
+use xcache_core::entry::Entry;
 use xcache_core::gc::verify::{Depth, Fault, verify};
+use xcache_core::object::Kind;
 use xcache_core::scan::Tree;
 use xcache_core::state::unusable::{self, Unusable, Why};
 use xcache_core::store::ErrorKind;
 
 use crate::outcome::{Existed, Outcome};
-use crate::save::Run;
+use crate::run::Run;
 
 /// What a second look at an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use xcache_cli::cache_args::OnTrouble;
 use xcache_cli::report::chain::causes;
 use xcache_cli::{Exit, Interrupted, store_error_kind};
 use xcache_core::delta::plan::Reason;
-use xcache_core::entry::Kind;
 use xcache_core::key::Key;
+use xcache_core::object::Kind;
 use xcache_core::store::{ErrorKind, ObjectName};
 
 use crate::args::IfExists;

@@ -3,55 +3,26 @@
 //! paths → scan → (what an earlier entry holds) → plan → frames → parts → one create-only object.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use xcache_cli::report::{Reporter, chain};
+use xcache_cli::report::Reporter;
 use xcache_cli::{self as cli, RunContext};
-use xcache_core::archive::footer::Ref;
 use xcache_core::archive::index::RootKind;
-use xcache_core::delta::plan::{Reason, SavePlan, Standing, plan};
-use xcache_core::delta::{Trust, compare};
-use xcache_core::entry::Kind;
-use xcache_core::gc::pass::DeleteMode;
-use xcache_core::gc::plan::{Cascade, Target};
-use xcache_core::gc::protocol::{Intent, Refusal, Verdict};
-use xcache_core::gc::sweep::Swept;
-use xcache_core::gc::{self, Mode};
+use xcache_core::delta::plan::Reason;
 use xcache_core::lookup::exists;
-use xcache_core::naming::object_name;
-use xcache_core::pack::{Job, jobs_of_members};
+use xcache_core::object::Kind;
 use xcache_core::scan::{Tree, TreeRoot, scan};
 use xcache_core::state::unfinished;
 use xcache_core::state::unusable::{self, Unusable};
-use xcache_core::store::open::{Opened, open};
-use xcache_core::store::probe::Features;
-use xcache_core::store::{ETag, ErrorKind, ObjectName, Store};
+use xcache_core::store::ErrorKind;
+use xcache_core::store::open::open;
 
 use crate::config::{Config, Form, OnUnfinished};
-use crate::earlier::{self, Earlier};
+use crate::earlier;
 use crate::make_good;
-use crate::outcome::{Existed, NotSaved, Outcome, Saved};
-use crate::write::{Stored, What, Written, tell_skipped, write};
-
-/// For cleaning up after an interruption: runners wait ten seconds, in which all else has to end as well.
-const CLEAN_UP: Duration = Duration::from_secs(5);
-/// For the end of a request under way, of that time.
-const UNDER_WAY: Duration = Duration::from_secs(2);
-
-/// What all steps of a save share.
-pub(crate) struct Run<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) context: &'a RunContext,
-    pub(crate) reporter: &'a Reporter,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) opened: Opened,
-    pub(crate) features: Features,
-    /// Whether the store is believed when it says that we have published.
-    pub(crate) is_trusted: bool,
-    /// What restores of this job could not use.
-    pub(crate) unusable: Vec<Unusable>,
-}
+use crate::outcome::{Existed, NotSaved, Outcome};
+use crate::run::Run;
+use crate::write::tell_skipped;
 
 /// Saves what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
@@ -163,181 +134,4 @@ impl Run<'_> {
             Err(reason) => self.save_complete(tree, Kind::Base, reason).await,
         }
     }
-
-    /// Stores what `earlier` does not hold, unless that is not worth it.
-    async fn save_delta(&self, tree: Arc<Tree>, earlier: Earlier) -> anyhow::Result<Outcome> {
-        let Earlier { known, signatures, roots, noted_nanos, key: built_on } = earlier;
-        let known = Arc::new(known);
-        let comparing = {
-            let (tree, known, threads) = (tree.clone(), known.clone(), self.config.limits.workers);
-            tokio::task::spawn_blocking(move || {
-                let trust = Trust { roots: &roots, signatures: &signatures, noted_nanos };
-                compare(&tree, &known, Some(&trust), threads)
-            })
-        };
-        let sid = random()?;
-        // A task of its own: an interruption must not drop a request that the store may carry out all the same, after
-        // the note was taken away.
-        let mut noting = {
-            let (store, refs) = (self.store.clone(), known.refs.clone());
-            tokio::spawn(async move { Intent::note(&*store, &sid, refs).await })
-        };
-        let both = cli::unless_interrupted(async { tokio::join!(&mut noting, comparing) }).await;
-        let (intent, facts) = match both {
-            Ok(both) => both,
-            Err(interrupted) => {
-                match tokio::time::timeout(UNDER_WAY, noting).await {
-                    Ok(Ok(intent)) => self.give_back(intent).await,
-                    _ => drop(tokio::time::timeout(UNDER_WAY, Intent::forget(&*self.store, &sid)).await),
-                }
-                return Err(interrupted.into());
-            }
-        };
-        let intent = intent.context("cannot note what this entry builds on")?;
-        let facts = Arc::new(facts.context("cannot compare")?);
-        for refused in intent.refused() {
-            self.reporter.debug(format_args!("`{}` is not built on: {}", refused.name, refused.why));
-        }
-        let now = self.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX);
-        let standings: Vec<Standing> = known.refs.iter().map(|r| standing(&intent, r)).collect();
-        let plan = plan(&known, &facts, &standings, now, self.config.rebase_after);
-        self.reporter.debug(format_args!("{} files read of {}", facts.read_files, tree.nodes.len()));
-        let keep = match plan {
-            SavePlan::Delta { keep } => keep,
-            SavePlan::Complete(reason) => {
-                self.give_back(intent).await;
-                return self.save_complete(tree, Kind::Base, reason).await;
-            }
-        };
-        let what = What::Delta { known: known.clone(), facts, keep };
-        let written = match write(self, tree.clone(), what).await {
-            Ok(written) => written,
-            Err(error) => {
-                self.give_back(intent).await;
-                return Err(error);
-            }
-        };
-        let stored = match written {
-            Written::Stored(stored) => stored,
-            Written::Exists { sent_bytes } => {
-                self.give_back(intent).await;
-                return Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes });
-            }
-            // A delta that arrives after all must find its refs: the intent stands until a gc finds it a day old.
-            Written::InDoubt(error) => return Err(error),
-        };
-        // A base of the same key wins over a delta, whichever came first.
-        let base_name = object_name(self.config.scopes.write.as_ref(), self.config.keys.primary(), Kind::Base)?;
-        let settling = async {
-            tokio::join!(self.store.head(&base_name), intent.settle(&*self.store, &stored.archive.footer.refs))
-        };
-        // The delta is published: an interruption waits for the answer, for as long as a runner waits for us.
-        let mut settling = std::pin::pin!(settling);
-        let (base, verdict) = match cli::unless_interrupted(&mut settling).await {
-            Ok(settled) => settled,
-            Err(interrupted) => {
-                let _ = tokio::time::timeout(CLEAN_UP, settling).await;
-                return Err(interrupted.into());
-            }
-        };
-        if base.is_ok() {
-            self.take_back(&stored.name, &stored.etag).await;
-            return Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes: stored.sent_bytes });
-        }
-        if let Verdict::Withdraw(_) = verdict {
-            // The base first: with it nobody looks at the delta any more, whether that can be deleted or not.
-            let outcome = self.save_complete(tree, Kind::Base, Reason::RefsGone).await;
-            self.take_back(&stored.name, &stored.etag).await;
-            return outcome;
-        }
-        Ok(self.saved(&stored, Ok(built_on)))
-    }
-
-    /// Stores everything, as an object of this kind.
-    pub(crate) async fn save_complete(&self, tree: Arc<Tree>, kind: Kind, reason: Reason) -> anyhow::Result<Outcome> {
-        let what = What::Complete { kind, jobs: base_jobs(&tree) };
-        match write(self, tree, what).await? {
-            Written::Stored(stored) => Ok(self.saved(&stored, Err(reason))),
-            Written::Exists { sent_bytes } => Ok(Outcome::AlreadyExists { when: Existed::LostRace, sent_bytes }),
-            Written::InDoubt(error) => Err(error),
-        }
-    }
-
-    /// Takes the note of refs away. When we are asked to stop, within the time that a runner leaves us.
-    async fn give_back(&self, intent: Intent) {
-        let withdrawing = intent.withdraw(&*self.store);
-        let patience = async {
-            cli::interrupted().await;
-            tokio::time::sleep(CLEAN_UP).await;
-        };
-        tokio::select! {
-            () = withdrawing => {}
-            () = patience => {}
-        }
-    }
-
-    /// Deletes a delta that must not stay, or that a base has taken the place of. What a running save has noted, or other
-    /// entries build on, is left to gc. So is what we may not delete: that changes nothing of how this save has ended.
-    pub(crate) async fn take_back(&self, name: &ObjectName, etag: &ETag) {
-        if let Err(error) = self.delete(name, etag).await {
-            let text = format_args!("`{name}` is left to the clean-up: {}", chain::text(&*error));
-            self.reporter.warning(text, chain::hint(&*error));
-        }
-    }
-
-    pub(crate) async fn delete(&self, name: &ObjectName, etag: &ETag) -> anyhow::Result<()> {
-        let target = Target { name: name.clone(), etag: Some(etag.clone()) };
-        let mode = DeleteMode::of(&self.features);
-        let operation =
-            gc::Operation { store: &*self.store, sid: &random()?, mode: Mode::Real, monitor: self.reporter };
-        let outcome = gc::remove(&operation, mode, &[target], Cascade::No).await?;
-        let Some(Swept { failed, stopped, .. }) = outcome.swept else { return Ok(()) };
-        match failed.into_iter().map(|(_, error)| error).chain(stopped).next() {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
-    }
-
-    /// `built_on` is the key of the entry that a delta builds on, or why this is none.
-    fn saved(&self, stored: &Stored, built_on: Result<String, Reason>) -> Outcome {
-        let footer = &stored.archive.footer;
-        // What is on disk is now this entry: another save of the job builds on it.
-        if let Some(directory) = &self.config.state_dir {
-            stored.leave_state(self, directory);
-        }
-        Outcome::Saved(Saved {
-            kind: footer.kind,
-            reason: built_on.as_ref().err().copied(),
-            object: stored.name.clone(),
-            built_on: built_on.ok().and_then(|key| key.parse().ok()),
-            files: stored.archive.index.file_count(),
-            tree_bytes: footer.content_bytes,
-            stored_bytes: stored.bytes,
-            sent_bytes: stored.sent_bytes,
-            skipped: stored.skipped,
-            is_pin_lost: stored.is_pin_lost,
-            incomplete: stored.incomplete,
-        })
-    }
-}
-
-/// Whether the intent protects a ref, so that the delta may use it.
-fn standing(intent: &Intent, r: &Ref) -> Standing {
-    if intent.usable().contains(r) {
-        return Standing::Usable;
-    }
-    let is_unproven = intent.refused().iter().any(|no| no.name == r.name && matches!(no.why, Refusal::Unproven(_)));
-    if is_unproven { Standing::Unproven } else { Standing::Lost }
-}
-
-fn base_jobs(tree: &Tree) -> Vec<Job> {
-    let nodes = 0..u32::try_from(tree.nodes.len()).unwrap_or(u32::MAX);
-    jobs_of_members(tree, nodes)
-}
-
-/// Sixteen random bytes.
-pub(crate) fn random() -> anyhow::Result<[u8; 16]> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
-    Ok(bytes)
 }

@@ -1,6 +1,5 @@
 //! Writing one entry: frames leave for the store while later ones are still being made.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,19 +14,19 @@ use xcache_cli::report::Reporter;
 use xcache_cli::report::human::Count;
 use xcache_core::archive::footer::{ArchiveId, Ref};
 use xcache_core::archive::reader::Archive;
-use xcache_core::archive::writer::{Title, finish};
-use xcache_core::delta::{Assembled, Facts, Known, KnownEntries, assemble, select};
-use xcache_core::entry::Kind;
+use xcache_core::archive::writer::Title;
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::{self, object_name};
 use xcache_core::object_end::own_ref;
-use xcache_core::pack::{Job, Packed, Settings, pack};
+use xcache_core::pack::Settings;
 use xcache_core::scan::{Signature, SkipReason, Skipped, Tree};
 use xcache_core::state;
-use xcache_core::store::{ETag, ErrorKind, ObjectName, PutMode};
-use xcache_core::transfer::upload::{Confirm, NewObject, Piece, Published, Signals, UploadLimits, publish};
+use xcache_core::store::{self, ETag, ErrorKind, ObjectName, PutMode};
+use xcache_core::transfer::publication::{NewObject, Published, Signals};
+use xcache_core::transfer::upload::{Confirm, UploadLimits, publish};
 
-use crate::save::{Run, random};
+use crate::make::{Made, Maker, What};
+use crate::run::{Run, random};
 
 /// The first parts of an upload have this size, unless the archive would need more than [`PART_COUNT`] of them.
 const PART_BYTES: u64 = 8 << 20;
@@ -43,15 +42,6 @@ const NAMED_IN_WARNING: usize = 3;
 /// Said where the request that published had to go without its condition.
 const UNCONDITIONAL: &str = "this store does not honour conditional writes: of two saves of one key at the same time, both \
                              may report success, and the later one is kept";
-
-/// What to write.
-pub(crate) enum What {
-    /// Everything, as an object of this kind: a complete one has the name of a delta where that of the base is taken by
-    /// one that cannot be read.
-    Complete { kind: Kind, jobs: Vec<Job> },
-    /// What is not in the refs that stay.
-    Delta { known: Arc<Known>, facts: Arc<Facts>, keep: Vec<bool> },
-}
 
 /// How writing an entry ended.
 pub(crate) enum Written {
@@ -79,14 +69,6 @@ pub(crate) struct Stored {
     signatures: Vec<Option<Signature>>,
 }
 
-/// What came out of packing.
-struct Made {
-    archive: Archive,
-    end: Bytes,
-    signatures: Vec<Option<Signature>>,
-    skipped: Vec<Skipped>,
-}
-
 /// Packs and publishes. After an error nothing is published, nor will be.
 pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What) -> anyhow::Result<Written> {
     let signals = Arc::new(Signals::new(Arc::new(run.reporter.clone())));
@@ -102,58 +84,22 @@ fn first_part_bytes(bytes: u64) -> u64 {
 }
 
 async fn try_to_write(run: &Run<'_>, tree: Arc<Tree>, what: What, signals: &Arc<Signals>) -> anyhow::Result<Written> {
-    let kind = match what {
-        What::Complete { kind, .. } => kind,
-        What::Delta { .. } => Kind::Delta,
-    };
-    let key = run.config.keys.primary();
+    let (kind, key) = (what.kind(), run.config.keys.primary());
     let name = object_name(run.config.scopes.write.as_ref(), key, kind)
         .with_context(|| format!("key `{key}` cannot be stored"))?;
-    let archive_id = ArchiveId(random()?);
     let title = Title {
-        archive_id,
+        archive_id: ArchiveId(random()?),
         kind,
         key: key.to_string(),
         created_nanos: run.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX),
     };
-    let limits = UploadLimits {
-        part_bytes: usize::try_from(first_part_bytes(tree.disk_bytes()))?,
-        in_flight: run.config.limits.concurrency,
-        confirm: if run.is_trusted { Confirm::Trust } else { Confirm::Head },
-        features: run.features,
-    };
-
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    let settings = Settings { level: run.config.level, workers: run.config.limits.workers };
-    let stop = Arc::new(AtomicBool::new(false));
-    let making = {
-        let stop = stop.clone();
-        tokio::task::spawn_blocking(move || make(&tree, what, title, settings, &sender, &stop))
-    };
     let tags = run.config.tags.of(kind);
-    let (published, made) = {
-        let publishing = {
-            let object = NewObject { name: &name, tags: &tags, mode: PutMode::Create, archive_id };
-            publish(&*run.store, object, receiver, &limits, signals.clone())
-        };
-        let mut both = std::pin::pin!(async { tokio::join!(publishing, making) });
-        tokio::select! {
-            both = &mut both => both,
-            never = show(run, &signals.sent) => match never {},
-            interrupted = cli::interrupted() => {
-                // The makers stop and the upload is aborted; only then this ends.
-                stop.store(true, Ordering::Relaxed);
-                signals.cancel.notify_one();
-                let _ = both.await;
-                return Err(interrupted.into());
-            }
-        }
-    };
+    let object = NewObject { name: &name, tags: &tags, mode: PutMode::Create, archive_id: title.archive_id };
+    let (published, made) = make_and_publish(run, tree, (what, title), object, signals).await?;
     let sent_bytes = signals.sent.load(Ordering::Relaxed);
-    let made = made.context("cannot pack")?;
     let published = match published {
         Ok(published) => published,
-        // Unless nobody could tell whose the object is that was there first.
+        // Unless it could not be found out whose the object is that was there first.
         Err(error)
             if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed)
                 && !signals.may_be_there.load(Ordering::Relaxed) =>
@@ -180,6 +126,43 @@ async fn try_to_write(run: &Run<'_>, tree: Arc<Tree>, what: What, signals: &Arc<
     Ok(Written::Stored(Box::new(stored)))
 }
 
+/// Makes the archive on plain threads and sends what is there of it meanwhile. Both end in any case: the maker fails if
+/// the upload does, and the other way round; so each has a result of its own.
+async fn make_and_publish(
+    run: &Run<'_>,
+    tree: Arc<Tree>,
+    (what, title): (What, Title),
+    object: NewObject<'_>,
+    signals: &Arc<Signals>,
+) -> anyhow::Result<(store::Result<Published>, std::io::Result<Made>)> {
+    let limits = UploadLimits {
+        part_bytes: usize::try_from(first_part_bytes(tree.disk_bytes()))?,
+        in_flight: run.config.limits.concurrency,
+        confirm: if run.is_trusted { Confirm::Trust } else { Confirm::Head },
+        features: run.features,
+    };
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let settings = Settings { level: run.config.level, workers: run.config.limits.workers };
+    let stop = Arc::new(AtomicBool::new(false));
+    let maker = Maker { settings, sender, stop: stop.clone() };
+    let making = tokio::task::spawn_blocking(move || maker.make(&tree, what, title));
+    let publishing = publish(&*run.store, object, receiver, &limits, signals.clone());
+    let mut both = std::pin::pin!(async { tokio::join!(publishing, making) });
+    let (published, made) = tokio::select! {
+        both = &mut both => both,
+        never = show(run, &signals.sent) => match never {},
+        interrupted = cli::interrupted() => {
+            // Dropping the upload would leave its parts in the store, and a maker that waits for room in the channel
+            // would wait for ever. So the maker stops, the upload is aborted, and only then this ends.
+            stop.store(true, Ordering::Relaxed);
+            signals.cancel.notify_one();
+            let _ = both.await;
+            return Err(interrupted.into());
+        }
+    };
+    Ok((published, made.context("cannot pack")?))
+}
+
 /// Says what this store could not do for the entry.
 fn report_lacks(run: &Run<'_>, tags_dropped: bool, is_pin_lost: bool, is_unconditional: bool) {
     if is_pin_lost {
@@ -199,62 +182,6 @@ fn report_lacks(run: &Run<'_>, tags_dropped: bool, is_pin_lost: bool, is_uncondi
     if is_unconditional {
         run.reporter.notice_once(UNCONDITIONAL);
     }
-}
-
-/// Everything that happens on plain threads: pack, put the index together, end the archive.
-fn make(
-    tree: &Tree,
-    what: What,
-    title: Title,
-    settings: Settings,
-    sender: &mpsc::Sender<Piece>,
-    stop: &AtomicBool,
-) -> std::io::Result<Made> {
-    let mut send = |bytes: Bytes| {
-        if stop.load(Ordering::Relaxed) {
-            return Err(std::io::ErrorKind::Interrupted.into());
-        }
-        sender.blocking_send(Piece::Data(bytes)).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
-    };
-    let mut packed = Packed::default();
-    let delta;
-    let (jobs, earlier) = match what {
-        What::Complete { jobs, .. } => (jobs, None),
-        What::Delta { known, facts, keep } => {
-            delta = (known, facts, keep);
-            let (known, facts, keep) = (&*delta.0, &*delta.1, &delta.2[..]);
-            (select(tree, known, facts, keep), Some(KnownEntries::new(known, facts, keep)))
-        }
-    };
-    pack(tree, jobs, settings, &mut packed, &mut send)?;
-    let writer = concat!("xcache ", env!("CARGO_PKG_VERSION"));
-    let assembled = loop {
-        // Changed since they were compared or planned: as they are now. Each file gets here twice at most.
-        let rest = std::mem::take(&mut packed.rest).into_jobs();
-        if !rest.is_empty() {
-            pack(tree, rest, settings, &mut packed, &mut send)?;
-            continue;
-        }
-        match assemble(tree, &packed, earlier.as_ref(), writer) {
-            Ok(assembled) => break assembled,
-            Err(rest) => packed.rest = rest,
-        }
-    };
-    // All of it is in the index now.
-    packed.files = HashMap::new();
-    pack(tree, vec![Job::End], settings, &mut packed, &mut send)?;
-    let Assembled { index, refs, signatures } = assembled;
-    let end = finish(title, index, refs, packed.seeks())?;
-    send(end.bytes.clone())?;
-    let archive = end.read_back()?;
-    let broken = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-    sender.blocking_send(Piece::Finish).map_err(broken)?;
-    let mut skipped = tree.skipped.clone();
-    if let Some(earlier) = earlier {
-        skipped.extend(earlier.skipped().iter().cloned());
-    }
-    skipped.append(&mut packed.skipped);
-    Ok(Made { archive, end: end.bytes, signatures, skipped })
 }
 
 /// Shows how far the upload is, for ever.

@@ -11,7 +11,7 @@ use xcache_core::archive::index::{
 };
 use xcache_core::archive::reader::{Tail, read_tail};
 use xcache_core::chunk::{ChunkHash, Cutter};
-use xcache_core::entry::Kind;
+use xcache_core::object::Kind;
 use xcache_tests::job::{Job, Outcome};
 use xcache_tests::place::Place;
 use xcache_tests::tree::Rng;

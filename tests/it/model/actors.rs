@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use xcache_core::archive::footer::{ArchiveId, Footer, Ref};
-use xcache_core::entry::Kind;
 use xcache_core::gc::document::MarkDocument;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
@@ -13,6 +12,7 @@ use xcache_core::gc::protocol::{Intent, Verdict};
 use xcache_core::gc::{Mode, Operation, prune, release, remove};
 use xcache_core::monitor::Quiet;
 use xcache_core::naming::{MarkId, condemned_name};
+use xcache_core::object::Kind;
 use xcache_core::store::ETag;
 use xcache_core::store::probe::Features;
 use xcache_core::store::{ByteRange, ErrorKind, ObjectName, PutMode, Store, Tags, collect};

@@ -14,8 +14,8 @@ use std::task::{Context, Wake, Waker};
 
 use tokio::runtime::{Builder, Runtime};
 use xcache_core::archive::footer::ArchiveId;
-use xcache_core::entry::Kind;
 use xcache_core::gc::pass::DeleteMode;
+use xcache_core::object::Kind;
 
 use super::actors::{Actor, Hands};
 use super::store::{Lie, ModelStore};

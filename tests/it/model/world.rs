@@ -10,8 +10,8 @@ use xcache_core::archive::footer::{
     ArchiveId, End, FOOTER_FRAME, Footer, INDEX_FRAME, Ref, Seek, decode_end, encode_end,
 };
 use xcache_core::archive::frame::skippable;
-use xcache_core::entry::Kind;
 use xcache_core::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX, PASSES_PREFIX};
+use xcache_core::object::Kind;
 use xcache_core::store::{ETag, ObjectMeta, ObjectName};
 
 use super::store::{Pending, etag, object_name, time};

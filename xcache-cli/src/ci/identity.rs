@@ -3,8 +3,8 @@
 use xcache_core::identity::token::{AUDIENCE, TokenSource};
 use xcache_core::redact::Secret;
 
+use super::env::Env;
 use super::system::System;
-use super::table::Env;
 
 /// Takes a token on any system.
 pub(crate) const VARIABLE: &str = "XCACHE_ID_TOKEN";

@@ -8,7 +8,6 @@ use xcache_core::identity::token::TokenSource;
 
 use super::event::Event;
 use super::system::System;
-use super::table;
 
 /// What a job is, where it runs and what started it. Outside CI everything is absent, except for what variables of
 /// GitHub's names say of ref, commit and repository: people set these by hand to tag what they save.
@@ -78,13 +77,6 @@ pub enum Origin {
 }
 
 impl CiJob {
-    /// Reads the environment through `lookup`. Blank variables count as absent, because CI systems set what their
-    /// expressions leave empty.
-    pub fn read(lookup: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Self {
-        let env = table::Env::new(lookup);
-        table::read(System::detect(&env), &env)
-    }
-
     /// Whether this is a job of a CI system.
     pub fn is_ci(&self) -> bool {
         self.system.is_some()
@@ -127,7 +119,7 @@ mod tests {
     use super::*;
 
     fn job(variables: &[(&str, &str)]) -> CiJob {
-        CiJob::read(&|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
+        super::super::table::read(&|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
     }
 
     #[test]

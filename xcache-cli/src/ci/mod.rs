@@ -5,9 +5,10 @@
 //! write to a file. Answering: [`output`] (outputs of the step), [`annotation`] (warnings in the form of the system) and
 //! [`summary`] (Markdown on the run's page).
 
+mod env;
 pub mod system;
 pub mod job;
-mod table;
+pub(crate) mod table;
 pub(crate) mod identity;
 pub mod event;
 pub mod output;

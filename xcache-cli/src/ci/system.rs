@@ -1,6 +1,6 @@
 //! The CI systems whose variables are understood, and how each is recognised.
 
-use super::table::Env;
+use super::env::Env;
 
 /// A CI system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,63 +4,21 @@
 //! pages: `tests/ci/`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
+use super::env::{Env, without_heads};
 use super::identity;
 use super::job::{CiJob, Origin, PullRequest};
 use super::system::System;
 
-/// An environment. Blank variables are absent.
-pub(super) struct Env<'a> {
-    lookup: &'a dyn Fn(&str) -> Option<OsString>,
-}
-
-impl<'a> Env<'a> {
-    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
-        Self { lookup }
-    }
-
-    pub(super) fn text(&self, name: &str) -> Option<String> {
-        let text = (self.lookup)(name)?.into_string().ok()?;
-        let trimmed = text.trim();
-        (!trimmed.is_empty()).then(|| trimmed.to_owned())
-    }
-
-    pub(super) fn is_true(&self, name: &str) -> bool {
-        self.text(name).is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1")
-    }
-
-    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
-        (self.lookup)(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-    }
-
-    /// The first of these that is there.
-    fn first(&self, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| self.text(name))
-    }
-
-    /// All of these, joined; `None` if the first is absent.
-    fn joined(&self, names: &[&str]) -> Option<String> {
-        self.text(names.first()?)?;
-        let parts: Vec<String> = names.iter().filter_map(|name| self.text(name)).collect();
-        Some(parts.join("-"))
-    }
-
-    /// The ref of a tag or of a branch, from variables that hold the bare names. A build of a tag has both in some
-    /// systems, so the tag comes first.
-    fn tag_or_branch(&self, tag: &str, branch: &str) -> Option<String> {
-        let tag = self.text(tag).map(|name| format!("refs/tags/{name}"));
-        tag.or_else(|| self.text(branch).map(|name| format!("refs/heads/{}", without_heads(&name))))
-    }
-
-    /// A branch without `refs/heads/`.
-    fn branch(&self, name: &str) -> Option<String> {
-        self.text(name).map(|name| without_heads(&name).to_owned())
-    }
+/// Reads the environment through `lookup`. Blank variables are treated as absent, because CI systems set what their
+/// expressions leave empty.
+pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<OsString>) -> CiJob {
+    let env = Env::new(lookup);
+    columns(System::detect(&env), &env)
 }
 
 /// Reads the columns of `system`.
-pub(super) fn read(system: Option<System>, env: &Env<'_>) -> CiJob {
+fn columns(system: Option<System>, env: &Env<'_>) -> CiJob {
     let identity = identity::source(system, env);
     let Some(system) = system else { return CiJob { identity, ..by_hand(env) } };
     let job = match system {
@@ -323,10 +281,6 @@ fn jenkins(env: &Env<'_>) -> CiJob {
     }
 }
 
-fn without_heads(name: &str) -> &str {
-    name.strip_prefix("refs/heads/").unwrap_or(name)
-}
-
 /// Whether two names of repositories differ, which hosts do not tell apart by case; unknown if either is.
 fn differ(from: Option<String>, here: Option<String>) -> Option<bool> {
     Some(!from?.eq_ignore_ascii_case(&here?))
@@ -433,7 +387,7 @@ mod tests {
             let all = recorded(system);
             assert!(all.len() >= 5, "{system} has {} situations", all.len());
             for Recorded { title, variables, event, expected } in all {
-                let job = CiJob::read(&|name| variables.get(name).map(OsString::from)).with(&event);
+                let job = read(&|name| variables.get(name).map(OsString::from)).with(&event);
                 for (name, expected) in
                     expected.iter().filter(|(name, _)| !["writes", "reads", "mode"].contains(&&**name))
                 {

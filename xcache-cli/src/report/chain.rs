@@ -3,11 +3,11 @@
 use std::error::Error;
 use std::io;
 
-use crate::{Crash, UsageError};
+use crate::errors::{Crash, UsageError};
 use xcache_core::store::ErrorKind;
 use xcache_core::{restore, store};
 
-pub use xcache_core::monitor::chain as text;
+pub use xcache_core::monitor::{causes, chain as text};
 
 /// The next step for the user, from the first cause that knows one.
 pub fn hint<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
@@ -37,14 +37,6 @@ pub fn cause(error: &(dyn Error + 'static)) -> String {
 
 fn is_of_the_store(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::Invalid)
-}
-
-/// The error itself, then each cause.
-pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause| {
-        let cause: &'a (dyn Error + 'static) = *cause;
-        cause.source()
-    })
 }
 
 #[cfg(test)]

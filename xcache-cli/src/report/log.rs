@@ -4,7 +4,7 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Settings, Verbosity};
+use super::settings::{Settings, Verbosity};
 
 /// Sends the traces of our own crates to stderr. Does nothing below `-v`, or if the process already has a log.
 ///

@@ -19,54 +19,14 @@ pub mod chain;
 pub mod human;
 mod log;
 mod progress;
+pub mod settings;
 
 pub use log::init_log;
-use progress::{Progress, Stage};
+use progress::{Form, Progress, Stage};
+use settings::{Settings, Verbosity};
 
+use crate::Exit;
 use crate::ci::annotation::{Commands, Level};
-use crate::output_args::ProgressMode;
-use crate::{Exit, RunContext};
-
-/// How much to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
-    /// Warnings and errors.
-    Quiet,
-    /// What was done.
-    Normal,
-    /// Each decision (`-v`, or a debug run of GitHub Actions).
-    Verbose,
-    /// Each step (`-vv`).
-    Trace,
-}
-
-/// The form of the output, decided once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How much.
-    pub verbosity: Verbosity,
-    /// Whether stdout is for one JSON document.
-    pub is_json: bool,
-    /// Whether stderr may have colours.
-    pub has_color: bool,
-    /// How progress is shown.
-    pub progress: ProgressMode,
-    /// How warnings and errors become annotations.
-    pub commands: Commands,
-}
-
-impl Settings {
-    /// Those of a run whose arguments are not known.
-    pub fn default_of(context: &RunContext) -> Self {
-        Self {
-            verbosity: Verbosity::Normal,
-            is_json: false,
-            has_color: false,
-            progress: ProgressMode::None,
-            commands: Commands::of(context.ci.system),
-        }
-    }
-}
 
 /// Prints lines, warnings, errors, progress and the final document. Clones print to the same place.
 #[derive(Clone)]
@@ -316,7 +276,9 @@ impl Monitor for Reporter {
     }
 
     fn progress(&self, stage: &'static str, unit: Unit, total: Option<u64>) -> Arc<dyn monitor::Progress> {
-        Arc::new(Progress::new(self.clone(), &self.shared.bars, Stage { name: stage, unit }, total))
+        let reporter = self.clone();
+        let form = Form { mode: self.shared.settings.progress, bars: &self.shared.bars };
+        Arc::new(Progress::new(form, move |line| reporter.line(line), Stage { name: stage, unit }, total))
     }
 }
 
@@ -355,6 +317,7 @@ fn one_line(text: &str, commands: Commands) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::settings::ProgressMode;
     use super::*;
     use xcache_core::store::{self, ErrorKind};
 

@@ -1,14 +1,14 @@
 //! Progress of a transfer: a bar on a terminal, plain lines elsewhere, nothing for short work.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use xcache_core::monitor::{self, Counter, Unit};
 
-use super::Reporter;
 use super::human::{Bytes, Count, Elapsed, Rate};
-use crate::output_args::ProgressMode;
+use super::settings::ProgressMode;
 
 /// A stage of the work, as it is shown.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +19,13 @@ pub(super) struct Stage {
     pub(super) unit: Unit,
 }
 
+/// How progress is shown, and where bars are.
+pub(super) struct Form<'a> {
+    pub(super) mode: ProgressMode,
+    pub(super) bars: &'a MultiProgress,
+}
+
 /// The progress of one stage.
-#[derive(Debug)]
 pub(super) struct Progress {
     stage: Stage,
     counter: Counter,
@@ -28,10 +33,9 @@ pub(super) struct Progress {
     display: Display,
 }
 
-#[derive(Debug)]
 enum Display {
     Nothing,
-    Lines { reporter: Reporter, cadence: Cadence },
+    Lines { print: Box<dyn Fn(String) + Send + Sync>, cadence: Cadence },
     Bar { bar: ProgressBar, bars: MultiProgress, start: Cadence },
 }
 
@@ -41,10 +45,16 @@ impl Progress {
     /// A log is read later: a line in ten seconds tells enough.
     const LINE_EVERY: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(reporter: Reporter, bars: &MultiProgress, stage: Stage, total: Option<u64>) -> Self {
-        let display = match reporter.settings().progress {
+    /// `print` gets the plain lines.
+    pub(super) fn new(
+        Form { mode, bars }: Form<'_>,
+        print: impl Fn(String) + Send + Sync + 'static,
+        stage: Stage,
+        total: Option<u64>,
+    ) -> Self {
+        let display = match mode {
             ProgressMode::None => Display::Nothing,
-            ProgressMode::Plain => Display::Lines { reporter, cadence: Cadence::every(Self::LINE_EVERY) },
+            ProgressMode::Plain => Display::Lines { print: Box::new(print), cadence: Cadence::every(Self::LINE_EVERY) },
             ProgressMode::Bar => Display::Bar {
                 // Hidden until it joins the others, which is when the work turns out not to be short.
                 bar: ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden())
@@ -57,15 +67,21 @@ impl Progress {
     }
 }
 
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress").field("stage", &self.stage).field("counter", &self.counter).finish_non_exhaustive()
+    }
+}
+
 impl monitor::Progress for Progress {
     fn add(&self, count: u64) {
         self.counter.add(count);
         let (done, elapsed) = (self.counter.done(), self.started.elapsed());
         match &self.display {
             Display::Nothing => {}
-            Display::Lines { reporter, cadence } => {
+            Display::Lines { print, cadence } => {
                 if cadence.is_due(elapsed) {
-                    reporter.line(line(self.stage, done, self.counter.total(), elapsed));
+                    print(line(self.stage, done, self.counter.total(), elapsed));
                 }
             }
             Display::Bar { bar, bars, start } => {
@@ -176,7 +192,7 @@ mod tests {
 
     use super::super::tests::{PLAIN, reporter};
     use super::*;
-    use crate::report::Settings;
+    use crate::report::settings::Settings;
 
     #[test]
     fn a_line_is_due_at_most_every_interval() {

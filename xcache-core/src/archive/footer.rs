@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{skippable, skippable_magic, skippable_payload};
 use super::limits::{MAX_FRAMES, MAX_STORED_INDEX_BYTES};
 use super::{Error, Result, at_most};
-use crate::entry::Kind;
+use crate::object::Kind;
 
 /// The archive format that this version writes, and the newest that it reads.
 pub const FORMAT: u16 = 2;

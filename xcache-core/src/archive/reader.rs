@@ -4,7 +4,7 @@ use super::footer::{End, Footer, INDEX_FRAME, decode_end};
 use super::frame::skippable_payload;
 use super::index::Index;
 use super::{Error, Result, columns};
-use crate::entry::Kind;
+use crate::object::Kind;
 
 /// An archive as far as its end tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

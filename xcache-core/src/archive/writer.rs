@@ -7,7 +7,7 @@ use super::frame::skippable;
 use super::index::Index;
 use super::reader::{Archive, Tail, read_tail};
 use super::{Error, columns};
-use crate::entry::Kind;
+use crate::object::Kind;
 
 /// What an archive says about itself.
 #[derive(Clone, Debug)]

@@ -96,7 +96,7 @@ mod tests {
     use crate::archive::reader::Archive;
     use crate::archive::writer::{Title, finish};
     use crate::chunk::Cutter;
-    use crate::entry::Kind;
+    use crate::object::Kind;
     use crate::pack::FileRecord;
     use crate::scan::Signature;
 

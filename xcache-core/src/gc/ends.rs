@@ -5,9 +5,9 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::bounds::PARALLEL;
 use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State};
-use super::survey::PARALLEL;
 use crate::archive;
 use crate::archive::footer::{Footer, Head, Ref};
 use crate::monitor::chain;
@@ -16,6 +16,7 @@ use crate::store::{self, ETag, ErrorKind, ObjectName, Store};
 
 /// Footers whose names and refs are in memory at a time: all deltas of a large store may have to be read.
 const BATCH: usize = 4096;
+
 /// What the end of an entry's object is.
 #[derive(Debug)]
 pub(super) enum EntryEnd {

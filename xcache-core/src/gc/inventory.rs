@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 
 use super::family::family;
 use crate::archive::footer::{ArchiveId, Footer, Head, Ref};
-use crate::entry::Kind;
 use crate::naming;
+use crate::object::Kind;
 use crate::store::{ETag, ListedObject, ObjectName, Tags};
 
 /// The number of an entry in its inventory.
@@ -252,6 +252,12 @@ impl Inventory {
     /// Its name.
     pub fn name(&self, id: EntryId) -> &str {
         self.names.get(at(id))
+    }
+
+    /// The key of an entry.
+    pub fn key(&self, id: EntryId) -> String {
+        // Only names that can be parsed are in an inventory.
+        naming::parse(&self.object_name(id)).map_or_else(String::new, |(_, key, _)| key.to_string())
     }
 
     /// Its name, as the store wants it.

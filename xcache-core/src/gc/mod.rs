@@ -18,6 +18,7 @@ pub mod policy;
 pub mod plan;
 pub mod error;
 pub mod pass;
+mod bounds;
 mod ends;
 pub mod tagging;
 mod survey;

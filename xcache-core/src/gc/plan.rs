@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::inventory::{EntryId, Inventory, State, TagState, Writer, at};
 use super::policy::Policy;
-use crate::entry::Kind;
+use crate::object::Kind;
 use crate::store::{ETag, ObjectName};
 
 /// A decision for each entry of an inventory.

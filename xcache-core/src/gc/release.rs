@@ -7,16 +7,16 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::bounds::PARALLEL;
 use super::document::{self, MarkDocument};
 use super::ends::{EntryEnd, read_end};
 use super::error::{Error, Result};
 use super::pass::{DeleteMode, Pass};
 use super::run::Operation;
-use super::survey::PARALLEL;
 use crate::naming::{MarkId, condemned_name};
 use crate::object_end::Expected;
 use crate::store::{ByteRange, Deletion, ETag, ErrorKind, ObjectName, Store};
-use crate::transfer::download::DownloadLimits;
+use crate::transfer::limits::DownloadLimits;
 use crate::transfer::request::fetch;
 
 /// Takes back the marks of the entries `names`, and returns how many there were.

@@ -11,22 +11,21 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::bounds::PARALLEL;
 use super::document::{self, DocumentError, IntentDocument, MarkDocument};
 use super::ends::{EntryEnd, read_end};
 use super::error::{Error, Result};
 use super::inventory::{Inventory, State, Writer};
 use super::pass::Pass;
 use crate::archive::footer::ArchiveId;
-use crate::entry::Kind;
 use crate::monitor::{Monitor, chain};
 use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX, MarkId};
+use crate::object::Kind;
 use crate::object_end::Expected;
 use crate::store::{self, ByteRange, Deletion, ErrorKind, ListedObject, ObjectName, Store};
-use crate::transfer::download::DownloadLimits;
+use crate::transfer::limits::DownloadLimits;
 use crate::transfer::request::fetch;
 
-/// Requests under way at a time.
-pub(super) const PARALLEL: usize = 32;
 /// An intent this old belongs to a run that is dead or stalled; a stalled one finds out before it is done.
 const INTENT_EXPIRES_AFTER: TimeDelta = TimeDelta::hours(24);
 

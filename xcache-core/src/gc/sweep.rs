@@ -9,13 +9,14 @@ use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, stream};
 
+use super::bounds::PARALLEL;
 use super::document::MarkDocument;
 use super::ends::is_still;
 use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State, at};
 use super::pass::{DeleteMode, Pass};
 use super::plan::Plan;
-use super::survey::{Needed, PARALLEL, needed_since, remove_all};
+use super::survey::{Needed, needed_since, remove_all};
 use crate::naming::{MarkId, condemned_name};
 use crate::store::{self, Deletion, ETag, ErrorKind, ObjectName, PutMode, Store, Tags};
 

@@ -2,10 +2,10 @@
 
 use futures_util::{StreamExt as _, stream};
 
+use super::bounds::PARALLEL;
 use super::ends::is_still;
 use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State};
-use super::survey::PARALLEL;
 use crate::store::{self, ErrorKind, Store};
 
 /// Whether a store shows tags.

@@ -23,17 +23,15 @@ use std::sync::Arc;
 
 use futures_util::future::{Either, join_all, select};
 
-use crate::entry::{Entry, Kind};
+use crate::entry::Entry;
 use crate::key::{Key, Keys, RestoreKey};
 use crate::naming;
+use crate::object::Kind;
 use crate::object_end::{self, Expected, Tail};
 use crate::scope::{Scope, Scopes};
 use crate::store::{self, Error, ErrorKind, ObjectName, Store};
 
-use newest::Newest;
-
-/// The most candidates of one lookup, and of one listing. Each is a corrupt entry more that is passed over.
-const MAX_CANDIDATES: usize = 8;
+use newest::{MAX_CANDIDATES, Newest};
 
 /// How an entry was found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,12 @@ use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
 
-use super::MAX_CANDIDATES;
-use crate::entry::{Entry, Kind};
+use crate::entry::Entry;
 use crate::key::Key;
+use crate::object::Kind;
+
+/// The most candidates of one lookup, and of one listing. Each is a corrupt entry more that is passed over.
+pub(super) const MAX_CANDIDATES: usize = 8;
 
 /// Collects the best entries whose keys begin with a prefix: that very key first, then the newest.
 pub(super) struct Newest<'a> {

@@ -24,22 +24,21 @@
 //! A scope is one segment in which slashes are encoded too. It is known by a `%2F` inside, where a key has one at the
 //! beginning of a segment only, so no key is ever taken for a scope or the other way round.
 
+pub(crate) mod escape;
 mod own;
 mod tag;
 
-use crate::entry::Kind;
 use crate::key::Key;
+use crate::object::Kind;
 use crate::scope::Scope;
 use crate::store::{ObjectName, ObjectNameError};
 
+use escape::{MAX_SEGMENT_BYTES, is_plain, push_char, scope_segment, unescape};
 pub use own::{
     CONDEMNED_PREFIX, INTENTS_PREFIX, MarkId, PASSES_PREFIX, condemned_name, intent_name, parse_condemned,
     parse_intent, pass_name, store_features_name,
 };
 pub use tag::{TagError, TagInput, branch_tag, decode_tag_value, encode_tag_value, is_pin, tags};
-
-/// The most bytes between two slashes: the limit of common file systems, and so of stores built on them.
-pub const MAX_SEGMENT_BYTES: usize = 255;
 
 /// A segment of a key that has got this long is continued in the next: one more character (at most 12 bytes when
 /// encoded) and the longest suffix (14 bytes) still fit.
@@ -91,16 +90,6 @@ pub fn with_kind(name: &str, kind: Kind) -> Option<String> {
     Some(format!("{stem}{}", suffix(kind)))
 }
 
-/// The path segment of the scope `text`.
-pub(crate) fn scope_segment(text: &str) -> String {
-    let mut segment = String::new();
-    for c in text.chars() {
-        let leading_dot = c == '.' && segment.is_empty();
-        push_char(&mut segment, c, is_plain(c) && !leading_dot);
-    }
-    segment
-}
-
 fn suffix(kind: Kind) -> &'static str {
     match kind {
         Kind::Base => "-base.tar.zst",
@@ -125,50 +114,12 @@ fn push_key(name: &mut String, key: &str) {
     }
 }
 
-fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-_.+=@:()!".contains(c)
-}
-
-fn push_char(name: &mut String, c: char, plain: bool) {
-    if plain {
-        name.push(c);
-    } else {
-        push_escaped(name, '%', c);
-    }
-}
-
-/// Appends each UTF-8 byte of `c` as two upper-case digits after `mark`.
-fn push_escaped(text: &mut String, mark: char, c: char) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-        text.push(mark);
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-}
-
 fn is_scope(segment: &str) -> bool {
     segment.match_indices("%2F").any(|(at, _)| at > 0)
 }
 
 fn decode(text: &str) -> Option<String> {
     unescape(&text.replace(CONTINUED, ""), b'%')
-}
-
-/// Undoes [`push_escaped`]; `None` for a mark without two digits, or if the bytes are not UTF-8.
-fn unescape(text: &str, mark: u8) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == mark {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            let value = digit()? * 16 + digit()?;
-            bytes.push(u8::try_from(value).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

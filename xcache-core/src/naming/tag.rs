@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::entry::Kind;
-use crate::naming::{push_escaped, unescape};
+use super::escape::{push_escaped, unescape};
+use crate::object::Kind;
 use crate::store::Tags;
 
 /// The most tags of an object (S3).

@@ -13,7 +13,7 @@ use crate::archive::reader::Archive;
 use crate::archive::writer::{Title, finish};
 use crate::chunk::ChunkHash;
 use crate::delta::{Assembled, Known, KnownEntries, assemble, compare, select};
-use crate::entry::Kind;
+use crate::object::Kind;
 use crate::paths::PathList;
 use crate::scan::{NodeKind, SkipReason, scan};
 

@@ -13,7 +13,9 @@ use crate::archive::footer::Ref;
 use crate::archive::index::{Frame, Index};
 use crate::object_end::{self, Fault, Gone, Unusable, Verdict};
 use crate::store::{self, ETag, ErrorKind, ObjectName, Payload, Store};
-use crate::transfer::download::{DownloadLimits, PartRequest, download_parts};
+use crate::transfer::download::download_parts;
+use crate::transfer::limits::DownloadLimits;
+use crate::transfer::part_fetch::PartRequest;
 
 /// Parts are filled up to this. Smaller ones cost requests and round trips, larger ones memory for each request
 /// under way.

@@ -22,7 +22,9 @@ use super::tar_stream::TarStream;
 use crate::archive;
 use crate::object_end::{self, Fault, Gone, Unusable};
 use crate::store::{self, ETag, ObjectName, Payload, Store};
-use crate::transfer::download::{DownloadLimits, PartRequest, download_part};
+use crate::transfer::download::download_part;
+use crate::transfer::limits::DownloadLimits;
+use crate::transfer::part_fetch::PartRequest;
 use extract::Extractor;
 
 /// A zip bomb: no archive of real files shrinks so much.

@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt as _};
 
 use crate::archive::footer::{ArchiveId, Footer, INDEX_FRAME, Seek, encode_end};
 use crate::archive::frame::skippable;
-use crate::entry::Kind;
+use crate::object::Kind;
 use crate::store::{
     ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, Payload,
     PutMode, Result, Store, Tags, Upload,

@@ -5,79 +5,14 @@
 //! to finish wins, and no piece is handed over twice. Memory: `in_flight` times the largest piece and one network
 //! buffer, and one piece on its way to the sink; never a whole part.
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, Receiver};
 
-use super::fleet::Fleet;
-use super::request::{Expected, Request};
-use crate::store::{ByteRange, ETag, Error, ErrorKind, ObjectName, Payload, Result, Store, bounds};
-
-/// One ranged GET, and where to cut what it brings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartRequest {
-    /// The object.
-    pub name: ObjectName,
-    /// Which one it must be.
-    pub etag: ETag,
-    /// The bytes of it; not empty.
-    pub range: Range<u64>,
-    /// Offsets in the object at which pieces end: ascending, the last one the range's end. Gaps between wanted frames
-    /// are pieces like others.
-    pub cuts: Vec<u64>,
-}
-
-/// How to download.
-#[derive(Clone, Debug)]
-pub struct DownloadLimits {
-    /// Requests at a time, second ones for stragglers included.
-    pub in_flight: usize,
-    /// A request that brings no byte for so long is given up and resumed. Connecting is limited by the store.
-    pub stall: Duration,
-    /// Requests for one part, resumed ones included.
-    pub attempts: u32,
-    /// No part is called a straggler before it has run for so long.
-    pub straggler_after: Duration,
-    /// A body that brings fewer than [`Self::floor_bytes`] in this time is given up and resumed: one byte a second
-    /// never stalls.
-    pub floor_time: Duration,
-    /// See [`Self::floor_time`].
-    pub floor_bytes: u64,
-}
-
-impl DownloadLimits {
-    /// Whether a request that has brought `received` bytes in `elapsed` is so slow that a second one is worth its while,
-    /// even if there is nothing to compare it with.
-    pub(super) fn is_far_below_the_floor(&self, elapsed: Duration, received: u64) -> bool {
-        elapsed >= bounds::LAG && received < self.floor_bytes
-    }
-}
-
-impl Default for DownloadLimits {
-    fn default() -> Self {
-        Self {
-            in_flight: 8,
-            stall: bounds::RECEIVE_STALL,
-            attempts: bounds::RECEIVE_TRIES,
-            straggler_after: Duration::from_secs(2),
-            floor_time: bounds::FLOOR,
-            floor_bytes: bounds::FLOOR_BYTES,
-        }
-    }
-}
-
-/// What a download took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Downloaded {
-    /// Bytes asked for and handed over.
-    pub bytes: u64,
-    /// Second requests for stragglers.
-    pub hedges: u32,
-}
+use super::fleet::{Downloaded, Fleet};
+use super::limits::DownloadLimits;
+use super::part_fetch::{FetchedPiece, Handover, PartFetch, PartRequest, check};
+use crate::store::{Payload, Result, Store};
 
 /// Fetches all parts and hands over each piece with the numbers of its part and of the piece in it: in order within a
 /// part, in any order between parts, one at a time. A `sink` that waits holds the requests back. Returns when all have
@@ -110,147 +45,26 @@ pub async fn download_part<F: Future<Output = ()>>(
     let (sender, receiver) = mpsc::channel(1);
     let fetching = async move {
         let handover = Handover::new(0, sender);
-        Run::new(store, part, limits, &handover).fetch().await
+        PartFetch::new(store, part, limits, &handover).fetch().await
     };
     let (done, ()) = tokio::join!(fetching, forward(receiver, |piece| sink(piece.number, piece.bytes)));
     done
 }
 
-async fn forward<F: Future<Output = ()>>(mut pieces: Receiver<Piece>, mut sink: impl FnMut(Piece) -> F) {
+async fn forward<F: Future<Output = ()>>(mut pieces: Receiver<FetchedPiece>, mut sink: impl FnMut(FetchedPiece) -> F) {
     while let Some(piece) = pieces.recv().await {
         sink(piece).await;
-    }
-}
-
-/// A complete piece on its way to the sink.
-pub(super) struct Piece {
-    part: usize,
-    number: usize,
-    bytes: Payload,
-}
-
-fn check(part: &PartRequest) -> Result<()> {
-    let mut before = part.range.start;
-    let is_ascending = part.cuts.iter().all(|cut| std::mem::replace(&mut before, *cut) < *cut);
-    if is_ascending && before == part.range.end && !part.cuts.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Invalid, "download", &part.name)
-        .detail(format!("the pieces do not fill the range {}-{}", part.range.start, part.range.end)))
-}
-
-/// Where the requests for one part hand over pieces, each piece once.
-pub(super) struct Handover {
-    part: usize,
-    /// The first piece that nobody has handed over.
-    next: AtomicUsize,
-    /// How many bytes of the part have come.
-    received: AtomicU64,
-    /// Whether a request waits for the receiver: then the part is not slow, we are.
-    is_waiting: AtomicBool,
-    sink: Sender<Piece>,
-}
-
-impl Handover {
-    pub(super) fn new(part: usize, sink: Sender<Piece>) -> Self {
-        Self { part, next: AtomicUsize::new(0), received: AtomicU64::new(0), is_waiting: AtomicBool::new(false), sink }
-    }
-
-    pub(super) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn is_waiting(&self) -> bool {
-        self.is_waiting.load(Ordering::Relaxed)
-    }
-
-    /// Hands a piece over unless the other request has. Room comes first: a request that is ended while it waits has
-    /// then neither claimed the piece nor lost it.
-    async fn give(&self, piece: usize, bytes: Payload, name: &ObjectName) -> Result<()> {
-        self.is_waiting.store(true, Ordering::Relaxed);
-        let room = self.sink.reserve().await;
-        self.is_waiting.store(false, Ordering::Relaxed);
-        let room =
-            room.map_err(|_| Error::new(ErrorKind::Other, "download", name).detail("nobody takes the bytes any more"))?;
-        if self.next.compare_exchange(piece, piece + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            room.send(Piece { part: self.part, number: piece, bytes });
-        }
-        Ok(())
-    }
-}
-
-/// One request for a part, cut into pieces.
-pub(super) struct Run<'a> {
-    part: &'a PartRequest,
-    handover: &'a Handover,
-    request: Request<'a>,
-    /// The piece being gathered.
-    piece: usize,
-    /// The next byte to come, as an offset in the object.
-    position: u64,
-    /// What there is of the piece, as it came: putting it together would be a copy of everything that is fetched.
-    partial: Payload,
-}
-
-impl<'a> Run<'a> {
-    /// From the first piece that is still wanted.
-    pub(super) fn new(
-        store: &'a dyn Store,
-        part: &'a PartRequest,
-        limits: &'a DownloadLimits,
-        handover: &'a Handover,
-    ) -> Self {
-        let piece = handover.next.load(Ordering::Acquire);
-        let position = match piece {
-            0 => part.range.start,
-            _ => part.cuts[piece - 1],
-        };
-        let range = ByteRange::Span(position..part.range.end);
-        let request = Request::new(store, (&part.name, Expected::This(&part.etag)), range, limits);
-        Self { part, handover, request, piece, position, partial: Payload::default() }
-    }
-
-    pub(super) async fn fetch(mut self) -> Result<()> {
-        // A second request may come when the first has handed over everything.
-        if self.position == self.part.range.end {
-            return Ok(());
-        }
-        while let Some(bytes) = self.request.next().await? {
-            self.take(bytes).await?;
-        }
-        Ok(())
-    }
-
-    /// Cuts bytes at the ends of pieces, and hands over what is complete.
-    async fn take(&mut self, mut bytes: Bytes) -> Result<()> {
-        while !bytes.is_empty() {
-            let Some(&cut) = self.part.cuts.get(self.piece) else {
-                return Err(Error::new(ErrorKind::Corrupt, "download", &self.part.name)
-                    .detail("the store sent more than was asked for"));
-            };
-            let missing = usize::try_from(cut - self.position).unwrap_or(usize::MAX);
-            let run = bytes.split_to(missing.min(bytes.len()));
-            self.position += u64::try_from(run.len()).unwrap_or(u64::MAX);
-            self.handover.received.fetch_max(self.position - self.part.range.start, Ordering::Relaxed);
-            let is_complete = run.len() == missing;
-            self.partial.push(run);
-            if !is_complete {
-                continue;
-            }
-            let piece = std::mem::take(&mut self.partial);
-            self.handover.give(self.piece, piece, &self.part.name).await?;
-            self.piece += 1;
-        }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::ops::Range;
+    use std::time::Duration;
 
     use super::*;
-    use crate::store::{PutMode, Tags};
+    use crate::store::{ETag, ErrorKind, ObjectName, PutMode, Tags};
     use crate::transfer::doubles::{Break, Faulty, MemoryStore, noise};
 
     const SIZE: usize = 1000;

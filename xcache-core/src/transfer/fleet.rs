@@ -7,15 +7,25 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::download::{DownloadLimits, Downloaded, Handover, PartRequest, Piece, Run};
+use super::limits::DownloadLimits;
+use super::part_fetch::{FetchedPiece, Handover, PartFetch, PartRequest};
 use crate::store::{Error, ErrorKind, Result, Store};
+
+/// What a download took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Downloaded {
+    /// Bytes asked for and handed over.
+    pub bytes: u64,
+    /// Second requests for stragglers.
+    pub hedges: u32,
+}
 
 /// All requests of a download.
 pub(super) struct Fleet {
     store: Arc<dyn Store>,
     parts: Arc<[PartRequest]>,
     limits: DownloadLimits,
-    sink: Sender<Piece>,
+    sink: Sender<FetchedPiece>,
     running: JoinSet<(usize, Result<()>)>,
     /// Parts begun and not done.
     active: Vec<Active>,
@@ -40,7 +50,7 @@ impl Fleet {
         store: Arc<dyn Store>,
         parts: Vec<PartRequest>,
         limits: &DownloadLimits,
-        sink: Sender<Piece>,
+        sink: Sender<FetchedPiece>,
     ) -> Self {
         Self {
             store,
@@ -114,7 +124,7 @@ impl Fleet {
         let active = &mut self.active[at];
         let (part, handover) = (active.part, Arc::clone(&active.handover));
         let request = self.running.spawn(async move {
-            let run = Run::new(store.as_ref(), &parts[part], &limits, &handover);
+            let run = PartFetch::new(store.as_ref(), &parts[part], &limits, &handover);
             (part, run.fetch().await)
         });
         active.requests.push(request);

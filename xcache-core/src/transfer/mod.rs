@@ -8,8 +8,10 @@ pub mod upload;
 pub mod request;
 pub mod download;
 mod fleet;
+pub mod limits;
 mod part;
-mod publication;
+pub mod part_fetch;
+pub mod publication;
 mod retry;
 
 #[cfg(test)]

@@ -2,20 +2,82 @@
 //! failure proves.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::part::length;
 use super::retry::backoff;
-use super::upload::{NewObject, Published, Signals};
+use crate::archive::footer::ArchiveId;
+use crate::monitor::{Monitor, Quiet};
 use crate::object_end::find_archive;
 use crate::store::bounds;
 use crate::store::probe::Features;
-use crate::store::{ETag, Error, ErrorKind, PutMode, Result, Store, Tags, Upload};
+use crate::store::{ETag, Error, ErrorKind, ObjectName, PutMode, Result, Store, Tags, Upload};
 
 /// How often a write is sent that met another one of the same name (HTTP 409).
 const CONFLICT_ATTEMPTS: u32 = 5;
+
+/// What is told while an upload runs.
+#[derive(Debug)]
+pub struct Signals {
+    /// Bytes that have arrived, for progress.
+    pub sent: AtomicU64,
+    /// Whether the object may be there, now or later: what publishes it has been sent, and nothing proves that it failed.
+    pub may_be_there: AtomicBool,
+    /// Whether what publishes had to be sent without its condition.
+    pub is_unconditional: AtomicBool,
+    /// To give up, also when all pieces have been made: [`Notify::notify_one`].
+    pub cancel: Notify,
+    /// Hears of what happened that is not an error of the upload.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self::new(Arc::new(Quiet))
+    }
+}
+
+impl Signals {
+    /// The signals of an upload that reports to `monitor`.
+    pub fn new(monitor: Arc<dyn Monitor>) -> Self {
+        Self {
+            sent: AtomicU64::new(0),
+            may_be_there: AtomicBool::new(false),
+            is_unconditional: AtomicBool::new(false),
+            cancel: Notify::new(),
+            monitor,
+        }
+    }
+}
+
+/// What is to be published.
+#[derive(Clone, Debug)]
+pub struct NewObject<'a> {
+    /// Its name.
+    pub name: &'a ObjectName,
+    /// Its tags.
+    pub tags: &'a Tags,
+    /// When it may be written.
+    pub mode: PutMode,
+    /// The archive that it is: tells it from every other object of that name.
+    pub archive_id: ArchiveId,
+}
+
+/// A published object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Which it is.
+    pub etag: ETag,
+    /// Its length.
+    pub bytes: u64,
+    /// In how many parts it went; 1 for one plain request.
+    pub parts: u32,
+    /// The store or the role takes no tags, and the object has none.
+    pub tags_dropped: bool,
+}
 
 /// What is published, and how.
 pub(super) struct Publication<'a> {

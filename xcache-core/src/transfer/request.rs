@@ -17,7 +17,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
-use super::download::DownloadLimits;
+use super::limits::DownloadLimits;
 use super::retry::backoff;
 use crate::store::{ByteRange, Download, ETag, Error, ErrorKind, ObjectMeta, ObjectName, Result, Store, bounds};
 

@@ -5,21 +5,19 @@
 //! `(in_flight + 1)` parts, the largest piece, and whatever the channel holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
 use super::part::{Gather, MAX_PARTS, length, part_bytes};
-use super::publication::Publication;
-use crate::archive::footer::ArchiveId;
-use crate::monitor::{Monitor, Quiet, chain};
+use super::publication::{NewObject, Publication, Published, Signals};
+use crate::monitor::{Monitor, chain};
 use crate::object_end::find_archive;
 use crate::store::probe::Features;
-use crate::store::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Store, Tags, Upload};
+use crate::store::{Error, ErrorKind, Payload, Result, Store, Upload};
 
 /// What the maker of the object sends.
 #[derive(Clone, Debug)]
@@ -54,66 +52,6 @@ pub enum Confirm {
 
 /// How long after an unconditional write it is asked whose object is there: longer than a request that publishes takes.
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
-
-/// What is told while an upload runs.
-#[derive(Debug)]
-pub struct Signals {
-    /// Bytes that have arrived, for progress.
-    pub sent: AtomicU64,
-    /// Whether the object may be there, now or later: what publishes it has been sent, and nothing proves that it failed.
-    pub may_be_there: AtomicBool,
-    /// Whether what publishes had to be sent without its condition.
-    pub is_unconditional: AtomicBool,
-    /// To give up, also when all pieces have been made: [`Notify::notify_one`].
-    pub cancel: Notify,
-    /// Hears of what happened that is not an error of the upload.
-    pub monitor: Arc<dyn Monitor>,
-}
-
-impl Default for Signals {
-    fn default() -> Self {
-        Self::new(Arc::new(Quiet))
-    }
-}
-
-impl Signals {
-    /// The signals of an upload that reports to `monitor`.
-    pub fn new(monitor: Arc<dyn Monitor>) -> Self {
-        Self {
-            sent: AtomicU64::new(0),
-            may_be_there: AtomicBool::new(false),
-            is_unconditional: AtomicBool::new(false),
-            cancel: Notify::new(),
-            monitor,
-        }
-    }
-}
-
-/// What is to be published.
-#[derive(Clone, Debug)]
-pub struct NewObject<'a> {
-    /// Its name.
-    pub name: &'a ObjectName,
-    /// Its tags.
-    pub tags: &'a Tags,
-    /// When it may be written.
-    pub mode: PutMode,
-    /// The archive that it is: tells it from every other object of that name.
-    pub archive_id: ArchiveId,
-}
-
-/// A published object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// Which it is.
-    pub etag: ETag,
-    /// Its length.
-    pub bytes: u64,
-    /// In how many parts it went; 1 for one plain request.
-    pub parts: u32,
-    /// The store or the role takes no tags, and the object has none.
-    pub tags_dropped: bool,
-}
 
 /// Publishes what comes through `pieces` under `name`.
 ///
@@ -333,8 +271,9 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::archive::footer::ArchiveId;
     use crate::monitor::Recording;
-    use crate::store::ByteRange;
+    use crate::store::{ByteRange, ETag, ObjectName, PutMode, Tags};
     use crate::transfer::doubles::{Conditions, Faulty, MemoryStore, archive, noise};
 
     const LIMITS: UploadLimits =

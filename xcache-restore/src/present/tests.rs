@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use xcache_cli::Exit;
 use xcache_cli::caches_report::{Presented as _, Report};
-use xcache_cli::output_args::ProgressMode;
-use xcache_cli::report::{Settings, Verbosity};
-use xcache_core::entry::{Entry, Kind};
+use xcache_cli::report::settings::{ProgressMode, Settings, Verbosity};
+use xcache_core::entry::Entry;
+use xcache_core::object::Kind;
 use xcache_core::store::{ETag, ObjectMeta, ObjectName};
 
 use super::*;

@@ -10,7 +10,7 @@ use crate::object_end::{self, Gone};
 use crate::object_end::{Expected, Tail, Unusable};
 use crate::restore::{Error, read_to_end};
 use crate::store::{self, ByteRange, ObjectName, Store};
-use crate::transfer::download::DownloadLimits;
+use crate::transfer::limits::DownloadLimits;
 use crate::transfer::request::fetch;
 
 /// What a zstd frame begins with (RFC 8878 §3.1.1).

@@ -13,7 +13,7 @@ use crate::archive::reader::Archive;
 use crate::chunk::ChunkHash;
 use crate::object_end::{Expected, Gone};
 use crate::store::{self, ByteRange, ETag, ObjectName, Store};
-use crate::transfer::download::DownloadLimits;
+use crate::transfer::limits::DownloadLimits;
 use crate::transfer::request::fetch;
 
 /// Frames that lie together are fetched together, up to this many bytes: a few requests, and little memory.

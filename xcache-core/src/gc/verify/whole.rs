@@ -14,10 +14,10 @@ use crate::archive::footer::{FOOTER_MAGIC, INDEX_FRAME, Seek, encode_seek_table}
 use crate::archive::frame::{MAX_RAW_BYTES, MAX_STORED_BYTES, skippable_magic};
 use crate::archive::index::{Chunk, Frame};
 use crate::archive::reader::Archive;
-use crate::entry::Kind;
+use crate::object::Kind;
 use crate::object_end::{Expected, Tail};
 use crate::store::{self, ByteRange, ETag, ObjectName, Store};
-use crate::transfer::download::DownloadLimits;
+use crate::transfer::limits::DownloadLimits;
 use crate::transfer::request::fetch;
 
 /// The object is read in pieces of this size.

@@ -1,53 +1,25 @@
 //! Object files: their identity, their tags, and putting them in place.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::super::unique::unique_name;
 use super::super::{ETag, ObjectMeta, ObjectName, PutMode, Tags};
+use super::draft::Draft;
 use super::lock::lock;
-use super::path::{Missing, ObjectPath, open_chain, private_directories, remove_empty};
+use super::path::{Missing, ObjectPath, open_chain, remove_empty};
+use super::refused::Refused;
 use super::tags::{remove_tags, write_tags};
 
 /// How often directories are made anew when somebody else removes them as empty at the same time.
 const DIRECTORY_ATTEMPTS: u32 = 100;
-
-/// What stands in the way of an act on an object, where it is not the file system.
-#[derive(Debug)]
-pub(super) enum Refused {
-    Exists,
-    Changed,
-    /// The path is taken by something that is not a regular file.
-    NotAFile,
-    /// Another process holds the lock, as long as was waited for it.
-    Locked {
-        holder: Option<u32>,
-        waited: Duration,
-    },
-    Io(io::Error),
-}
-
-impl From<io::Error> for Refused {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<Errno> for Refused {
-    fn from(error: Errno) -> Self {
-        Self::Io(error.into())
-    }
-}
 
 /// Size, identity and age from a file's status.
 pub(super) fn meta(stat: &Stat) -> ObjectMeta {
@@ -60,54 +32,7 @@ pub(super) fn meta(stat: &Stat) -> ObjectMeta {
     }
 }
 
-/// The drafts of this process, for [`remove_drafts`].
-static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
-fn live() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Removes the drafts that this process has not put in place. To be called at its end, when what was still writing to them
-/// has been left behind; what a killed process leaves is removed by the next one that opens the store.
-pub fn remove_drafts() {
-    for path in std::mem::take(&mut *live()) {
-        let _ = std::fs::remove_file(&path);
-        // The note of an upload.
-        let mut note = path.into_os_string();
-        note.push(".json");
-        let _ = std::fs::remove_file(note);
-    }
-}
-
-/// A new file in the private folder that becomes an object, or vanishes when dropped.
-#[derive(Debug)]
-pub(super) struct Draft {
-    directory: OwnedFd,
-    name: String,
-    pub(super) file: File,
-}
-
 impl Draft {
-    /// Makes an empty one in `folder` of the private folder.
-    pub(super) fn create(root: &Path, folder: &str) -> io::Result<Self> {
-        let name = unique_name();
-        let directory = open_last(root, &private_directories(folder))?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = fs::openat(&directory, name.as_str(), flags, Mode::from_raw_mode(0o666))?;
-        let path = private_directories(folder).iter().fold(root.to_owned(), |path, name| path.join(name)).join(&name);
-        live().insert(path);
-        Ok(Self { directory, name, file: File::from(file) })
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Gives the file another name, in place of whatever has it.
-    pub(super) fn rename_to(&self, directory: &OwnedFd, file: &str) -> io::Result<()> {
-        Ok(fs::renameat(&self.directory, self.name.as_str(), directory, file)?)
-    }
-
     /// Puts the file in place under `name`, with its tags.
     pub(super) fn publish(&self, root: &Path, name: &ObjectName, mode: &PutMode, tags: &Tags) -> Result<ETag, Refused> {
         let path = match ObjectPath::new("upload", name) {
@@ -207,14 +132,6 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
-    /// After a rename the name is gone already; after a link this leaves the object its only name.
-    fn drop(&mut self) {
-        live().retain(|path| path.file_name().is_none_or(|name| name != self.name.as_str()));
-        let _ = fs::unlinkat(&self.directory, self.name.as_str(), AtFlags::empty());
-    }
-}
-
 fn exists(parent: &OwnedFd, file: &str) -> Refused {
     match status(parent, file) {
         Ok(stat) if !is_regular(&stat) => Refused::NotAFile,
@@ -280,10 +197,4 @@ pub(super) fn delete(
     remove_tags(root, name, &etag);
     remove_empty(&chain, &path.directories);
     Ok(())
-}
-
-/// Opens a private folder, made if need be.
-pub(super) fn open_last(root: &Path, directories: &[String]) -> io::Result<OwnedFd> {
-    let mut chain = open_chain(root, directories, Missing::Create)?;
-    chain.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
 }

@@ -12,8 +12,8 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::{Refused, open_last};
-use super::path::private_directories;
+use super::path::{open_private, private_directories};
+use super::refused::Refused;
 
 /// A thousand times what a holder needs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,7 +35,7 @@ pub(super) fn lock(root: &Path) -> Result<Lock, Refused> {
 fn lock_within(root: &Path, patience: Duration) -> Result<Lock, Refused> {
     let private = private_directories("lock");
     let (name, directories) = private.split_last().ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
-    let directory = open_last(root, directories)?;
+    let directory = open_private(root, directories)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = std::fs::File::from(fs::openat(&directory, name.as_str(), flags, Mode::from_raw_mode(0o666))?);
     let begun = Instant::now();

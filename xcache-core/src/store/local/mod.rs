@@ -15,14 +15,13 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use rustix::io::Errno;
 
 use super::{
     ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ObjectMeta, ObjectName, PutMode, Result, Store,
@@ -30,19 +29,24 @@ use super::{
 };
 use crate::buffers::Pool;
 
+mod directory;
+mod draft;
 mod file;
 mod list;
 mod lock;
 mod path;
+mod refused;
 mod reserve;
 mod tags;
 mod upload;
 
-pub use file::remove_drafts;
+pub use draft::remove_drafts;
 
-use file::{Draft, Refused};
+use directory::Directory;
+use draft::Draft;
 use list::Walk;
 use path::ObjectPath;
+use refused::Refused;
 use upload::LocalUpload;
 
 /// How much of a file one read brings: large enough that handing the work to another thread costs under 2 %.
@@ -63,7 +67,7 @@ pub struct LocalStore {
 
 #[derive(Debug)]
 struct Inner {
-    root: PathBuf,
+    directory: Directory,
     walks: Mutex<VecDeque<(String, Walk)>>,
     /// What objects are read into.
     buffers: Pool,
@@ -73,9 +77,10 @@ impl LocalStore {
     /// Opens the store in `root`, which need not be there: the first write makes it. What dead writers left is removed.
     pub async fn open(root: PathBuf) -> Result<Self> {
         let buffers = Pool::new(usize::try_from(READ_BYTES).unwrap_or(usize::MAX));
-        let store = Self { inner: Arc::new(Inner { root, walks: Mutex::default(), buffers }) };
+        let directory = Directory::new(root);
+        let store = Self { inner: Arc::new(Inner { directory, walks: Mutex::default(), buffers }) };
         store
-            .blocking("open", store.to_string(), |inner| match path::open_root(&inner.root) {
+            .blocking("open", store.to_string(), |inner| match path::open_root(inner.root()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 Err(error) => Err(error.into()),
                 Ok(_) => {
@@ -89,7 +94,7 @@ impl LocalStore {
 
     /// Whether the directory is there: only a save makes it.
     pub fn exists(&self) -> bool {
-        self.inner.root.exists()
+        self.inner.directory.path().exists()
     }
 
     /// Runs file work on a thread where it may wait.
@@ -100,63 +105,13 @@ impl LocalStore {
         work: impl FnOnce(&Inner) -> std::result::Result<T, Refused> + Send + 'static,
     ) -> Result<T> {
         let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(refused)) => Err(self.inner.error(action, object, refused)),
-            Err(panic) => Err(Error::new(ErrorKind::Other, action, object).source(panic)),
-        }
+        self.inner.directory.blocking(action, object, move |_| work(&inner)).await
     }
 }
 
 impl Inner {
-    /// Says what the file system said, with the next step.
-    fn error(&self, action: &'static str, object: impl fmt::Display, refused: Refused) -> Error {
-        let root = self.root.display();
-        let new = |kind| Error::new(kind, action, &object);
-        let error = match refused {
-            Refused::Exists => return new(ErrorKind::AlreadyExists),
-            Refused::Changed => return new(ErrorKind::Changed),
-            Refused::NotAFile => {
-                return new(ErrorKind::Invalid).detail("something that is not a plain file has its name").hint(
-                    format!(
-                        "look at it in `{root}`; in a directory no object can have the name of another one's folder"
-                    ),
-                );
-            }
-            Refused::Locked { holder, waited } => {
-                let lock = self.root.join(path::PRIVATE).join("lock");
-                let who = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
-                return new(ErrorKind::Unavailable)
-                    .detail(format!("{who} holds the lock `{}` for {} s already", lock.display(), waited.as_secs()))
-                    .hint("if that process hangs, end it; the lock goes with it");
-            }
-            Refused::Io(error) => error,
-        };
-        match error.kind() {
-            io::ErrorKind::NotFound => new(ErrorKind::NotFound),
-            io::ErrorKind::PermissionDenied => new(ErrorKind::Denied)
-                .detail(format!("no permission in `{root}`"))
-                .hint("check owner and mode of the directory and what is in it"),
-            io::ErrorKind::ReadOnlyFilesystem => new(ErrorKind::Denied)
-                .detail(format!("`{root}` is on a read-only file system"))
-                .hint("name another directory, or mount it writable"),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => new(ErrorKind::Unavailable)
-                .detail(format!("no space left for `{root}`"))
-                .hint("free some space, or delete old entries with `xcache-gc prune`, which works on a full disk"),
-            io::ErrorKind::NotADirectory => new(ErrorKind::Invalid)
-                .detail(format!("`{root}`, or a part of the object's path below it, is not a directory"))
-                .hint("name a directory as the store"),
-            _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => new(ErrorKind::Invalid)
-                .detail(format!("a symbolic link stands in its path below `{root}`"))
-                .hint("the store follows no links; replace it by what it points to"),
-            io::ErrorKind::InvalidFilename => {
-                new(ErrorKind::Invalid).detail("the file system takes no such name").source(error)
-            }
-            io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::TimedOut => {
-                new(ErrorKind::Unavailable).detail(error.to_string())
-            }
-            _ => new(ErrorKind::Other).detail(error.to_string()),
-        }
+    fn root(&self) -> &Path {
+        self.directory.path()
     }
 
     fn remove_leftovers(&self) {
@@ -164,7 +119,7 @@ impl Inner {
         let before = i64::try_from(now.saturating_sub(STALE).as_secs()).unwrap_or(0);
         for folder in ["tmp", upload::FOLDER] {
             // Nothing there, or not ours to remove: somebody else's turn.
-            let chain = path::open_chain(&self.root, &path::private_directories(folder), path::Missing::Fail);
+            let chain = path::open_chain(self.root(), &path::private_directories(folder), path::Missing::Fail);
             if let Some(directory) = chain.ok().and_then(|mut chain| chain.pop())
                 && let Err(error) = list::remove_stale(&directory, before)
             {
@@ -186,7 +141,7 @@ impl Inner {
                 if token.iter().flatten().any(|piece| matches!(piece.as_str(), "" | "." | "..")) {
                     return Err(Refused::Io(io::ErrorKind::InvalidInput.into()));
                 }
-                Walk::begin(&self.root, prefix, token.as_deref())?
+                Walk::begin(self.root(), prefix, token.as_deref())?
             }
         };
         let Some(mut walk) = walk else { return Ok(ListPage::default()) };
@@ -204,7 +159,7 @@ impl Inner {
 impl Store for LocalStore {
     async fn get(&self, name: &ObjectName, range: ByteRange, pin: Option<&ETag>) -> Result<Download> {
         let path = ObjectPath::new("download", name)?;
-        let (file, meta) = self.blocking("download", name, move |inner| file::open(&inner.root, &path)).await?;
+        let (file, meta) = self.blocking("download", name, move |inner| file::open(inner.root(), &path)).await?;
         if pin.is_some_and(|pin| *pin != meta.etag) {
             return Err(Error::new(ErrorKind::Changed, "download", name));
         }
@@ -226,7 +181,7 @@ impl Store for LocalStore {
 
     async fn head(&self, name: &ObjectName) -> Result<ObjectMeta> {
         let path = ObjectPath::new("look at", name)?;
-        self.blocking("look at", name, move |inner| Ok(file::open(&inner.root, &path)?.1)).await
+        self.blocking("look at", name, move |inner| Ok(file::open(inner.root(), &path)?.1)).await
     }
 
     async fn put(&self, name: &ObjectName, body: Bytes, mode: PutMode, tags: &Tags) -> Result<ETag> {
@@ -234,19 +189,19 @@ impl Store for LocalStore {
         let (target, tags) = (name.clone(), tags.clone());
         self.blocking("upload", name, move |inner| {
             let write = || {
-                let mut draft = Draft::create(&inner.root, "tmp")?;
+                let mut draft = Draft::create(inner.root(), "tmp")?;
                 draft.file.write_all(&body)?;
-                draft.publish(&inner.root, &target, &mode, &tags)
+                draft.publish(inner.root(), &target, &mode, &tags)
             };
             match write() {
                 // The notes of a clean-up are what frees space in the end.
                 Err(Refused::Io(error)) if is_full(&error) && reserve::is_for(&target) => {
-                    reserve::release(&inner.root);
+                    reserve::release(inner.root());
                     write()
                 }
                 written => {
                     if written.is_ok() && !reserve::is_for(&target) {
-                        reserve::keep(&inner.root);
+                        reserve::keep(inner.root());
                     }
                     written
                 }
@@ -258,7 +213,9 @@ impl Store for LocalStore {
     async fn upload(&self, name: &ObjectName, tags: &Tags) -> Result<Box<dyn Upload>> {
         ObjectPath::new("upload", name)?;
         let (target, tags, store) = (name.clone(), tags.clone(), self.clone());
-        let upload = self.blocking("upload", name, move |_| Ok(LocalUpload::begin(store, target, tags)?)).await?;
+        let upload = self
+            .blocking("upload", name, move |_| Ok(LocalUpload::begin(store.inner.directory.clone(), target, tags)?))
+            .await?;
         Ok(Box::new(upload))
     }
 
@@ -278,7 +235,7 @@ impl Store for LocalStore {
                     let target = name.clone();
                     let expected = if_match.clone();
                     self.blocking("delete", &name, move |inner| {
-                        file::delete(&inner.root, &target, &path, expected.as_ref())
+                        file::delete(inner.root(), &target, &path, expected.as_ref())
                     })
                     .await
                 }
@@ -295,8 +252,8 @@ impl Store for LocalStore {
         let path = ObjectPath::new("read tags of", name)?;
         let target = name.clone();
         self.blocking("read tags of", name, move |inner| {
-            let (file, meta) = file::open(&inner.root, &path)?;
-            Ok(tags::read_tags(&inner.root, &file, &target, &meta.etag)?)
+            let (file, meta) = file::open(inner.root(), &path)?;
+            Ok(tags::read_tags(inner.root(), &file, &target, &meta.etag)?)
         })
         .await
     }
@@ -305,8 +262,8 @@ impl Store for LocalStore {
         let path = ObjectPath::new("tag", name)?;
         let (target, tags) = (name.clone(), tags.clone());
         self.blocking("tag", name, move |inner| {
-            let (file, meta) = file::open(&inner.root, &path)?;
-            Ok(tags::write_tags(&inner.root, &file, &target, &meta.etag, &tags)?)
+            let (file, meta) = file::open(inner.root(), &path)?;
+            Ok(tags::write_tags(inner.root(), &file, &target, &meta.etag, &tags)?)
         })
         .await
     }
@@ -314,8 +271,9 @@ impl Store for LocalStore {
     async fn uploads(&self, prefix: &str) -> Result<Vec<Box<dyn Upload>>> {
         let (prefix, store) = (prefix.to_owned(), self.clone());
         let shown = format!("{self}/{prefix}");
-        let uploads =
-            self.blocking("list uploads of", shown, move |_| Ok(LocalUpload::under_way(&store, &prefix)?)).await?;
+        let uploads = self
+            .blocking("list uploads of", shown, move |_| Ok(LocalUpload::under_way(&store.inner.directory, &prefix)?))
+            .await?;
         Ok(uploads.into_iter().map(|upload| Box::new(upload) as Box<dyn Upload>).collect())
     }
 }
@@ -361,7 +319,7 @@ fn is_full(error: &io::Error) -> bool {
 
 impl fmt::Display for LocalStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "file://{}", self.inner.root.display())
+        self.inner.directory.fmt(f)
     }
 }
 

@@ -151,6 +151,12 @@ pub(super) fn private_directories(folder: &str) -> Vec<String> {
     PRIVATE.split('/').chain(std::iter::once(folder)).map(str::to_owned).collect()
 }
 
+/// Opens a private folder, made if need be.
+pub(super) fn open_private(root: &Path, directories: &[String]) -> io::Result<OwnedFd> {
+    let mut chain = open_chain(root, directories, Missing::Create)?;
+    chain.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

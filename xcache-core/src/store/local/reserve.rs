@@ -8,8 +8,7 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags};
 
 use super::super::ObjectName;
-use super::file::open_last;
-use super::path::private_directories;
+use super::path::{open_private, private_directories};
 
 /// Room for some 250 marks, each of which takes a block. When those entries are gone there is room for more.
 const BYTES: u64 = 1 << 20;
@@ -23,7 +22,7 @@ pub(super) fn is_for(name: &ObjectName) -> bool {
 pub(super) fn keep(root: &Path) {
     let place = private_directories("reserve");
     let Some((file, directories)) = place.split_last() else { return };
-    let Ok(directory) = open_last(root, directories) else { return };
+    let Ok(directory) = open_private(root, directories) else { return };
     if fs::accessat(&directory, file.as_str(), fs::Access::EXISTS, AtFlags::empty()).is_ok() {
         return;
     }

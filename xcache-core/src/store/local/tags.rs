@@ -9,8 +9,8 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use super::super::{ETag, ObjectName, Tags};
-use super::file::{Draft, open_last};
-use super::path::{Missing, open_chain, private_directories};
+use super::draft::Draft;
+use super::path::{Missing, open_chain, open_private, private_directories};
 
 /// Where the tags are, as JSON.
 const ATTRIBUTE: &str = "user.xcache.tags";
@@ -32,7 +32,7 @@ pub(super) fn write_tags(root: &Path, file: &File, name: &ObjectName, etag: &ETa
     let mut draft = Draft::create(root, "tmp")?;
     draft.file.write_all(&document)?;
     let (directories, file) = place(name, etag);
-    let directory = open_last(root, &directories)?;
+    let directory = open_private(root, &directories)?;
     draft.rename_to(&directory, &file)
 }
 

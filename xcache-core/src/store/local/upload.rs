@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -14,9 +15,10 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::super::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Tags, Upload};
-use super::LocalStore;
-use super::file::{Draft, Refused, open_last};
-use super::path::{self, Missing};
+use super::directory::Directory;
+use super::draft::Draft;
+use super::path::{self, Missing, open_private};
+use super::refused::Refused;
 use super::reserve;
 
 /// Where uploads are, in the private folder: `<id>` is the data and `<id>.json` says whose.
@@ -33,7 +35,7 @@ struct Note {
 
 /// One upload: our own, or one found in the folder that can only be aborted.
 pub(super) struct LocalUpload {
-    store: LocalStore,
+    directory: Directory,
     name: ObjectName,
     id: String,
     initiated: DateTime<Utc>,
@@ -48,40 +50,40 @@ pub(super) struct LocalUpload {
 }
 
 impl LocalUpload {
-    pub(super) fn begin(store: LocalStore, name: ObjectName, tags: Tags) -> io::Result<Self> {
-        let draft = Draft::create(&store.inner.root, FOLDER)?;
+    pub(super) fn begin(directory: Directory, name: ObjectName, tags: Tags) -> io::Result<Self> {
+        let draft = Draft::create(directory.path(), FOLDER)?;
         let initiated = Utc::now();
         let id = draft.name().to_owned();
         let note = serde_json::to_vec(&Note { name: name.to_string(), initiated })?;
-        let directory = open_last(&store.inner.root, &path::private_directories(FOLDER))?;
+        let folder = open_private(directory.path(), &path::private_directories(FOLDER))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = fs::openat(&directory, format!("{id}{NOTE}"), flags, Mode::from_raw_mode(0o666))?;
+        let file = fs::openat(&folder, format!("{id}{NOTE}"), flags, Mode::from_raw_mode(0o666))?;
         File::from(file).write_all(&note)?;
         let draft = Mutex::new(Some(Arc::new(draft)));
-        Ok(Self { store, name, id, initiated, tags, draft, turn: Default::default(), parts: Mutex::default() })
+        Ok(Self { directory, name, id, initiated, tags, draft, turn: Default::default(), parts: Mutex::default() })
     }
 
     /// All uploads with a note.
-    pub(super) fn under_way(store: &LocalStore, prefix: &str) -> io::Result<Vec<Self>> {
+    pub(super) fn under_way(directory: &Directory, prefix: &str) -> io::Result<Vec<Self>> {
         let directories = path::private_directories(FOLDER);
-        let chain = match path::open_chain(&store.inner.root, &directories, Missing::Fail) {
+        let chain = match path::open_chain(directory.path(), &directories, Missing::Fail) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             chain => chain?,
         };
-        let directory = &chain[chain.len() - 1];
+        let folder = &chain[chain.len() - 1];
         let mut uploads = Vec::new();
-        for entry in Dir::read_from(directory)? {
+        for entry in Dir::read_from(folder)? {
             let entry = entry?;
             let Some(id) = entry.file_name().to_str().ok().and_then(|name| name.strip_suffix(NOTE)) else { continue };
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let Ok(file) = fs::openat(directory, entry.file_name(), flags, Mode::empty()) else { continue };
+            let Ok(file) = fs::openat(folder, entry.file_name(), flags, Mode::empty()) else { continue };
             // A note that is not whole yet is one of an upload that begins right now.
             let Ok(note) = serde_json::from_reader::<_, Note>(io::BufReader::new(File::from(file))) else { continue };
             let Note { name, initiated } = note;
             let Ok(name) = ObjectName::new(name) else { continue };
             if name.as_str().starts_with(prefix) {
                 uploads.push(Self {
-                    store: store.clone(),
+                    directory: directory.clone(),
                     name,
                     id: id.to_owned(),
                     initiated,
@@ -117,9 +119,9 @@ impl LocalUpload {
     }
 
     /// Forgets the upload on disk.
-    fn remove(store: &LocalStore, id: &str) -> io::Result<()> {
+    fn remove(root: &Path, id: &str) -> io::Result<()> {
         let directories = path::private_directories(FOLDER);
-        let chain = match path::open_chain(&store.inner.root, &directories, Missing::Fail) {
+        let chain = match path::open_chain(root, &directories, Missing::Fail) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             chain => chain?,
         };
@@ -155,7 +157,7 @@ impl Upload for LocalUpload {
             Ok(())
         };
         let turn = self.turn.lock().await;
-        self.store.blocking("upload", &self.name, write).await?;
+        self.directory.blocking("upload", &self.name, write).await?;
         drop(turn);
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(number, (offset, length));
         Ok(())
@@ -163,14 +165,14 @@ impl Upload for LocalUpload {
 
     async fn complete(&self, mode: PutMode) -> Result<ETag> {
         let (draft, length) = (self.draft("publish")?, self.length()?);
-        let (name, tags, store, id) = (self.name.clone(), self.tags.clone(), self.store.clone(), self.id.clone());
+        let (name, tags, id) = (self.name.clone(), self.tags.clone(), self.id.clone());
         let etag = self
-            .store
-            .blocking("publish", &self.name, move |inner| {
+            .directory
+            .blocking("publish", &self.name, move |root| {
                 draft.file.set_len(length)?;
-                let etag = draft.publish(&inner.root, &name, &mode, &tags)?;
-                Self::remove(&store, &id).map_err(Refused::Io)?;
-                reserve::keep(&inner.root);
+                let etag = draft.publish(root, &name, &mode, &tags)?;
+                Self::remove(root, &id).map_err(Refused::Io)?;
+                reserve::keep(root);
                 Ok(etag)
             })
             .await?;
@@ -180,13 +182,13 @@ impl Upload for LocalUpload {
 
     async fn abort(&self) -> Result<()> {
         self.draft.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (store, id) = (self.store.clone(), self.id.clone());
-        self.store.blocking("abort the upload of", &self.name, move |_| Ok(Self::remove(&store, &id)?)).await
+        let id = self.id.clone();
+        self.directory.blocking("abort the upload of", &self.name, move |root| Ok(Self::remove(root, &id)?)).await
     }
 }
 
 impl fmt::Debug for LocalUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LocalUpload({} of {} in {})", self.id, self.name, self.store)
+        write!(f, "LocalUpload({} of {} in {})", self.id, self.name, self.directory)
     }
 }

@@ -1,0 +1,19 @@
+//! What all steps of a restore share.
+
+use std::sync::Arc;
+
+use xcache_cli::report::Reporter;
+use xcache_core::store::Store;
+
+use crate::config::Config;
+use crate::notes::Notes;
+
+/// One restore: what it was asked for, and where its entries are.
+pub(crate) struct Run<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) reporter: &'a Reporter,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) notes: Notes<'a>,
+    /// A number that no other run has.
+    pub(crate) random: u64,
+}

@@ -1,0 +1,102 @@
+//! Making the archive of an entry: everything that happens on plain threads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use xcache_core::archive::reader::Archive;
+use xcache_core::archive::writer::{Title, finish};
+use xcache_core::delta::{Assembled, Facts, Known, KnownEntries, assemble, select};
+use xcache_core::object::Kind;
+use xcache_core::pack::{Job, Packed, Settings, pack};
+use xcache_core::scan::{Signature, Skipped, Tree};
+use xcache_core::transfer::upload::Piece;
+
+/// What to write.
+pub(crate) enum What {
+    /// Everything, as an object of this kind: a complete one has the name of a delta where that of the base is taken by
+    /// one that cannot be read.
+    Complete { kind: Kind, jobs: Vec<Job> },
+    /// What is not in the refs that stay.
+    Delta { known: Arc<Known>, facts: Arc<Facts>, keep: Vec<bool> },
+}
+
+impl What {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Complete { kind, .. } => *kind,
+            Self::Delta { .. } => Kind::Delta,
+        }
+    }
+}
+
+/// What came out of packing.
+pub(crate) struct Made {
+    pub(crate) archive: Archive,
+    pub(crate) end: Bytes,
+    pub(crate) signatures: Vec<Option<Signature>>,
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// Makes an archive, on plain threads.
+pub(crate) struct Maker {
+    pub(crate) settings: Settings,
+    /// Takes the pieces of the archive as they are made.
+    pub(crate) sender: mpsc::Sender<Piece>,
+    /// Whether to give up.
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+impl Maker {
+    /// Packs the tree, puts the index together and ends the archive.
+    pub(crate) fn make(self, tree: &Tree, what: What, title: Title) -> std::io::Result<Made> {
+        let Self { settings, sender, stop } = self;
+        let mut send = |bytes: Bytes| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            sender.blocking_send(Piece::Data(bytes)).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
+        };
+        let mut packed = Packed::default();
+        let delta;
+        let (jobs, earlier) = match what {
+            What::Complete { jobs, .. } => (jobs, None),
+            What::Delta { known, facts, keep } => {
+                delta = (known, facts, keep);
+                let (known, facts, keep) = (&*delta.0, &*delta.1, &delta.2[..]);
+                (select(tree, known, facts, keep), Some(KnownEntries::new(known, facts, keep)))
+            }
+        };
+        pack(tree, jobs, settings, &mut packed, &mut send)?;
+        let writer = concat!("xcache ", env!("CARGO_PKG_VERSION"));
+        let assembled = loop {
+            // Changed since they were compared or planned: as they are now. Each file gets here twice at most.
+            let rest = std::mem::take(&mut packed.rest).into_jobs();
+            if !rest.is_empty() {
+                pack(tree, rest, settings, &mut packed, &mut send)?;
+                continue;
+            }
+            match assemble(tree, &packed, earlier.as_ref(), writer) {
+                Ok(assembled) => break assembled,
+                Err(rest) => packed.rest = rest,
+            }
+        };
+        // All of it is in the index now.
+        packed.files = HashMap::new();
+        pack(tree, vec![Job::End], settings, &mut packed, &mut send)?;
+        let Assembled { index, refs, signatures } = assembled;
+        let end = finish(title, index, refs, packed.seeks())?;
+        send(end.bytes.clone())?;
+        let archive = end.read_back()?;
+        let broken = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        sender.blocking_send(Piece::Finish).map_err(broken)?;
+        let mut skipped = tree.skipped.clone();
+        if let Some(earlier) = earlier {
+            skipped.extend(earlier.skipped().iter().cloned());
+        }
+        skipped.append(&mut packed.skipped);
+        Ok(Made { archive, end: end.bytes, signatures, skipped })
+    }
+}

@@ -1,0 +1,34 @@
+//! What all steps of a save share.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use xcache_cli::RunContext;
+use xcache_cli::report::Reporter;
+use xcache_core::state::unusable::Unusable;
+use xcache_core::store::Store;
+use xcache_core::store::open::Opened;
+use xcache_core::store::probe::Features;
+
+use crate::config::Config;
+
+/// One save: what it was asked for, and what was found out before anything is written.
+pub(crate) struct Run<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) context: &'a RunContext,
+    pub(crate) reporter: &'a Reporter,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) opened: Opened,
+    pub(crate) features: Features,
+    /// Whether the store is believed when it says that we have published.
+    pub(crate) is_trusted: bool,
+    /// What restores of this job could not use.
+    pub(crate) unusable: Vec<Unusable>,
+}
+
+/// Sixteen random bytes.
+pub(crate) fn random() -> anyhow::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
+    Ok(bytes)
+}
