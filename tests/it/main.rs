@@ -37,6 +37,7 @@ mod interop;
 mod local_store;
 mod model;
 mod nested_stores;
+mod obstacles;
 mod no_red_build;
 mod old_archives;
 mod quarantine;

@@ -279,7 +279,7 @@ fn restore_here(
         progress,
     };
     let paths = PathList::parse(&[target.to_str().unwrap()], Path::new("/"), None).unwrap();
-    let options = Options { workers: 2, same_owner: false, clean: false, run: 7 };
+    let options = Options { workers: 2, same_owner: false, clean: false, clean_repositories: false, run: 7 };
     let entry = Entry { runtime: runtime.handle(), index: &archive.index, frames: &frames, before: None };
     xcache_core::restore::restore(&entry, &paths, &options, interrupt)
 }
@@ -344,7 +344,7 @@ fn a_panic_says_nothing_about_an_archive_without_an_index() {
     // An archive with an index is one without, too.
     let source = PlainSource { store, name, etag, size, limits: &limits, progress: &progress };
     let paths = PathList::parse(&[target.to_str().unwrap()], Path::new("/"), None).unwrap();
-    let options = Options { workers: 2, same_owner: false, clean: false, run: 7 };
+    let options = Options { workers: 2, same_owner: false, clean: false, clean_repositories: false, run: 7 };
     let failed = restore_plain(runtime.handle(), &source, &paths, &options, &Interrupt::default()).unwrap_err();
     assert!(matches!(failed, Failed { error: Error::Panic { .. }, replaced_files: 0 }), "{failed:?}");
     assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());

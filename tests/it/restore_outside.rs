@@ -303,3 +303,31 @@ fn nothing_outside_is_changed() {
     eprintln!("{cells} cells");
     assert_eq!(cells, TRAPS.len() * 8);
 }
+
+#[test]
+fn a_file_that_is_mounted_in_the_place_of_one_keeps_its_attributes() {
+    if !xcache_tests::skip::has_root() {
+        return;
+    }
+    for (place, form) in places().iter().zip(["indexed", "plain"]) {
+        for (name, fits) in [("same", true), ("file", false)] {
+            let job = Job::new();
+            let (outside, target) = (outside(&job), job.dir("target"));
+            fs::create_dir(target.join("dir")).unwrap();
+            fs::write(target.join("dir/small"), "below").unwrap();
+            let mounts = vec![(outside.join(name), target.join("dir/small"))];
+            let before = [Snapshot::of(&outside), Snapshot::of(&target)];
+            let restore = program(&job, User::Root, &mounts).store(place).args(["--key", "key", "--json"]);
+            let outcome = restore.arg(&target).run().ok();
+            let shown = format!("{form}, {name}: {}", outcome.stderr);
+            assert_eq!(outcome.json()["outcome"], if fits { "exact" } else { "miss" }, "{shown}");
+            assert_eq!(before[0].differences(&Snapshot::of(&outside), &[]), Vec::<String>::new(), "{shown}");
+            assert!(outcome.stderr.contains("dir/small"), "{shown}");
+            if !fits {
+                assert!(outcome.stderr.contains("hint: unmount"), "{shown}");
+                let differences = before[1].differences(&Snapshot::of(&target), &[Aspect::Root, Aspect::Mtimes]);
+                assert_eq!(differences, Vec::<String>::new(), "{shown}");
+            }
+        }
+    }
+}

@@ -38,11 +38,11 @@ pub struct Args {
           default_missing_value = "true", default_value = "", hide_default_value = true, value_parser = ActionsSwitch::parse)]
     pub(crate) fail_on_cache_miss: ActionsSwitch,
 
-    /// Remove what is there and not in the entry
+    /// Remove what is there and not in the entry, except git repositories
     #[arg(long, env = var::CLEAN, value_parser = parse_switch)]
     pub(crate) clean: bool,
 
-    /// With `--clean`, also remove from `/`, the home or working directory, and directories that hold `.git`
+    /// With `--clean`, also clean git repositories, and `/`, the home or working directory
     #[arg(long, env = var::CLEAN_PROTECTED, value_parser = parse_switch)]
     pub(crate) clean_protected: bool,
 

@@ -85,6 +85,8 @@ pub enum Others {
     Keep,
     /// They are removed.
     Remove,
+    /// They are removed, and so are git repositories among them.
+    RemoveRepositories,
 }
 
 /// Whose the restored files are.
@@ -150,7 +152,11 @@ impl Config {
             },
             is_clearing_refused: event.has_token(token(clear_token)) && !access.mode.may_write(),
             on_miss: if fail_on_cache_miss.is_on("fail-on-cache-miss", context)? { OnMiss::Fail } else { OnMiss::GoOn },
-            others: if *clean { Others::Remove } else { Others::Keep },
+            others: match (clean, clean_protected) {
+                (false, _) => Others::Keep,
+                (true, false) => Others::Remove,
+                (true, true) => Others::RemoveRepositories,
+            },
             owners: if *same_owner { Owners::Saved } else { Owners::Current },
             relocation: if *relocate { Relocation::Always } else { Relocation::ExactKey },
             store: store.resolve(context)?,

@@ -190,7 +190,8 @@ impl Run<'_> {
             options: Options {
                 workers: config.limits.workers,
                 same_owner: config.owners == Owners::Saved,
-                clean: config.others == Others::Remove,
+                clean: config.others != Others::Keep,
+                clean_repositories: config.others == Others::RemoveRepositories,
                 run: self.random,
             },
             limits: DownloadLimits { in_flight: config.limits.concurrency, ..DownloadLimits::default() },

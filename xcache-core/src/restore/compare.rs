@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::Stat;
 
 use super::destination::{Destination, attributes};
-use super::disk::{Cursor, Place, Temporary, is_file, write_at};
+use super::disk::{Cursor, Notices, Place, Temporary, is_directory, is_file, write_at};
 use super::error::{Error, catch, check};
 use super::old_file::{MOST_READ, Pieces, has_content};
 use super::options::Before;
@@ -35,8 +35,8 @@ pub(super) enum Have {
 /// A file that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
-    /// Whether its attributes are right, too.
-    pub(super) is_exact: bool,
+    /// Whether nothing is to be done to it: its attributes are right, too, or cannot be changed.
+    pub(super) is_done: bool,
     /// What it is now.
     pub(super) signature: Signature,
     /// How many names it has, here and elsewhere.
@@ -62,7 +62,12 @@ const BATCH: usize = 64;
 
 /// Compares the members of all roots that held something before. The answers are by number of member; those of fresh
 /// roots are [`Have::Missing`].
-pub(super) fn compare(index: &Index, before: Option<&Before<'_>>, here: &Destination<'_>) -> Result<Vec<Have>, Error> {
+pub(super) fn compare(
+    index: &Index,
+    before: Option<&Before<'_>>,
+    here: &Destination<'_>,
+    notices: &mut Notices,
+) -> Result<Vec<Have>, Error> {
     let mut have: Vec<Have> = Vec::new();
     have.resize_with(index.members.len(), || Have::Missing);
     let mut batches: Vec<(usize, &mut [Have])> = Vec::new();
@@ -111,7 +116,7 @@ pub(super) fn compare(index: &Index, before: Option<&Before<'_>>, here: &Destina
     }
     check(here.interrupt)?;
     split_shared_inodes(&mut have);
-    write_anew(index, &mut have, here)?;
+    write_anew(index, &mut have, here, notices)?;
     Ok(have)
 }
 
@@ -128,7 +133,7 @@ fn split_shared_inodes(have: &mut [Have]) {
 }
 
 /// Makes copies of those kept files that cannot be set right where they are.
-fn write_anew(index: &Index, have: &mut [Have], here: &Destination<'_>) -> Result<(), Error> {
+fn write_anew(index: &Index, have: &mut [Have], here: &Destination<'_>, notices: &mut Notices) -> Result<(), Error> {
     let mut cursor = here.target.cursor();
     for number in not_to_be_changed(index, have) {
         let Content::File(file) = &index.members[number as usize].content else { continue };
@@ -143,8 +148,13 @@ fn write_anew(index: &Index, have: &mut [Have], here: &Destination<'_>) -> Resul
                 let chunks = vec![true; file.chunks.len()];
                 have[number as usize] = Have::Other(Some(Taken { temporary, chunks }));
             }
-            // Where no file can be made beside it, what cannot be set is a notice.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            // Where no file can be made beside it, it stays as it is.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                notices.add("set the mode and time of", here.target.full_path(place), error);
+                if let Have::Same(kept) = &mut have[number as usize] {
+                    kept.is_done = true;
+                }
+            }
             Err(source) => return Err(Error::Write { path: here.target.full_path(place), source }),
         }
     }
@@ -167,9 +177,9 @@ fn not_to_be_changed(index: &Index, have: &[Have]) -> Vec<u32> {
     let is_meant = |(number, have): (u32, &Have)| {
         let Have::Same(kept) = have else { return None };
         let (others, is_any_missing) = names.get(&number).copied().unwrap_or_default();
-        let is_changed = !kept.is_exact || is_any_missing;
+        let is_changed = !kept.is_done || is_any_missing;
         let is_shared = kept.names > 1 + others;
-        let is_foreign = !kept.is_exact && !kept.is_ours;
+        let is_foreign = !kept.is_done && !kept.is_ours;
         ((is_changed && is_shared) || is_foreign).then_some(number)
     };
     (0..).zip(have).filter_map(is_meant).collect()
@@ -232,34 +242,45 @@ impl Comparer<'_> {
 
     fn member(&mut self, number: u32, place: Place<'_>) -> io::Result<Have> {
         let member = &self.index.members[number as usize];
-        if member.content == Content::Directory {
-            return Ok(Have::Missing);
-        }
         let Some(stat) = self.cursor.look(place)? else { return Ok(Have::Missing) };
-        if !is_file(&stat) {
+        let (have, is_in_the_way) = match &member.content {
+            Content::File(file) if is_file(&stat) => {
+                let have = self.file(place, member, file, &stat)?;
+                let is_other = matches!(have, Have::Other(_));
+                (have, is_other)
+            }
+            Content::HardLink(first) if is_file(&stat) => {
+                let is_other = self.cursor.check_room(place, &stat).is_err() && !self.has_content_of(*first, place)?;
+                (Have::Name(identity(&Signature::of(&stat))), is_other)
+            }
+            Content::Symlink(target) => (Have::Missing, !self.cursor.is_link_to(place, target)),
+            Content::Directory => (Have::Missing, !is_directory(&stat)),
+            Content::File(_) | Content::HardLink(_) => (Have::Missing, true),
+        };
+        if is_in_the_way {
             // Before anything is written: a restore that must fail should not begin.
             self.cursor.check_room(place, &stat)?;
-            return Ok(Have::Missing);
         }
-        match &member.content {
-            Content::File(file) => self.file(place, member, file, &stat),
-            Content::HardLink(_) => Ok(Have::Name(identity(&Signature::of(&stat)))),
-            Content::Directory | Content::Symlink(_) => Ok(Have::Missing),
-        }
+        Ok(have)
+    }
+
+    /// Whether the file at a place has the content of member `first`.
+    fn has_content_of(&mut self, first: u32, place: Place<'_>) -> io::Result<bool> {
+        let Content::File(file) = &self.index.members[first as usize].content else { return Ok(false) };
+        let Ok(open) = self.cursor.open(place) else { return Ok(false) };
+        has_content(self.index, file, &open, &mut self.buffer, self.here.interrupt)
     }
 
     fn file(&mut self, place: Place<'_>, member: &Member, file: &File, stat: &Stat) -> io::Result<Have> {
         let signature = Signature::of(stat);
         let wanted = attributes(member);
         let owners = self.here.target.policy().owners;
-        let same = |xattrs: &Xattrs| {
+        let same = |cursor: &mut Cursor<'_>, xattrs: &Xattrs| {
             let euid = rustix::process::geteuid();
-            Have::Same(Kept {
-                is_exact: wanted.are_those_of(stat, xattrs, owners),
-                signature,
-                names: stat.st_nlink,
-                is_ours: euid.is_root() || euid.as_raw() == stat.st_uid,
-            })
+            let is_done = wanted.are_those_of(stat, xattrs, owners);
+            let is_of_user = euid.is_root() || euid.as_raw() == stat.st_uid;
+            let is_ours = is_of_user && (is_done || !cursor.is_mounted(place, stat));
+            Have::Same(Kept { is_done, signature, names: stat.st_nlink, is_ours })
         };
         let before = self.known.and_then(|known| {
             known.unchanged(place.root, &member.path, &signature).map(|(file, xattrs)| (known, file, xattrs))
@@ -270,13 +291,13 @@ impl Comparer<'_> {
             let pairs = self.index.chunks_of(file).iter().zip(known.index.chunks_of(before));
             let is_same = file.chunks.len() == before.chunks.len() && pairs.into_iter().all(|(a, b)| a.hash == b.hash);
             if is_same {
-                return Ok(same(xattrs));
+                return Ok(same(&mut self.cursor, xattrs));
             }
         }
         let Ok(open) = self.cursor.open(place) else { return Ok(Have::Other(None)) };
         let is_candidate = before.is_none() && signature.size == file.size;
         if is_candidate && has_content(self.index, file, &open, &mut self.buffer, self.here.interrupt)? {
-            return Ok(same(&read_xattrs(&open)?));
+            return Ok(same(&mut self.cursor, &read_xattrs(&open)?));
         }
         let is_large = |size: u64| size > u64::from(Cutter::FORMAT_1.whole_bytes);
         if !is_large(file.size) || !is_large(signature.size) || file.extents.is_some() {

@@ -77,6 +77,8 @@ impl Error {
         };
         match kind {
             io::ErrorKind::DirectoryNotEmpty => Some("remove it, or restore with `--clean`"),
+            io::ErrorKind::NotADirectory => Some("remove what is no directory, or restore to another path"),
+            io::ErrorKind::ResourceBusy => Some("unmount what is mounted there, or exclude it with `!`"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some("free some space, or restore to a larger disk")
             }

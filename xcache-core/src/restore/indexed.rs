@@ -32,7 +32,7 @@ pub struct Entry<'a> {
 /// Restores an entry.
 pub(super) fn restore(entry: &Entry<'_>, here: &Destination<'_>, notices: &mut Notices) -> Result<Restored, Error> {
     let index = entry.index;
-    let plan = FetchPlan::new(index, compare(index, entry.before.as_ref(), here)?);
+    let plan = FetchPlan::new(index, compare(index, entry.before.as_ref(), here, notices)?);
     check_space(index, here, &plan)?;
     here.make_directories(index)?;
     check(here.interrupt)?;
@@ -54,7 +54,7 @@ pub(super) fn restore(entry: &Entry<'_>, here: &Destination<'_>, notices: &mut N
     let mut signatures = vec![None; index.members.len()];
     for (number, kept) in &plan.kept {
         let member = &index.members[*number as usize];
-        signatures[*number as usize] = match kept.is_exact {
+        signatures[*number as usize] = match kept.is_done {
             true => Some(kept.signature),
             false => cursor.set_right(here.roots.place(index, *number), &attributes(member)),
         };

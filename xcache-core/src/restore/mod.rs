@@ -96,6 +96,7 @@ fn onto(
     let policy = Policy {
         owners: if options.same_owner { Owners::Saved } else { Owners::Own },
         clean: options.clean,
+        clean_repositories: options.clean_repositories,
         run: options.run,
         threads: options.workers,
     };

@@ -12,6 +12,8 @@ pub struct Options {
     pub same_owner: bool,
     /// Remove what lies in the roots but not in the entry.
     pub clean: bool,
+    /// With [`Options::clean`], remove repositories as well: what holds `.git`.
+    pub clean_repositories: bool,
     /// A random number that no other run has; temporary names are made of it.
     pub run: u64,
 }

@@ -1,7 +1,8 @@
 //! Removing what a restore did not make: what an entry does not hold, what was set aside, what killed restores left.
 //!
 //! Nothing that the path list excludes is removed, no link is followed, and no other file system is entered: what is
-//! mounted below a root was put there by another hand.
+//! mounted below a root was put there by another hand. A repository is left as it is, as `git clean` does: the work in it
+//! may exist nowhere else.
 
 use std::io;
 
@@ -28,6 +29,16 @@ pub(super) struct Remover<'a> {
     /// Files and links removed so far.
     pub(super) removed_files: u64,
     is_own: bool,
+    /// Whether repositories are removed, too.
+    takes_repositories: bool,
+}
+
+/// What makes a directory a repository, or a work tree of one.
+pub(super) const REPOSITORY: &[u8] = b".git";
+
+/// Why a repository is not removed.
+pub(super) fn is_repository() -> io::Error {
+    io::Error::other("it is a git repository that the entry does not hold; `--clean-protected` cleans it, too")
 }
 
 /// A directory that is being emptied.
@@ -44,7 +55,8 @@ struct Emptying {
 impl<'a> Remover<'a> {
     pub(super) fn new(target: &'a Target<'_>, line: usize, root: &'a Root, notices: &'a mut Notices) -> Self {
         let walker = Walker::new(root.directory.clone(), target.levels);
-        Self { paths: target.paths, line, root, walker, notices, removed_files: 0, is_own: false }
+        let takes_repositories = target.policy.clean_repositories;
+        Self { paths: target.paths, line, root, walker, notices, removed_files: 0, is_own: false, takes_repositories }
     }
 
     /// Removes what a restore has made or set aside, whatever the path list excludes by now.
@@ -95,6 +107,10 @@ impl<'a> Remover<'a> {
         if !self.is_own && self.paths.decide(self.line, path, is_directory(&found)) == Decision::Exclude {
             return Ok(Begun::Stays);
         }
+        let is_spared = !self.is_own && !self.takes_repositories;
+        if is_spared && name == REPOSITORY {
+            return Err(is_repository());
+        }
         if !is_directory(&found) {
             rustix::fs::unlinkat(at, name, AtFlags::empty())?;
             self.removed_files += 1;
@@ -109,7 +125,15 @@ impl<'a> Remover<'a> {
             // Where it is not permitted, the next step reports it.
             let _ = rustix::fs::chmodat(at, name, Mode::from_raw_mode(mode | 0o700), AtFlags::empty());
         }
-        Ok(Begun::Directory { names: names(self.walker.enter(Some(path))?)?, closed })
+        let names = names(self.walker.enter(Some(path))?)?;
+        if is_spared && names.iter().any(|name| name == REPOSITORY) {
+            if let Some(mode) = closed {
+                let at = self.walker.enter(parent(path))?;
+                let _ = rustix::fs::chmodat(at, file_name(path), mode, AtFlags::empty()); // as it was a moment ago
+            }
+            return Err(is_repository());
+        }
+        Ok(Begun::Directory { names, closed })
     }
 
     /// Removes a directory if nothing has stayed in it. Gives whether it is gone.

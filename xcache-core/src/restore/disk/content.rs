@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{FileType, SeekFrom};
 use rustix::io::Errno;
 
 /// Fills `buffer` with what is at `offset`; gives less only at the end of the file.
@@ -37,6 +37,27 @@ pub(crate) fn write_at(file: &OwnedFd, mut data: &[u8], mut offset: u64) -> io::
         }
     }
     Ok(())
+}
+
+/// Whether two regular files have the same length and data.
+pub(super) fn has_same_data(one: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {
+    let (found, wanted) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    let is_file = |mode| FileType::from_raw_mode(mode).is_file();
+    if !is_file(found.st_mode) || !is_file(wanted.st_mode) || found.st_size != wanted.st_size {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; 256 << 10], vec![0; 256 << 10]);
+    let mut position = 0;
+    loop {
+        let got = read_full(one, &mut left, position)?;
+        if got != read_full(other, &mut right, position)? || left[..got] != right[..got] {
+            return Ok(false);
+        }
+        if got == 0 {
+            return Ok(true);
+        }
+        position += got as u64;
+    }
 }
 
 /// Copies the data of a file to the same places of a new one, and its length.

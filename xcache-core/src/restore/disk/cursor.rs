@@ -8,13 +8,13 @@ use rustix::io::Errno;
 
 use super::aside::{Found, swap_in, unlink};
 use super::attributes::{Attributes, DirectoryAt, drop_xattrs};
-use super::clean::Remover;
-use super::content::copy_data;
+use super::clean::{REPOSITORY, Remover, is_repository};
+use super::content::{copy_data, has_same_data};
 use super::journal::{Committed, Deed, Log};
 use super::leftovers;
 use super::look::{is_directory, is_mounted, names, stat};
 use super::notices::{Notices, Undone};
-use super::place::{Place, join};
+use super::place::{Place, is_below, join};
 use super::room::may_replace;
 use super::state::Target;
 use super::walker::{Walker, open_directory};
@@ -28,6 +28,8 @@ pub(crate) struct Cursor<'t> {
     target: &'t Target<'t>,
     walker: Option<(usize, Walker)>,
     log: Log,
+    /// Repositories that were not cleaned: number of the root, and path.
+    spared: Vec<(usize, Vec<u8>)>,
     /// What could not be done so far.
     pub(crate) notices: Notices,
 }
@@ -49,7 +51,7 @@ pub(crate) enum Linked {
 
 impl<'t> Cursor<'t> {
     fn new(target: &'t Target<'t>) -> Self {
-        Self { target, walker: None, log: Log::default(), notices: Notices::default() }
+        Self { target, walker: None, log: Log::default(), spared: Vec::new(), notices: Notices::default() }
     }
 
     pub(super) fn target(&self) -> &'t Target<'t> {
@@ -191,7 +193,9 @@ impl<'t> Cursor<'t> {
         let mut undone = Vec::new();
         let stat = attributes.set(open, self.target.policy.owners, &mut undone)?;
         self.note(place, undone);
-        self.publish(place, temporary, stat.st_ino)?;
+        if let Err(error) = self.publish(place, temporary, stat.st_ino) {
+            return self.keep_if_same(place, temporary, ("set the mode and time of", error));
+        }
         // A new name is a change of the file to some file systems.
         Ok(Signature::of(&rustix::fs::fstat(open)?))
     }
@@ -233,7 +237,7 @@ impl<'t> Cursor<'t> {
             Err(error) => return Err(error.into()),
         }
         let found = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let is_same = rustix::fs::readlinkat(at, name, Vec::new()).is_ok_and(|found| found.as_bytes() == target);
+        let is_same = reads_as(at, name, target);
         if is_same && attributes.are_on_link(&found, owners) {
             return Ok(());
         }
@@ -300,8 +304,37 @@ impl<'t> Cursor<'t> {
         if let Err(error) = rustix::fs::linkat(from, first_name, at, &new[..], AtFlags::empty()) {
             return impossible(error);
         }
-        self.publish(place, &temporary, wanted.st_ino)?;
+        if let Err(error) = self.publish(place, &temporary, wanted.st_ino) {
+            self.keep_if_same(place, &temporary, ("make the hard link", error))?;
+            return Ok(Linked::WasThere);
+        }
         Ok(Linked::Made)
+    }
+
+    /// After something new could not take its place: where what is there is the same but for its attributes, that is
+    /// kept, with a notice. Otherwise the error is given back.
+    fn keep_if_same(&mut self, place: Place<'_>, temporary: &Temporary, undone: Undone) -> io::Result<Signature> {
+        let new = self.target.temporary_name(temporary.0);
+        let (at, name) = self.enter(place)?;
+        let is_refusal = matches!(undone.1.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy);
+        if !is_refusal || !is_same(at, name, &new) {
+            return Err(undone.1);
+        }
+        let found = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::unlinkat(at, &new[..], AtFlags::empty())?;
+        self.note(place, vec![undone]);
+        Ok(Signature::of(&found))
+    }
+
+    /// Whether another file system, or a file of one, is mounted at a place, so that what is there lies elsewhere.
+    pub(crate) fn is_mounted(&mut self, place: Place<'_>, found: &Stat) -> bool {
+        let device = self.target.device(place.root).unwrap_or(found.st_dev);
+        self.enter(place).is_ok_and(|(at, name)| !name.is_empty() && is_mounted(at, name, found, device))
+    }
+
+    /// Whether a symbolic link with this target is at a place.
+    pub(crate) fn is_link_to(&mut self, place: Place<'_>, target: &[u8]) -> bool {
+        self.enter(place).is_ok_and(|(at, name)| reads_as(at, name, target))
     }
 
     /// Writes what is at `from`, a file, to a file in the making: its data, and where it has holes.
@@ -349,10 +382,15 @@ impl<'t> Cursor<'t> {
         self.note(place, undone);
     }
 
-    /// Removes from a directory what `is_kept`, which is asked by path, does not keep. Gives how many files went.
+    /// Removes from a directory what `is_kept`, which is asked by path, does not keep. Gives how many files went. Directories
+    /// are to be cleaned from the outside in: nothing is removed from a repository that the entry does not hold.
     pub(crate) fn clean_directory(&mut self, place: Place<'_>, is_kept: impl Fn(&[u8]) -> bool) -> u64 {
         let (target, mut notices) = (self.target, Notices::default());
         let Some(root) = target.root(place.root) else { return 0 };
+        if self.spared.iter().any(|(line, path)| *line == place.root && is_below(place.path, path)) {
+            return 0;
+        }
+        let mut is_spared = false;
         let mut remover = Remover::new(target, place.root, root, &mut notices);
         let cleaned = self.enter(place).and_then(|(above, name)| {
             let opened = match name.is_empty() {
@@ -365,7 +403,13 @@ impl<'t> Cursor<'t> {
                     open_directory(above, name)?
                 }
             };
-            for name in names(opened.as_fd())?.into_iter().filter(|name| !target.is_own_name(name)) {
+            let names = names(opened.as_fd())?;
+            let is_foreign = |name: &Vec<u8>| name == REPOSITORY && !is_kept(&join(place.path, name));
+            is_spared = !target.policy.clean_repositories && names.iter().any(is_foreign);
+            if is_spared {
+                return Err(is_repository());
+            }
+            for name in names.into_iter().filter(|name| !target.is_own_name(name)) {
                 let path = join(place.path, &name);
                 if !is_kept(&path) {
                     remover.remove(&path);
@@ -377,6 +421,9 @@ impl<'t> Cursor<'t> {
             remover.failed("clean", place.path, error);
         }
         let removed_files = remover.removed_files;
+        if is_spared {
+            self.spared.push((place.root, place.path.to_vec()));
+        }
         self.notices.append(notices);
         removed_files
     }
@@ -490,6 +537,21 @@ fn created_mode(attributes: &Attributes<'_>) -> Mode {
     // Extended attributes can be set only on a file that its owner may write.
     let mode = if attributes.xattrs.is_empty() { attributes.meta.mode & 0o777 } else { 0o600 };
     Mode::from_raw_mode(mode.into())
+}
+
+fn reads_as(at: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> bool {
+    rustix::fs::readlinkat(at, name, Vec::new()).is_ok_and(|found| found.as_bytes() == target)
+}
+
+/// Whether two names are files of the same content, or links with the same target.
+fn is_same(at: BorrowedFd<'_>, name: &[u8], other: &[u8]) -> bool {
+    if let Ok(target) = rustix::fs::readlinkat(at, name, Vec::new()) {
+        return reads_as(at, other, target.as_bytes());
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let open = |name| rustix::fs::openat(at, name, flags, Mode::empty());
+    let compared = open(name).and_then(|one| Ok((one, open(other)?)));
+    compared.is_ok_and(|(one, other)| has_same_data(&one, &other).unwrap_or(false))
 }
 
 /// Removes a file that could not be finished, unless its name has gone to another one.

@@ -90,8 +90,29 @@ impl DoneDeed {
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     logs: Mutex<Vec<Log>>,
-    /// Directories made above roots with their inodes, outermost first.
-    above: Mutex<Vec<(PathBuf, u64)>>,
+    /// What was done to get at the roots, outermost first.
+    above: Mutex<Vec<Above>>,
+}
+
+/// Something that was done at a root, or above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Above {
+    /// A directory was made where nothing was.
+    Made {
+        /// Where.
+        path: PathBuf,
+        /// Which.
+        inode: u64,
+    },
+    /// A directory was made in the place of something else, which is in it now.
+    Replaced {
+        /// Where.
+        path: PathBuf,
+        /// Which.
+        inode: u64,
+        /// The temporary name of what was there.
+        old: Vec<u8>,
+    },
 }
 
 impl Journal {
@@ -101,12 +122,12 @@ impl Journal {
         }
     }
 
-    pub(super) fn made_above(&self, path: PathBuf, inode: u64) {
-        self.above.lock().unwrap_or_else(PoisonError::into_inner).push((path, inode));
+    pub(super) fn add_above(&self, above: Above) {
+        self.above.lock().unwrap_or_else(PoisonError::into_inner).push(above);
     }
 
-    /// The directories made above roots, innermost first; they are noted no longer.
-    pub(super) fn take_above(&self) -> Vec<(PathBuf, u64)> {
+    /// What was done to get at the roots, innermost first; it is noted no longer.
+    pub(super) fn take_above(&self) -> Vec<Above> {
         let mut above = std::mem::take(&mut *self.above.lock().unwrap_or_else(PoisonError::into_inner));
         above.reverse();
         above

@@ -26,8 +26,8 @@ pub(super) struct Around {
     pub(super) has_leftovers: bool,
 }
 
-/// Looks at what is in a root.
-pub(super) fn look(root: &Root) -> io::Result<Around> {
+/// Looks at what is in a root. What `run`, this restore, has set aside is no leftover yet.
+pub(super) fn look(root: &Root, run: u64) -> io::Result<Around> {
     // One that may be entered but not listed holds whatever it holds.
     let names = match names(root.directory.as_fd()) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -35,8 +35,9 @@ pub(super) fn look(root: &Root) -> io::Result<Around> {
         }
         names => names?,
     };
-    let is_leftover = |name: &Vec<u8>| temporary::run_of(name).is_some();
-    Ok(Around { is_fresh: names.iter().all(is_leftover), has_leftovers: names.iter().any(is_leftover) })
+    let mut runs = names.iter().map(|name| temporary::run_of(name));
+    let has_leftovers = runs.clone().flatten().any(|of| of != run);
+    Ok(Around { is_fresh: runs.all(|of| of.is_some()), has_leftovers })
 }
 
 /// Removes the leftovers below a root. No other restore is at work there.
@@ -49,7 +50,10 @@ pub(super) fn remove(target: &Target<'_>, line: usize, root: &Root, notices: &mu
         let Ok(at) = walker.enter((!path.is_empty()).then_some(&path)) else { continue };
         for name in names(at).unwrap_or_default() {
             let below = join(&path, &name);
-            if temporary::run_of(&name).is_some() {
+            if let Some(run) = temporary::run_of(&name) {
+                if run == target.policy.run {
+                    continue;
+                }
                 remover.remove_own(&below);
             } else if root.extent != Extent::One
                 && let Ok(Some(found)) = stat(at, &name)

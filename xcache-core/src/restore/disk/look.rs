@@ -15,7 +15,8 @@ pub(super) fn stat(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Stat>> 
     }
 }
 
-pub(super) fn is_directory(stat: &Stat) -> bool {
+/// Whether something is a directory.
+pub(crate) fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_dir()
 }
 

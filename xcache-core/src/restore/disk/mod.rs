@@ -33,6 +33,7 @@ pub(super) use attributes::{Attributes, Owners};
 pub(super) use content::{read_full, write_at};
 pub(super) use cursor::{Cursor, Linked, Temporary, is_file};
 pub(super) use journal::Committed;
+pub(super) use look::is_directory;
 pub(super) use notices::Notices;
 pub(super) use open::OpenError;
 pub(super) use place::Place;

@@ -63,7 +63,9 @@ impl<'a> Target<'a> {
         for _ in 0..ATTEMPTS {
             self.roots = (0..self.paths.roots().len()).map(|_| None).collect();
             for root in wanted {
-                let opened = root::open(root, &self.journal).map_err(|source| write_error(&root.base, source))?;
+                let next_name = || self.temporary_name(self.next_number());
+                let opened =
+                    root::open(root, &self.journal, &next_name).map_err(|source| write_error(&root.base, source))?;
                 self.roots[root.line] = Some(opened);
             }
             let open = self.roots.iter().flatten();
@@ -83,7 +85,7 @@ impl<'a> Target<'a> {
     /// Finds out whether a root is empty. What killed restores left does not count, and is removed.
     fn look_around(&mut self, line: usize, notices: &mut Notices) -> Result<(), OpenError> {
         let Some(root) = &self.roots[line] else { return Ok(()) };
-        let found = leftovers::look(root).map_err(|source| write_error(&root.base, source))?;
+        let found = leftovers::look(root, self.policy.run).map_err(|source| write_error(&root.base, source))?;
         if found.has_leftovers {
             self.locks.if_alone(&root.directory, || leftovers::remove(self, line, root, notices));
         }

@@ -17,6 +17,14 @@ pub(crate) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
 }
 
+/// Whether a path lies below a directory.
+pub(super) fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    match path.strip_prefix(directory) {
+        Some(rest) => directory.is_empty() || rest.first() == Some(&b'/'),
+        None => false,
+    }
+}
+
 /// Where `path` below `base` is, for messages.
 pub(crate) fn full_path(base: &Path, path: &[u8]) -> PathBuf {
     if path.is_empty() { base.to_owned() } else { base.join(std::ffi::OsStr::from_bytes(path)) }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::fs::Stat;
 
+use super::clean::REPOSITORY;
 use super::look::{is_directory, is_mounted, names, stat};
 use super::place::{Place, join};
 use super::state::Target;
@@ -20,6 +21,7 @@ pub(super) fn may_replace(
     name: &[u8],
     found: &Stat,
 ) -> io::Result<()> {
+    may_rename(at, found)?;
     if !is_directory(found) {
         return Ok(());
     }
@@ -35,14 +37,29 @@ pub(super) fn may_replace(
             false => in_the_way("a directory that is not empty is in its place"),
         };
     }
-    match holds_excluded(target, place)? {
-        false => Ok(()),
-        true => in_the_way("a directory is in its place that holds what is excluded"),
+    match kept_below(target, place)? {
+        None => Ok(()),
+        Some(reason) => in_the_way(reason),
     }
 }
 
-/// Whether anything below the directory at a place is excluded.
-fn holds_excluded(target: &Target<'_>, place: Place<'_>) -> io::Result<bool> {
+/// In a directory with the sticky bit, such as `/tmp`, only root, its owner and that of the directory may give something
+/// another name.
+pub(super) fn may_rename(at: BorrowedFd<'_>, found: &Stat) -> io::Result<()> {
+    let user = rustix::process::geteuid();
+    if user.is_root() || user.as_raw() == found.st_uid {
+        return Ok(());
+    }
+    let above = rustix::fs::fstat(at)?;
+    if above.st_mode & 0o1000 == 0 || above.st_uid == user.as_raw() {
+        return Ok(());
+    }
+    let reason = "it belongs to another user, who alone may replace it, since its directory has the sticky bit";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
+}
+
+/// Why something below the directory at a place must stay, if anything must.
+fn kept_below(target: &Target<'_>, place: Place<'_>) -> io::Result<Option<&'static str>> {
     let root = target.root(place.root).ok_or(io::ErrorKind::NotFound)?;
     let mut walker = Walker::new(root.directory.clone(), target.levels);
     let mut directories = vec![place.path.to_vec()];
@@ -53,12 +70,15 @@ fn holds_excluded(target: &Target<'_>, place: Place<'_>) -> io::Result<bool> {
             let below = join(&path, &name);
             let Some(found) = stat(at, &name)? else { continue };
             if target.paths.decide(place.root, &below, is_directory(&found)) == Decision::Exclude {
-                return Ok(true);
+                return Ok(Some("a directory is in its place that holds what is excluded"));
+            }
+            if name == REPOSITORY && !target.policy.clean_repositories {
+                return Ok(Some("a directory is in its place that holds a git repository"));
             }
             if is_directory(&found) {
                 directories.push(below);
             }
         }
     }
-    Ok(false)
+    Ok(None)
 }

@@ -1,14 +1,23 @@
 //! The roots of a target: opened, or made where nothing is.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rustix::fs::{Mode, OFlags, Timespec};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec};
+use rustix::io::Errno;
 
-use super::journal::Journal;
+use super::aside::{Found, put_back, swap_in};
+use super::journal::{Above, Journal};
+use super::look::names;
+use super::room::may_rename;
+use super::walker::open_directory;
+
+/// How a directory is opened, also through links.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A root that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +64,19 @@ pub(super) struct Root {
     pub(super) mark: Mutex<Option<Mark>>,
 }
 
-/// Opens a root, or makes it. Its path may lead through links: it is the user's own.
-pub(super) fn open(wanted: &Wanted, journal: &Journal) -> io::Result<Root> {
-    make(&wanted.base, journal)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(&wanted.base, flags, Mode::empty())?;
+/// Opens a root, or makes it. Its path may lead through links: it is the user's own. What is no directory, in the place of
+/// a directory that was asked for, is set aside, as it would be below a root.
+pub(super) fn open(wanted: &Wanted, journal: &Journal, next_name: &dyn Fn() -> Vec<u8>) -> io::Result<Root> {
+    let base = &*wanted.base;
+    let opened = make(base, journal).and_then(|()| Ok(rustix::fs::open(base, DIRECTORY, Mode::empty())?));
+    let directory = match opened {
+        Err(error) => match obstacle(base, &error) {
+            None => return Err(error),
+            Some(found) if found == base && wanted.extent == Extent::Whole => replace(base, journal, next_name)?,
+            Some(found) => return Err(in_the_way(base, found)),
+        },
+        opened => opened?,
+    };
     let device = rustix::fs::fstat(&directory)?.st_dev;
     Ok(Root {
         base: wanted.base.clone(),
@@ -93,8 +110,88 @@ fn make(path: &Path, journal: &Journal) -> io::Result<()> {
     Ok(())
 }
 
+/// What on the way to a directory, itself included, is no directory, if that is why it could not be opened or made.
+fn obstacle<'p>(path: &'p Path, error: &io::Error) -> Option<&'p Path> {
+    let errors = [Errno::NOTDIR, Errno::EXIST, Errno::NOENT, Errno::LOOP];
+    if !errors.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
+        return None;
+    }
+    let outermost_first = path.ancestors().collect::<Vec<_>>().into_iter().rev();
+    outermost_first.into_iter().find(|path| path.symlink_metadata().is_ok() && !path.is_dir())
+}
+
+fn in_the_way(base: &Path, found: &Path) -> io::Error {
+    let kind = found.symlink_metadata().map(|metadata| metadata.file_type());
+    let what = match kind {
+        Ok(kind) if kind.is_symlink() && found.metadata().is_err() => "a symbolic link that leads to nothing",
+        Ok(kind) if kind.is_file() => "a file",
+        Ok(kind) if kind.is_symlink() => "a symbolic link to what is no directory",
+        _ => "no directory",
+    };
+    let text = match found == base {
+        true => format!("it is {what}"),
+        false => format!("`{}` is {what}", found.display()),
+    };
+    io::Error::new(io::ErrorKind::NotADirectory, text)
+}
+
+/// Makes a directory in the place of what is none. That goes into the directory under a temporary name, where it lies
+/// until the restore is done.
+fn replace(base: &Path, journal: &Journal, next_name: &dyn Fn() -> Vec<u8>) -> io::Result<OwnedFd> {
+    let (Some(above), Some(name)) = (base.parent(), base.file_name()) else {
+        return Err(io::ErrorKind::NotADirectory.into());
+    };
+    let name = name.as_bytes();
+    let at = rustix::fs::open(above, DIRECTORY, Mode::empty())?;
+    let found = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    may_rename(at.as_fd(), &found)?;
+    let (new, spare, old) = (next_name(), next_name(), next_name());
+    rustix::fs::mkdirat(&at, &new[..], Mode::from_raw_mode(0o777))?;
+    let swapped = swap_in(at.as_fd(), &new, name, &spare, || Ok(()));
+    let set_aside = match swapped {
+        Ok(Found::Exchanged) => Some(new),
+        Ok(Found::MovedTo) => Some(spare),
+        Ok(Found::Nothing) => None,
+        Err(error) => {
+            let _ = rustix::fs::unlinkat(&at, &new[..], AtFlags::REMOVEDIR);
+            return Err(error);
+        }
+    };
+    let directory = open_directory(at.as_fd(), name)?;
+    let inode = rustix::fs::fstat(&directory)?.st_ino;
+    let Some(set_aside) = set_aside else {
+        journal.add_above(Above::Made { path: base.to_owned(), inode });
+        return Ok(directory);
+    };
+    if let Err(error) = rustix::fs::renameat(&at, &set_aside[..], &directory, &old[..]) {
+        put_back(at.as_fd(), &set_aside, name, inode)?;
+        return Err(error.into());
+    }
+    journal.add_above(Above::Replaced { path: base.to_owned(), inode, old });
+    Ok(directory)
+}
+
+/// Undoes [`replace`], provided that nothing else is in the directory by now.
+pub(super) fn put_root_back(base: &Path, inode: u64, old: &[u8]) -> io::Result<()> {
+    let (Some(above), Some(name)) = (base.parent(), base.file_name()) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    let at = rustix::fs::open(above, DIRECTORY, Mode::empty())?;
+    let directory = open_directory(at.as_fd(), name.as_bytes())?;
+    let is_alone = names(directory.as_fd())?.iter().all(|name| name == old);
+    if !is_alone || rustix::fs::fstat(&directory)?.st_ino != inode {
+        return Err(io::ErrorKind::DirectoryNotEmpty.into());
+    }
+    rustix::fs::renameat(&directory, old, &at, old)?;
+    match put_back(at.as_fd(), old, name.as_bytes(), inode)? {
+        true => Ok(()),
+        false => Err(io::ErrorKind::AlreadyExists.into()),
+    }
+}
+
 fn create(path: &Path, journal: &Journal) -> io::Result<()> {
     std::fs::create_dir(path)?;
-    journal.made_above(path.to_owned(), std::fs::symlink_metadata(path)?.ino());
+    let inode = std::fs::symlink_metadata(path)?.ino();
+    journal.add_above(Above::Made { path: path.to_owned(), inode });
     Ok(())
 }

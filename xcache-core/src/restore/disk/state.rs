@@ -18,6 +18,8 @@ pub(crate) struct Policy {
     pub(crate) owners: Owners,
     /// Whether what the entry does not hold is to be removed, so that it may be removed to make room as well.
     pub(crate) clean: bool,
+    /// Whether that goes for repositories, too.
+    pub(crate) clean_repositories: bool,
     /// A random number that no other run has.
     pub(crate) run: u64,
     /// How many places in the tree there will be at a time.

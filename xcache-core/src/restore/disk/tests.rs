@@ -12,7 +12,7 @@ use crate::archive::index::{Metadata, Xattrs};
 use crate::paths::PathList;
 use crate::temporary;
 
-const POLICY: Policy = Policy { owners: Owners::Own, clean: false, run: 7, threads: 1 };
+const POLICY: Policy = Policy { owners: Owners::Own, clean: false, clean_repositories: false, run: 7, threads: 1 };
 
 /// Opens `dir` as the one root, and acts on it.
 fn on<T>(dir: &Path, policy: Policy, act: impl FnOnce(&Target<'_>) -> T) -> T {

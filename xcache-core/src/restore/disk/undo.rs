@@ -1,7 +1,10 @@
 //! The two ends of a restore: all of it stays, or all of it is taken back.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, Mode};
@@ -10,11 +13,12 @@ use super::aside::{put_back, unlink};
 use super::attributes::DirectoryAt;
 use super::clean::Remover;
 use super::cursor::Cursor;
-use super::journal::{Committed, Deed, DoneDeed};
+use super::journal::{Above, Committed, Deed, DoneDeed};
 use super::leftovers;
 use super::look::{is_directory, stat};
 use super::notices::Notices;
 use super::place::{Place, join};
+use super::root::put_root_back;
 use super::state::Target;
 use crate::archive::index::parent;
 
@@ -49,11 +53,8 @@ impl Target<'_> {
             let _ = cursor.close(done.place(), mode); // it was ours to open up a moment ago
         }
         self.unmark();
-        for (path, inode) in self.journal.take_above() {
-            use std::os::unix::fs::MetadataExt as _;
-            if std::fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == inode) {
-                let _ = std::fs::remove_dir(path); // not if something else is in it
-            }
+        for above in self.journal.take_above() {
+            not_back += u64::from(!undo_above(&above));
         }
         not_back
     }
@@ -80,7 +81,13 @@ impl Target<'_> {
                 }
             }
         }
-        self.journal.take_above();
+        for above in self.journal.take_above() {
+            if let Above::Replaced { path, old, .. } = above
+                && let Err(error) = std::fs::remove_file(path.join(OsStr::from_bytes(&old)))
+            {
+                notices.add("remove", path, error);
+            }
+        }
         self.unmark();
         committed
     }
@@ -89,6 +96,19 @@ impl Target<'_> {
         for root in self.roots.iter().flatten() {
             leftovers::unmark(root, |number| self.temporary_name(number));
         }
+    }
+}
+
+/// Gives whether everything that was there before is back.
+fn undo_above(above: &Above) -> bool {
+    match above {
+        Above::Made { path, inode } => {
+            if std::fs::symlink_metadata(path).is_ok_and(|found| found.ino() == *inode) {
+                let _ = std::fs::remove_dir(path); // not if something else is in it
+            }
+            true
+        }
+        Above::Replaced { path, inode, old } => put_root_back(path, *inode, old).is_ok(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use crate::archive;
 use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, parent};
 use crate::restore::destination::attributes;
-use crate::restore::disk::{Committed, Cursor, Linked, Notices, Place, Target, write_at};
+use crate::restore::disk::{Committed, Cursor, Linked, Notices, Place, Target, is_file, read_full, write_at};
 use crate::restore::error::Error;
 use crate::restore::options::Restored;
 use crate::restore::roots::OtherPaths;
@@ -105,12 +105,44 @@ impl<'a> Extractor<'a> {
         let path = &member.path[..];
         self.make_above(path)?;
         let temporary = self.cursor.begin(place(path));
-        let open = self.cursor.open_temporary(place(path), &temporary).map_err(|source| self.error(path, source))?;
+        let open = match self.cursor.open_temporary(place(path), &temporary) {
+            Ok(open) => open,
+            // Where no file can be made, one that is there may be the same.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_sparse => {
+                return self.kept_file(stream, path, size, error);
+            }
+            Err(source) => return Err(self.error(path, source)),
+        };
         self.content(stream, path, &open)?;
         // One with holes gets its length, as it may end in one.
         let done =
             self.cursor.finish_file(place(path), &temporary, &open, is_sparse.then_some(size), &attributes(member));
         done.map_err(|source| self.error(path, source))?;
+        self.members.add_file(path);
+        self.members.bytes += size;
+        Ok(())
+    }
+
+    /// A file that cannot be written: if it is there with the same content, that is all that was asked for.
+    fn kept_file<R: Read>(
+        &mut self,
+        stream: &mut TarStream<R>,
+        path: &[u8],
+        size: u64,
+        denied: io::Error,
+    ) -> Result<(), Error> {
+        let found = self.cursor.look(place(path)).ok().flatten();
+        let has_size = found.is_some_and(|found| is_file(&found) && u64::try_from(found.st_size) == Ok(size));
+        let old = self.cursor.open(place(path)).ok().filter(|_| has_size);
+        let Some(old) = old else { return Err(self.error(path, denied)) };
+        let mut there = vec![0; self.buffer.len()];
+        while let Some((offset, length)) = stream.content(&mut self.buffer)? {
+            let read = read_full(&old, &mut there[..length], offset).map_err(|source| self.error(path, source))?;
+            if there[..read] != self.buffer[..length] {
+                return Err(self.error(path, denied));
+            }
+        }
+        self.cursor.notices.add("set the mode and time of", self.target.full_path(place(path)), denied);
         self.members.add_file(path);
         self.members.bytes += size;
         Ok(())

@@ -51,7 +51,7 @@ fn extract(
     let bytes = archive.into_inner().unwrap();
     let paths = PathList::parse(&[target.to_str().unwrap(), "!**/excluded"], Path::new("/"), None).unwrap();
     let wanted = Wanted { line: 0, base: target.to_owned(), extent: Extent::Whole };
-    let policy = Policy { owners: Owners::Own, clean, run: 7, threads: 1 };
+    let policy = Policy { owners: Owners::Own, clean, clean_repositories: false, run: 7, threads: 1 };
     let mut notices = Notices::default();
     let target = Target::open(&[wanted], &paths, policy, &Interrupt::default(), &mut notices).unwrap();
     let mut extractor = Extractor::new(&target);
