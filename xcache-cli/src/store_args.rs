@@ -161,41 +161,16 @@ impl StoreArgs {
             configured_region, configured_endpoint, sts_endpoint, ca_bundle, patience, environment, ..
         } = context.aws.clone();
         let endpoint = address(s3_endpoint).map(|given| parse_endpoint(&given)).transpose()?;
-        let encryption = match (s3_sse, text(s3_kms_key)) {
-            (None, None) => None,
-            (Some(Sse::Aes256), None) => Some(Encryption::S3),
-            (Some(Sse::Kms) | None, key) => Some(Encryption::Kms(key)),
-            (Some(Sse::Aes256), Some(_)) => {
-                return Err(UsageError::options("`--s3-kms-key` does not go with `--s3-sse AES256`"));
-            }
-        };
-        let credentials = match (text(aws_access_key_id), secret(aws_secret_access_key)) {
-            (Some(access_key_id), Some(secret_access_key)) => {
-                Some(Credentials { access_key_id, secret_access_key, session_token: secret(aws_session_token) })
-            }
-            (None, None) => None,
-            _ => {
-                return Err(UsageError::with_hint(
-                    "`--aws-access-key-id` and `--aws-secret-access-key` belong together",
-                    "give both, or none to let the AWS credential chain decide",
-                ));
-            }
-        };
-        let profile = text(s3_profile);
-        let role_arn = text(s3_role);
-        let sources = [
+        let encryption = encryption(s3_sse.as_ref(), text(s3_kms_key))?;
+        let credentials =
+            credentials(text(aws_access_key_id), secret(aws_secret_access_key), secret(aws_session_token))?;
+        let (profile, role_arn) = (text(s3_profile), text(s3_role));
+        let is_alone = at_most_one([
             ("--s3-role", role_arn.is_some()),
             ("--s3-anonymous", *s3_anonymous),
             ("--s3-profile", profile.is_some()),
             ("--aws-access-key-id", credentials.is_some()),
-        ];
-        let given: Vec<&str> = sources.iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| *flag).collect();
-        if let [first, second, ..] = given[..] {
-            return Err(UsageError::with_hint(
-                format_args!("`{first}` and `{second}` contradict each other"),
-                "give one source of credentials",
-            ));
-        }
+        ])?;
         Ok(S3Options {
             region: text(s3_region),
             configured_region,
@@ -207,13 +182,51 @@ impl StoreArgs {
             requester_pays: *s3_requester_pays,
             profile,
             credentials,
-            role: role(role_arn, given.is_empty(), context)?,
+            role: role(role_arn, is_alone, context)?,
             sts_endpoint,
             is_anonymous: *s3_anonymous,
             environment,
             ca_bundle,
             patience,
         })
+    }
+}
+
+fn encryption(sse: Option<&Sse>, kms_key: Option<String>) -> Result<Option<Encryption>, UsageError> {
+    match (sse, kms_key) {
+        (None, None) => Ok(None),
+        (Some(Sse::Aes256), None) => Ok(Some(Encryption::S3)),
+        (Some(Sse::Kms) | None, key) => Ok(Some(Encryption::Kms(key))),
+        (Some(Sse::Aes256), Some(_)) => Err(UsageError::options("`--s3-kms-key` does not go with `--s3-sse AES256`")),
+    }
+}
+
+fn credentials(
+    access_key_id: Option<String>,
+    secret_access_key: Option<Secret>,
+    session_token: Option<Secret>,
+) -> Result<Option<Credentials>, UsageError> {
+    match (access_key_id, secret_access_key) {
+        (Some(access_key_id), Some(secret_access_key)) => {
+            Ok(Some(Credentials { access_key_id, secret_access_key, session_token }))
+        }
+        (None, None) => Ok(None),
+        _ => Err(UsageError::with_hint(
+            "`--aws-access-key-id` and `--aws-secret-access-key` belong together",
+            "give both, or none to let the AWS credential chain decide",
+        )),
+    }
+}
+
+/// Refuses two sources of credentials: which of them counts would be a guess. Returns whether none of them was given.
+fn at_most_one(sources: [(&'static str, bool); 4]) -> Result<bool, UsageError> {
+    let given: Vec<&str> = sources.iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| *flag).collect();
+    match given[..] {
+        [first, second, ..] => Err(UsageError::with_hint(
+            format_args!("`{first}` and `{second}` contradict each other"),
+            "give one source of credentials",
+        )),
+        _ => Ok(given.is_empty()),
     }
 }
 

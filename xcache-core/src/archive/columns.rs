@@ -3,6 +3,8 @@
 //! postcard inside zstd. For a `node_modules` of 110,011 files this comes to 35 bytes a file, of which 32 are the hash
 //! (`bench/RESULTS.md`).
 
+use std::iter::Peekable;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -308,15 +310,16 @@ fn members(c: &mut Columns) -> Result<Vec<Member>> {
     if lengths != [count; 6] || nanos.len() != count || !rest.is_empty() {
         return Err(misfit());
     }
-    let (sparse, xattrs) = (std::mem::take(&mut c.sparse), std::mem::take(&mut c.xattr));
-    let (mut path_bytes, mut target_bytes) = (c.path_bytes.as_slice(), c.target_bytes.as_slice());
-    let (mut chunk_counts, mut targets, mut links) = (c.chunk_count.iter(), c.target_length.iter(), c.hard_link.iter());
-    let (mut sparse, mut xattrs) = (sparse.into_iter().peekable(), xattrs.into_iter().peekable());
-    let mut next_chunk = 0u32;
+    let mut xattrs = std::mem::take(&mut c.xattr).into_iter().peekable();
+    let sparse = std::mem::take(&mut c.sparse);
+    let mut contents = Contents::new(c, sparse);
+    let mut path_bytes = c.path_bytes.as_slice();
     let (mut path, mut all_path_bytes) = (Vec::new(), 0);
     let mut seconds = 0i64;
     let mut members = Vec::with_capacity(count);
     for (i, number) in (0..count).zip(0u32..) {
+        // A path is stored as what it shares with the one before, and the rest. A few bytes can thus stand for a path of
+        // any length, and many of them for more memory than there is: both are bounded before anything is kept.
         if usize::from(c.path_shared[i]) > path.len() {
             return Err(misfit());
         }
@@ -325,27 +328,9 @@ fn members(c: &mut Columns) -> Result<Vec<Member>> {
         check_path_length(&path)?;
         all_path_bytes += path.len() as u64;
         PATH_BYTES.check(all_path_bytes)?;
+        // The sum of steps may leave the range of an i64 only in a damaged index, and then gives a wrong time, no panic.
         seconds = seconds.wrapping_add(c.mtime_seconds[i]);
-        let content = match c.kind[i] {
-            DIRECTORY => Content::Directory,
-            SYMLINK => {
-                Content::Symlink(targets.next().and_then(|&n| take(&mut target_bytes, n)).ok_or_else(misfit)?.into())
-            }
-            HARD_LINK => Content::HardLink(*links.next().ok_or_else(misfit)?),
-            FILE => {
-                let start = next_chunk;
-                let count = *chunk_counts.next().ok_or_else(misfit)?;
-                next_chunk = start.checked_add(count).ok_or_else(misfit)?;
-                let lengths = c.chunk_length.get(start as usize..next_chunk as usize).ok_or_else(misfit)?;
-                let data = lengths.iter().map(|&n| u64::from(n)).sum();
-                let (size, extents) = match sparse.next_if(|s| s.member == number) {
-                    Some(s) => (s.size, Some(s.extents.into())),
-                    None => (data, None),
-                };
-                Content::File(File { size, chunks: start..next_chunk, extents })
-            }
-            _ => return Err(misfit()),
-        };
+        let content = contents.next(c.kind[i], number).ok_or_else(misfit)?;
         let mut attributes = Vec::new();
         while let Some(a) = xattrs.next_if(|a| a.member == number) {
             attributes.push((a.name.into(), a.value.into()));
@@ -359,9 +344,62 @@ fn members(c: &mut Columns) -> Result<Vec<Member>> {
         };
         members.push(Member { path: path.as_slice().into(), meta, xattrs: attributes, content });
     }
-    let all_used =
-        sparse.next().is_none() && xattrs.next().is_none() && path_bytes.is_empty() && target_bytes.is_empty();
+    let all_used = contents.are_used() && xattrs.next().is_none() && path_bytes.is_empty();
     if all_used { Ok(members) } else { Err(misfit()) }
+}
+
+/// The columns that have a value only for members of some kinds, each at the next of its values.
+struct Contents<'a> {
+    chunk_lengths: &'a [u32],
+    chunk_counts: std::slice::Iter<'a, u32>,
+    next_chunk: u32,
+    targets: std::slice::Iter<'a, u16>,
+    target_bytes: &'a [u8],
+    links: std::slice::Iter<'a, u32>,
+    sparse: Peekable<std::vec::IntoIter<Sparse>>,
+}
+
+impl<'a> Contents<'a> {
+    fn new(c: &'a Columns, sparse: Vec<Sparse>) -> Self {
+        Self {
+            chunk_lengths: &c.chunk_length,
+            chunk_counts: c.chunk_count.iter(),
+            next_chunk: 0,
+            targets: c.target_length.iter(),
+            target_bytes: &c.target_bytes,
+            links: c.hard_link.iter(),
+            sparse: sparse.into_iter().peekable(),
+        }
+    }
+
+    /// What the member `number` is; `None` if the columns do not fit together.
+    fn next(&mut self, kind: u8, number: u32) -> Option<Content> {
+        match kind {
+            DIRECTORY => Some(Content::Directory),
+            SYMLINK => {
+                let length = *self.targets.next()?;
+                Some(Content::Symlink(take(&mut self.target_bytes, length)?.into()))
+            }
+            HARD_LINK => Some(Content::HardLink(*self.links.next()?)),
+            FILE => {
+                let start = self.next_chunk;
+                self.next_chunk = start.checked_add(*self.chunk_counts.next()?)?;
+                let lengths = self.chunk_lengths.get(start as usize..self.next_chunk as usize)?;
+                let data = lengths.iter().map(|&n| u64::from(n)).sum();
+                let (size, extents) = match self.sparse.next_if(|s| s.member == number) {
+                    Some(s) => (s.size, Some(s.extents.into())),
+                    None => (data, None),
+                };
+                Some(Content::File(File { size, chunks: start..self.next_chunk, extents }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is left over of the columns that could hold any amount of it.
+    fn are_used(&mut self) -> bool {
+        self.sparse.next().is_none() && self.target_bytes.is_empty()
+    }
 }
 
 fn take<'a>(bytes: &mut &'a [u8], length: u16) -> Option<&'a [u8]> {

@@ -35,13 +35,16 @@ pub enum Entry<'a> {
 /// Appends the header blocks of a member called `name` in the archive (`./a/b`; no trailing slash).
 pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr], entry: Entry<'_>) {
     let mut header = tar::Header::new_ustar();
+    // The order of the records is part of what makes two saves of one tree equal, byte by byte.
     let mut pax = Pax::default();
-    let mut map = Vec::new();
+    let map = match entry {
+        Entry::Sparse { size, extents } => sparse_map(size, extents),
+        _ => Vec::new(),
+    };
     let (kind, size, link) = match entry {
         Entry::Directory => (tar::EntryType::Directory, 0, None),
         Entry::File { size } => (tar::EntryType::Regular, size, None),
         Entry::Sparse { size, extents } => {
-            map = sparse_map(size, extents);
             pax.number("GNU.sparse.major", 1);
             pax.number("GNU.sparse.minor", 0);
             pax.path("GNU.sparse.name", name);
@@ -54,16 +57,7 @@ pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr],
     };
     header.set_entry_type(kind);
     header.set_mode(meta.mode.into());
-
-    let mut full_name = name.to_vec();
-    if matches!(entry, Entry::Directory) {
-        full_name.push(b'/');
-    }
-    if matches!(entry, Entry::Sparse { .. }) {
-        // What a reader that does not know the format shows instead of passing the map off as content.
-        let slash = full_name.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
-        full_name.splice(slash..slash, *b"GNUSparseFile.0/");
-    }
+    let full_name = full_name(name, &entry);
     if !set_name(&mut header, &full_name) {
         pax.path("path", &full_name);
     }
@@ -72,29 +66,7 @@ pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr],
     {
         pax.path("linkpath", link);
     }
-    match octal(size, 11) {
-        true => header.set_size(size),
-        false => {
-            header.set_size(0);
-            pax.number("size", size);
-        }
-    }
-    for (number, name, set) in
-        [(meta.uid, "uid", tar::Header::set_uid as fn(&mut tar::Header, u64)), (meta.gid, "gid", tar::Header::set_gid)]
-    {
-        match octal(number.into(), 7) {
-            true => set(&mut header, number.into()),
-            false => {
-                set(&mut header, 0);
-                pax.number(name, number.into());
-            }
-        }
-    }
-    let seconds = u64::try_from(meta.mtime_seconds).ok().filter(|&seconds| octal(seconds, 11));
-    header.set_mtime(seconds.unwrap_or(0));
-    if seconds.is_none() || meta.mtime_nanos != 0 {
-        pax.record("mtime", time(meta).as_bytes());
-    }
+    set_numbers(&mut header, &mut pax, size, meta);
     for (name, value) in xattrs {
         pax.record_bytes(&xattr_keyword(name), value);
     }
@@ -102,6 +74,44 @@ pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr],
     header.set_cksum();
     out.extend_from_slice(header.as_bytes());
     out.extend_from_slice(&map);
+}
+
+/// The name in the header.
+fn full_name(name: &[u8], entry: &Entry<'_>) -> Vec<u8> {
+    let mut full_name = name.to_vec();
+    match entry {
+        Entry::Directory => full_name.push(b'/'),
+        Entry::Sparse { .. } => {
+            // What a reader that does not know the format shows instead of passing the map off as content.
+            let slash = full_name.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
+            full_name.splice(slash..slash, *b"GNUSparseFile.0/");
+        }
+        Entry::File { .. } | Entry::Symlink(_) | Entry::HardLink(_) => {}
+    }
+    full_name
+}
+
+/// Sets length, owner, group and time. A field of ustar has a few octal digits: what does not fit is a record, and zero
+/// in the field, because readers disagree about what else a full field means.
+fn set_numbers(header: &mut tar::Header, pax: &mut Pax, size: u64, meta: &Metadata) {
+    let (uid, gid) = (meta.uid.into(), meta.gid.into());
+    for (number, digits, name, set) in [
+        (size, 11, "size", tar::Header::set_size as fn(&mut tar::Header, u64)),
+        (uid, 7, "uid", tar::Header::set_uid),
+        (gid, 7, "gid", tar::Header::set_gid),
+    ] {
+        if octal(number, digits) {
+            set(header, number);
+        } else {
+            set(header, 0);
+            pax.number(name, number);
+        }
+    }
+    let seconds = u64::try_from(meta.mtime_seconds).ok().filter(|&seconds| octal(seconds, 11));
+    header.set_mtime(seconds.unwrap_or(0));
+    if seconds.is_none() || meta.mtime_nanos != 0 {
+        pax.record("mtime", time(meta).as_bytes());
+    }
 }
 
 /// Fills `out` up to a block.

@@ -1,14 +1,14 @@
 //! The index of a new entry, from the tree, what was packed, and what was known.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::compare::{Facts, FileFacts};
 use super::known::Known;
 use crate::archive::footer::Ref;
-use crate::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member};
+use crate::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member, RootKind};
 use crate::chunk::{ChunkHash, Cutter};
 use crate::pack::{FileRecord, Packed, Rest};
-use crate::scan::{Node, NodeKind, Signature, Skipped, Tree};
+use crate::scan::{Node, NodeKind, Signature, Skipped, Tree, TreeRoot};
 
 /// An index, what it refers to, and what the files were.
 #[derive(Debug)]
@@ -51,83 +51,113 @@ pub fn assemble(
     earlier: Option<&KnownEntries<'_>>,
     writer: &str,
 ) -> Result<Assembled, Rest> {
-    let mut places = Places::new(packed, earlier);
-    let lost: std::collections::HashSet<u32> =
-        packed.lost.iter().chain(earlier.iter().flat_map(|e| &e.facts.lost)).copied().collect();
-    let (mut members, mut chunks, mut signatures) = (Vec::with_capacity(tree.nodes.len()), Vec::new(), Vec::new());
-    let mut numbers: Vec<Option<u32>> = Vec::with_capacity(tree.nodes.len());
-    let mut rest = Rest::default();
-    let mut counts = vec![0u32; tree.roots.len()];
+    let mut assembly = Assembly::new(tree, packed, earlier);
     for (number, node) in (0u32..).zip(&tree.nodes) {
-        let mut member =
-            Member { path: node.path.clone(), meta: node.meta, xattrs: Vec::new(), content: Content::Directory };
-        let mut signature = None;
-        let is_there = !lost.contains(&number)
-            && match &node.kind {
-                NodeKind::Directory(xattrs) => {
-                    member.xattrs.clone_from(xattrs);
-                    true
-                }
-                NodeKind::Symlink(target) => {
-                    member.content = Content::Symlink(target.clone());
-                    true
-                }
-                NodeKind::HardLink(first) if !packed.files.contains_key(&number) => {
-                    let target = match packed.links.get(&number) {
-                        Some(target) => Some(*target),
-                        None => Some(*first).filter(|_| !lost.contains(first) && places.is_file(*first, node)),
-                    };
-                    if target.is_none() {
-                        rest.links.push(number);
-                    }
-                    match target.and_then(|target| numbers[target as usize]) {
-                        Some(target) => {
-                            member.content = Content::HardLink(target);
-                            true
-                        }
-                        None => false,
-                    }
-                }
-                NodeKind::File | NodeKind::HardLink(_) => {
-                    let start = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-                    match places.file(number, &mut chunks) {
-                        Ok(Some(record)) => {
-                            let FileRecord { meta, xattrs, size, extents, signature: found } = record.clone();
-                            let end = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-                            (member.meta, member.xattrs, signature) = (meta, xattrs, Some(found));
-                            member.content = Content::File(File { size, chunks: start..end, extents });
-                            true
-                        }
-                        Ok(None) => false,
-                        Err(Unresolved) => {
-                            rest.whole.push(number);
-                            false
-                        }
-                    }
-                }
-            };
-        numbers.push(is_there.then(|| u32::try_from(members.len()).unwrap_or(u32::MAX)));
-        if is_there {
-            counts[node.root as usize] += 1;
-            members.push(member);
-            signatures.push(signature);
+        assembly.add(number, node);
+    }
+    assembly.finish(tree, writer)
+}
+
+/// An index that is being put together, node by node in the order of the tree. A node that is gone, or that could not be
+/// read, has no member, so the numbers of members are not those of nodes.
+struct Assembly<'a> {
+    packed: &'a Packed,
+    places: Places<'a>,
+    /// Nodes that could not be read.
+    lost: HashSet<u32>,
+    members: Vec<Member>,
+    chunks: Vec<Chunk>,
+    signatures: Vec<Option<Signature>>,
+    /// Of each node so far, the number of its member.
+    numbers: Vec<Option<u32>>,
+    /// What must be packed before this can be an index. It is all collected first: each round costs one pass over the tree.
+    rest: Rest,
+    /// Members of each root.
+    counts: Vec<u32>,
+}
+
+impl<'a> Assembly<'a> {
+    fn new(tree: &Tree, packed: &'a Packed, earlier: Option<&'a KnownEntries<'a>>) -> Self {
+        Self {
+            packed,
+            places: Places::new(packed, earlier),
+            lost: packed.lost.iter().chain(earlier.iter().flat_map(|e| &e.facts.lost)).copied().collect(),
+            members: Vec::with_capacity(tree.nodes.len()),
+            chunks: Vec::new(),
+            signatures: Vec::new(),
+            numbers: Vec::with_capacity(tree.nodes.len()),
+            rest: Rest::default(),
+            counts: vec![0u32; tree.roots.len()],
         }
     }
-    if !rest.whole.is_empty() || !rest.links.is_empty() {
-        return Err(rest);
+
+    fn add(&mut self, number: u32, node: &Node) {
+        let found = if self.lost.contains(&number) { None } else { self.member(number, node) };
+        self.numbers.push(found.is_some().then(|| u32::try_from(self.members.len()).unwrap_or(u32::MAX)));
+        if let Some((member, signature)) = found {
+            self.counts[node.root as usize] += 1;
+            self.members.push(member);
+            self.signatures.push(signature);
+        }
     }
-    let root = |(root, members): (&crate::scan::TreeRoot, u32)| {
-        // A file that was there but could not be read leaves nothing.
-        let kind = match root.kind {
-            crate::archive::index::RootKind::File if members == 0 => crate::archive::index::RootKind::Nothing,
-            kind => kind,
+
+    /// What the index holds of a node, and of a file how it was when it was read; none if it is gone, or must be packed
+    /// first.
+    fn member(&mut self, number: u32, node: &Node) -> Option<(Member, Option<Signature>)> {
+        let member = |content| Member { path: node.path.clone(), meta: node.meta, xattrs: Vec::new(), content };
+        match &node.kind {
+            NodeKind::Directory(xattrs) => {
+                Some((Member { xattrs: xattrs.clone(), ..member(Content::Directory) }, None))
+            }
+            NodeKind::Symlink(target) => Some((member(Content::Symlink(target.clone())), None)),
+            // A later name that was packed as a file of its own is a file like any other.
+            NodeKind::HardLink(first) if !self.packed.files.contains_key(&number) => {
+                Some((member(Content::HardLink(self.link_target(number, *first, node)?)), None))
+            }
+            NodeKind::File | NodeKind::HardLink(_) => {
+                let start = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
+                let Ok(record) = self.places.file(number, &mut self.chunks) else {
+                    self.rest.whole.push(number);
+                    return None;
+                };
+                let FileRecord { meta, xattrs, size, extents, signature } = record?.clone();
+                let end = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
+                let content = Content::File(File { size, chunks: start..end, extents });
+                Some((Member { path: node.path.clone(), meta, xattrs, content }, Some(signature)))
+            }
+        }
+    }
+
+    /// The member that a later name of a file is another name of. The first name may be gone, or mean another file since
+    /// the tree was scanned; then this one must bring the content.
+    fn link_target(&mut self, number: u32, first: u32, node: &Node) -> Option<u32> {
+        let packed = self.packed.links.get(&number).copied();
+        let target = packed
+            .or_else(|| Some(first).filter(|first| !self.lost.contains(first) && self.places.is_file(*first, node)));
+        if target.is_none() {
+            self.rest.links.push(number);
+        }
+        self.numbers[target? as usize]
+    }
+
+    fn finish(self, tree: &Tree, writer: &str) -> Result<Assembled, Rest> {
+        let Self { places, members, mut chunks, signatures, rest, counts, .. } = self;
+        if !rest.whole.is_empty() || !rest.links.is_empty() {
+            return Err(rest);
+        }
+        let root = |(root, members): (&TreeRoot, u32)| {
+            // A file that was there but could not be read leaves nothing.
+            let kind = match root.kind {
+                RootKind::File if members == 0 => RootKind::Nothing,
+                kind => kind,
+            };
+            IndexRoot { given: root.name.clone(), kind, members }
         };
-        IndexRoot { given: root.name.clone(), kind, members }
-    };
-    let roots = tree.roots.iter().zip(counts).map(root).collect();
-    let (frames, refs) = places.finish(&mut chunks);
-    let index = Index { writer: writer.to_owned(), cutter: Cutter::FORMAT_1, roots, frames, members, chunks };
-    Ok(Assembled { index, refs, signatures })
+        let roots = tree.roots.iter().zip(counts).map(root).collect();
+        let (frames, refs) = places.finish(&mut chunks);
+        let index = Index { writer: writer.to_owned(), cutter: Cutter::FORMAT_1, roots, frames, members, chunks };
+        Ok(Assembled { index, refs, signatures })
+    }
 }
 
 /// A chunk of a file is nowhere.

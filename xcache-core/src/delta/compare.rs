@@ -45,51 +45,86 @@ const _: () = assert!(BUFFER_BYTES > Cutter::FORMAT_1.max_bytes as usize);
 pub fn compare(tree: &Tree, known: &Known, trust: Option<&Trust<'_>>, threads: usize) -> Facts {
     let next = AtomicUsize::new(0);
     let all = Mutex::new(Facts { files: vec![None; tree.nodes.len()], ..Facts::default() });
-    let is_trusted: Vec<bool> = (0..tree.roots.len())
+    let is_trusted = (0..tree.roots.len())
         .map(|root| trust.is_some_and(|trust| trust.roots.get(root).map(AsRef::as_ref) == Some(same_place(tree, root))))
         .collect();
+    let comparison = Comparison { tree, known, trust, is_trusted };
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
                 let mut buffer = Vec::new();
                 loop {
+                    // In batches: files of a cache are small, and taking the lock for each would keep the threads waiting
+                    // for one another.
                     let start = next.fetch_add(BATCH, Ordering::Relaxed);
                     let Some(batch) = tree.nodes.get(start..(start + BATCH).min(tree.nodes.len())) else { break };
-                    let (mut read_bytes, mut read_files) = (0, 0);
-                    let facts: Vec<_> = batch
-                        .iter()
-                        .map(|node| {
-                            if node.kind != NodeKind::File {
-                                return Ok(None);
-                            }
-                            let trust = trust.filter(|_| is_trusted[node.root as usize]);
-                            if let Some(facts) = trust.and_then(|trust| unchanged(known, trust, node)) {
-                                return Ok(Some(facts));
-                            }
-                            read_files += 1;
-                            let facts = read(tree, node, known.chunks_at(node.root as usize, &node.path), &mut buffer);
-                            read_bytes += facts.as_ref().map_or(0, |facts| facts.record.size);
-                            facts.map(Some)
-                        })
-                        .collect();
-                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                    all.read_bytes += read_bytes;
-                    all.read_files += read_files;
-                    for ((number, node), facts) in (start..).zip(batch).zip(facts) {
-                        match facts {
-                            Ok(facts) => all.files[number] = facts,
-                            Err(error) => {
-                                all.lost.push(u32::try_from(number).unwrap_or(u32::MAX));
-                                let reason = SkipReason::Unreadable(error.to_string());
-                                all.skipped.push(Skipped { path: tree.path_of(node), reason });
-                            }
-                        }
-                    }
+                    let found = comparison.batch(batch, &mut buffer);
+                    all.lock().unwrap_or_else(PoisonError::into_inner).add(tree, start, batch, found);
                 }
             });
         }
     });
     all.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A tree, and what its files are compared with.
+struct Comparison<'a> {
+    tree: &'a Tree,
+    known: &'a Known,
+    trust: Option<&'a Trust<'a>>,
+    /// Of each root: whether it lies where what is trusted was noted.
+    is_trusted: Vec<bool>,
+}
+
+/// What some nodes in a row consist of.
+struct Batch {
+    facts: Vec<io::Result<Option<FileFacts>>>,
+    read_bytes: u64,
+    read_files: u64,
+}
+
+impl Comparison<'_> {
+    fn batch(&self, nodes: &[Node], buffer: &mut Vec<u8>) -> Batch {
+        let mut batch = Batch { facts: Vec::with_capacity(nodes.len()), read_bytes: 0, read_files: 0 };
+        for node in nodes {
+            let facts = self.node(node, &mut batch, buffer);
+            batch.facts.push(facts);
+        }
+        batch
+    }
+
+    fn node(&self, node: &Node, batch: &mut Batch, buffer: &mut Vec<u8>) -> io::Result<Option<FileFacts>> {
+        if node.kind != NodeKind::File {
+            return Ok(None);
+        }
+        let trust = self.trust.filter(|_| self.is_trusted[node.root as usize]);
+        if let Some(facts) = trust.and_then(|trust| unchanged(self.known, trust, node)) {
+            return Ok(Some(facts));
+        }
+        batch.read_files += 1;
+        let before = self.known.chunks_at(node.root as usize, &node.path);
+        let facts = read(self.tree, node, before, buffer)?;
+        batch.read_bytes += facts.record.size;
+        Ok(Some(facts))
+    }
+}
+
+impl Facts {
+    /// Takes in what was found out about `nodes`, which begin at number `start`.
+    fn add(&mut self, tree: &Tree, start: usize, nodes: &[Node], batch: Batch) {
+        self.read_bytes += batch.read_bytes;
+        self.read_files += batch.read_files;
+        for ((number, node), facts) in (start..).zip(nodes).zip(batch.facts) {
+            match facts {
+                Ok(facts) => self.files[number] = facts,
+                Err(error) => {
+                    self.lost.push(u32::try_from(number).unwrap_or(u32::MAX));
+                    let reason = SkipReason::Unreadable(error.to_string());
+                    self.skipped.push(Skipped { path: tree.path_of(node), reason });
+                }
+            }
+        }
+    }
 }
 
 fn same_place(tree: &Tree, root: usize) -> &Path {

@@ -120,12 +120,13 @@ pub(super) async fn fetch(
         Ok::<(), Error>(())
     };
     let send_far = async {
-        let mut sources = Sources { frames, found: HashMap::new() };
+        let mut sources = Sources::new(frames);
+        let wanted = Wanted { index, tail_start: *tail_start, sender: &sender };
         let mut left = far;
         // Each round but the last finds one object under another ETag, so there are not more of them than refs.
         loop {
             let mut delivered = HashSet::new();
-            match send_parts(index, &sources, &left, *tail_start, &sender, &mut delivered).await {
+            match wanted.send_parts(&sources, &left, &mut delivered).await {
                 Ok(()) => return Ok(()),
                 Err(error) => sources.explain(error).await?,
             }
@@ -136,40 +137,49 @@ pub(super) async fn fetch(
     Ok(fetched_bytes)
 }
 
-/// Fetches frames in parts and sends each as soon as it is complete; notes which were.
-async fn send_parts(
-    index: &Index,
-    sources: &Sources<'_>,
-    needed: &[u32],
+/// Frames that must be fetched, and who waits for them.
+struct Wanted<'a> {
+    index: &'a Index,
+    /// What lies behind this, in the object itself, is here already.
     tail_start: u64,
-    sender: &mpsc::Sender<(u32, Payload)>,
-    delivered: &mut HashSet<u32>,
-) -> Result<(), Error> {
-    let frames = sources.frames;
-    let parts = parts(index, needed, tail_start);
-    let mut requests = Vec::with_capacity(parts.len());
-    for part in &parts {
-        let (name, etag) = sources.get(part.source)?;
-        let cuts = part.pieces.iter().map(|(end, _)| *end).collect();
-        requests.push(PartRequest { name, etag, range: part.start..part.end(), cuts });
-    }
-    let sink = |part: usize, piece: usize, bytes: Payload| {
-        (frames.progress)(bytes.len() as u64);
-        let wanted = parts[part].pieces[piece].1;
-        let bytes = match wanted {
-            Some(frame) => whole(&index.frames[frame as usize], bytes, &frames.tail.0, tail_start),
-            None => bytes,
-        };
-        delivered.extend(wanted);
-        let sender = sender.clone();
-        async move {
-            if let Some(frame) = wanted {
-                let _ = sender.send((frame, bytes)).await; // the workers have stopped and say why
-            }
+    sender: &'a mpsc::Sender<(u32, Payload)>,
+}
+
+impl Wanted<'_> {
+    /// Fetches frames in parts and sends each as soon as it is complete; notes which were.
+    async fn send_parts(
+        &self,
+        sources: &Sources<'_>,
+        needed: &[u32],
+        delivered: &mut HashSet<u32>,
+    ) -> Result<(), Error> {
+        let Self { index, tail_start, sender } = *self;
+        let frames = sources.frames;
+        let parts = parts(index, needed, tail_start);
+        let mut requests = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let (name, etag) = sources.get(part.source)?;
+            let cuts = part.pieces.iter().map(|(end, _)| *end).collect();
+            requests.push(PartRequest { name, etag, range: part.start..part.end(), cuts });
         }
-    };
-    download_parts(frames.store.clone(), requests, frames.limits, sink).await?;
-    Ok(())
+        let sink = |part: usize, piece: usize, bytes: Payload| {
+            (frames.progress)(bytes.len() as u64);
+            let wanted = parts[part].pieces[piece].1;
+            let bytes = match wanted {
+                Some(frame) => whole(&index.frames[frame as usize], bytes, &frames.tail.0, tail_start),
+                None => bytes,
+            };
+            delivered.extend(wanted);
+            let sender = sender.clone();
+            async move {
+                if let Some(frame) = wanted {
+                    let _ = sender.send((frame, bytes)).await; // the workers have stopped and say why
+                }
+            }
+        };
+        download_parts(frames.store.clone(), requests, frames.limits, sink).await?;
+        Ok(())
+    }
 }
 
 /// A frame of which the end, if it reaches into the tail, was not fetched again.
@@ -191,7 +201,11 @@ struct Sources<'a> {
     found: HashMap<u16, (ObjectName, ETag)>,
 }
 
-impl Sources<'_> {
+impl<'a> Sources<'a> {
+    fn new(frames: &'a Frames<'a>) -> Self {
+        Self { frames, found: HashMap::new() }
+    }
+
     /// The object that frames of `source` lie in.
     fn get(&self, source: u16) -> Result<(ObjectName, ETag), Error> {
         if let Some(found) = self.found.get(&source) {
@@ -238,7 +252,7 @@ impl Frames<'_> {
     }
 
     fn unusable(&self, source: u16, fault: Fault) -> Error {
-        let (name, etag) = match (Sources { frames: self, found: HashMap::new() }).get(source) {
+        let (name, etag) = match Sources::new(self).get(source) {
             Ok(object) => object,
             Err(error) => return error,
         };

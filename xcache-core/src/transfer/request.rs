@@ -53,8 +53,11 @@ pub async fn fetch(
     limits: &DownloadLimits,
 ) -> Result<Fetched> {
     let received = AtomicU64::new(0);
-    let fetch_once = || fetch_once(store, (name, expected), range.clone(), limit, limits, &received);
-    let first = pin!(fetch_once());
+    let fetch = || async {
+        let request = Request::new(store, (name, expected), range.clone(), limits);
+        request.collect(limit, &received).await
+    };
+    let first = pin!(fetch());
     let lag = pin!(tokio::time::sleep(bounds::LAG));
     let first = match select(first, lag).await {
         Either::Left((done, _)) => return done,
@@ -63,38 +66,11 @@ pub async fn fetch(
     if !limits.is_far_below_the_floor(bounds::LAG, received.load(Ordering::Relaxed)) {
         return first.await;
     }
-    match select(first, pin!(fetch_once())).await {
+    match select(first, pin!(fetch())).await {
         Either::Left((Ok(done), _)) | Either::Right((Ok(done), _)) => Ok(done),
         Either::Left((Err(_), other)) => other.await,
         Either::Right((Err(_), other)) => other.await,
     }
-}
-
-async fn fetch_once(
-    store: &dyn Store,
-    (name, expected): (&ObjectName, Expected<'_>),
-    range: ByteRange,
-    limit: u64,
-    limits: &DownloadLimits,
-    received: &AtomicU64,
-) -> Result<Fetched> {
-    let mut request = Request::new(store, (name, expected), range, limits);
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = request.next().await? {
-        if bytes.is_empty() {
-            let missing = request.span.end - request.span.start;
-            if missing > limit {
-                let detail = format!("it has {missing} bytes; at most {limit} were expected");
-                return Err(request.error(ErrorKind::Invalid, detail));
-            }
-            bytes.reserve(usize::try_from(missing).unwrap_or(0));
-        }
-        bytes.extend_from_slice(&piece);
-        received.fetch_add(piece.len() as u64, Ordering::Relaxed);
-    }
-    let offset = request.span.start;
-    let Some(meta) = request.meta else { return Err(Error::not_found("download", name)) };
-    Ok(Fetched { meta, offset, bytes: bytes.freeze() })
 }
 
 /// A request under way, with those that resume it.
@@ -164,6 +140,26 @@ impl<'a> Request<'a> {
             refuses_pin: false,
             is_silent: false,
         }
+    }
+
+    /// All of the bytes, of which there are at most `limit`. `received` grows as they come.
+    async fn collect(mut self, limit: u64, received: &AtomicU64) -> Result<Fetched> {
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = self.next().await? {
+            if bytes.is_empty() {
+                let missing = self.span.end - self.span.start;
+                if missing > limit {
+                    let detail = format!("it has {missing} bytes; at most {limit} were expected");
+                    return Err(self.error(ErrorKind::Invalid, detail));
+                }
+                bytes.reserve(usize::try_from(missing).unwrap_or(0));
+            }
+            bytes.extend_from_slice(&piece);
+            received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
+        let offset = self.span.start;
+        let Some(meta) = self.meta else { return Err(Error::not_found("download", self.name)) };
+        Ok(Fetched { meta, offset, bytes: bytes.freeze() })
     }
 
     /// The next bytes, as they come; none at the end.
