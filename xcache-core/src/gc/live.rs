@@ -15,7 +15,8 @@ pub struct LiveRefs {
     tags: HashSet<String>,
     has_branches: bool,
     has_tags: bool,
-    has_pull_requests: bool,
+    /// The numbers of pull requests, as in `7`: git may list another ref of one than the one that its job ran on.
+    pull_requests: HashSet<String>,
 }
 
 /// What a branch tag stands for.
@@ -39,7 +40,7 @@ impl<'a> FromIterator<&'a str> for LiveRefs {
             };
             live.has_branches |= kind(tag) == Kind::Branch;
             live.has_tags |= kind(tag) == Kind::Tag;
-            live.has_pull_requests |= kind(tag) == Kind::PullRequest;
+            live.pull_requests.extend(pull_request(tag).map(str::to_owned));
             // Other tools may tag entries with the ref in full.
             live.tags.extend([tag.to_owned(), encode_tag_value(tag), encode_tag_value(name)]);
         }
@@ -58,10 +59,11 @@ impl LiveRefs {
         let is_judged = match kind(tag) {
             Kind::Branch => self.has_branches,
             Kind::Tag => self.has_tags,
-            Kind::PullRequest => self.has_pull_requests,
+            Kind::PullRequest => !self.pull_requests.is_empty(),
             Kind::Other => false,
         };
-        is_judged && !self.tags.contains(tag)
+        let is_listed = self.tags.contains(tag) || pull_request(tag).is_some_and(|id| self.pull_requests.contains(id));
+        is_judged && !is_listed
     }
 }
 
@@ -73,6 +75,11 @@ fn kind(tag: &str) -> Kind {
         tag if tag.starts_with("refs/") => Kind::Other,
         _ => Kind::Branch,
     }
+}
+
+/// The number of a pull request. `pull/7/head`, its last commit, and `pull/7/merge`, which jobs run on, are both of 7.
+fn pull_request(tag: &str) -> Option<&str> {
+    branch_tag(tag).strip_prefix("pull/").and_then(|rest| rest.split('/').next()).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]
@@ -108,5 +115,18 @@ mod tests {
         let tags = live(&["refs/tags/v1", "refs/notes/x"]);
         assert!(!tags.is_dead("main") && tags.is_dead("tags/v2"));
         assert!(live(&["", " "]).is_empty());
+    }
+
+    #[test]
+    fn any_ref_of_a_pull_request_shows_that_it_lives() {
+        for listed in ["refs/pull/7/head", "refs/pull/7/merge", "pull/7/head", "refs/remotes/origin/pull/7/head"] {
+            let live = live(&["refs/heads/main", listed]);
+            for tag in ["pull/7/merge", "pull/7/head", "refs/pull/7/merge"] {
+                assert!(!live.is_dead(tag), "{tag}, with {listed}");
+            }
+            for tag in ["pull/77/merge", "pull/8/head", "pull/0/7"] {
+                assert!(live.is_dead(tag), "{tag}, with {listed}");
+            }
+        }
     }
 }
