@@ -104,6 +104,66 @@ fn blank_variables_and_white_space_around_values_change_nothing() {
     }
 }
 
+/// A restore that has only the variables given is a miss for this reason, and says this.
+#[track_caller]
+fn is_misconfigured(variables: &[(&str, &str)], says: &[&str]) {
+    let place = Place::on(s3::server());
+    let endpoint = s3::server().endpoint.clone();
+    let base = [("AWS_ENDPOINT_URL", endpoint.as_str()), ("AWS_REGION", "us-east-1")];
+    let job = Job::new();
+    fs::create_dir(job.home().join(".aws")).unwrap();
+    fs::write(job.home().join(".aws/config"), "[default]\nregion = us-east-1\n").unwrap();
+    let outcome = restore(&job, &place, &with(&base, variables)).ok().says(says);
+    assert_eq!(outcome.json()["reason"], "misconfigured", "{variables:?}: {}", outcome.stderr);
+    assert!(!outcome.stderr.contains("IMDS") && !outcome.stderr.contains("no store"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("`profile `"), "{}", outcome.stderr);
+    // A save and a clean-up say the same.
+    fs::write(job.dir("source").join("file"), "x").unwrap();
+    for (command, code) in [(job.command(SAVE).args(["--key", "key", "source"]), 0), (job.command(GC).arg("ls"), 1)] {
+        let command = command.args(["--store", place.url()]);
+        let command = with(&base, variables).iter().fold(command, |command, (name, value)| command.env(name, value));
+        let outcome = command.run().expect_code(code).says(says);
+        assert!(!outcome.stderr.contains("no store"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn the_missing_half_of_credentials_is_named() {
+    const ID: (&str, &str) = ("AWS_ACCESS_KEY_ID", "xcachetest");
+    const SECRET: (&str, &str) = ("AWS_SECRET_ACCESS_KEY", "xcachetestsecret");
+    const BLANK_ID: (&str, &str) = ("AWS_ACCESS_KEY_ID", " ");
+    const BLANK_SECRET: (&str, &str) = ("AWS_SECRET_ACCESS_KEY", "");
+    const TOKEN: (&str, &str) = ("AWS_SESSION_TOKEN", "token");
+    const ROLE: (&str, &str) = ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/ci");
+    const FILE: (&str, &str) = ("AWS_WEB_IDENTITY_TOKEN_FILE", "/run/token");
+    let check = |variables: &[(&str, &str)], half: &str, other: &str, how: &str| {
+        is_misconfigured(variables, &[&format!("`{half}` is set, and `{other}` {how}")]);
+    };
+    check(&[ID, BLANK_SECRET], ID.0, SECRET.0, "is blank");
+    check(&[ID], ID.0, SECRET.0, "is not set");
+    check(&[BLANK_ID, SECRET], SECRET.0, ID.0, "is blank");
+    check(&[SECRET], SECRET.0, ID.0, "is not set");
+    check(&[TOKEN, BLANK_ID, BLANK_SECRET], TOKEN.0, ID.0, "is blank");
+    check(&[ROLE, (FILE.0, "")], ROLE.0, FILE.0, "is blank");
+    check(&[FILE, (ROLE.0, "")], FILE.0, ROLE.0, "is blank");
+    check(&[ID, BLANK_SECRET, ("AWS_PROFILE", "default")], ID.0, SECRET.0, "is blank");
+    let temporary = [("AWS_ACCESS_KEY_ID", "ASIAXCACHE"), SECRET, ("AWS_SESSION_TOKEN", "")];
+    is_misconfigured(&temporary, &["`AWS_SESSION_TOKEN` is blank", "hint: set `AWS_SESSION_TOKEN`"]);
+    // Where nothing is there by halves, what is blank is named with the refusal.
+    let place = place();
+    let endpoint = s3::server().endpoint.clone();
+    let all_blank = [("AWS_ENDPOINT_URL", endpoint.as_str()), BLANK_ID, BLANK_SECRET, ("AWS_PROFILE", "")];
+    misses(&place, &all_blank, "(`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_PROFILE` are blank)");
+}
+
+#[test]
+fn what_is_configured_and_cannot_be_used_is_named() {
+    is_misconfigured(&[("XCACHE_S3_PROFILE", "nope")], &["cannot use profile `nope`: `--s3-profile` names it"]);
+    is_misconfigured(&[("AWS_PROFILE", "nope")], &["cannot use profile `nope`: AWS_PROFILE names it"]);
+    is_misconfigured(&[("AWS_CA_BUNDLE", "/nope")], &["cannot read `/nope`", "AWS_CA_BUNDLE"]);
+    is_misconfigured(&[("AWS_ENDPOINT_URL_S3", "ftp://host")], &["AWS_ENDPOINT_URL_S3"]);
+}
+
 const PROFILES: &str = "[good]\naws_access_key_id = xcachetest\naws_secret_access_key = xcachetestsecret\n\
                         [bad]\naws_access_key_id = stranger\naws_secret_access_key = x\n";
 

@@ -127,6 +127,102 @@ fn a_clean_up_works_on_a_full_disk() {
     assert!(said.contains("no space left") && said.contains("xcache-gc prune"), "{said}");
 }
 
+/// On a disk without a free block, where nothing is in reserve either.
+#[test]
+fn a_clean_up_works_when_the_reserve_is_used_up() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not tested: only root can mount a small file system");
+        return;
+    }
+    let job = Job::new();
+    for number in 0..2 {
+        let source = job.dir(&format!("source-{number}"));
+        fs::write(source.join("file"), Rng::new(number).bytes(1 << 20)).unwrap();
+    }
+    let script = r#"
+        mount -t tmpfs -o size=6m none "$1"
+        for n in 0 1; do "$2" --full --store "file://$1/store" --key "k$n" "$4-$n"; done
+        "$2" --full --store "file://$1/store" --key k2 "$4-1"
+        rm "$1/store/.xcache/local/reserve"
+        dd if=/dev/zero of="$1/filler" bs=4k 2>/dev/null || true
+        "$3" rm --yes --store "file://$1/store" k0
+        ls "$1/store/.xcache/local/reserve" "$1/store/.xcache/condemned" 2>&1 || true
+        "$3" ls --store "file://$1/store"
+        mount -o remount,ro "$1"
+        ! "$3" rm --yes --store "file://$1/store" k1
+        ! "$3" prune --max-age 0 --min-age 0 --store "file://$1/store""#;
+    let disk = job.dir("disk");
+    let command = job.command("unshare").args(["--mount", "sh", "-euc", script, "sh"]).arg(&disk).arg(SAVE).arg(GC);
+    let outcome = command.arg(job.path("source")).run().ok();
+    let lists = |key: &str| outcome.stdout.lines().any(|line| line.ends_with(key) && !line.starts_with("delete"));
+    assert!(!lists("k0") && lists("k1"), "{outcome:?}");
+    assert!(outcome.stdout.contains("local/reserve\n"), "it is kept anew: {outcome:?}");
+    assert!(!outcome.stderr.contains("stays marked"), "{outcome:?}");
+    outcome.says(&["on a read-only file system", "hint: name another directory, or mount it writable"]);
+}
+
+/// A mark without a document, as a full disk leaves one, is as good as any.
+#[test]
+fn a_mark_without_a_document_is_understood() {
+    for place in Place::each() {
+        let (job, source) = (Job::new(), tempfile::tempdir().unwrap());
+        fs::write(source.path().join("file"), "x").unwrap();
+        saved(&job, &place, "key", source.path());
+        let listed = job.command(GC).args(["ls", "--json"]).store(&place).run().ok().json();
+        let etag = listed["entries"][0]["etag"].as_str().unwrap().to_owned();
+        let mark = |etag: &str| {
+            let id = xcache_core::naming::MarkId::of_object("key-base.tar.zst", etag);
+            xcache_core::naming::condemned_name(&id).to_string()
+        };
+        place.put(&mark(&etag), b"");
+        place.put(&mark("another object"), b"");
+        let shown = job.command(GC).args(["show", "key"]).store(&place).run().ok();
+        assert!(shown.stdout.contains("condemned"), "{}", shown.stdout);
+        let other = Job::new();
+        let made = save(&other, &place, "next").args(["--base-key", "key", "--json"]).arg(source.path()).run().ok();
+        assert_eq!(made.json()["kind"], "base", "{}", made.stderr);
+        // The mark of what this pass deletes is one that it has not put: the next one finds that its object is gone.
+        for _ in 0..2 {
+            job.command(GC).args(["prune", "--max-age", "300d"]).store(&place).run().ok();
+            assert_eq!(place.entries(), ["next-base.tar.zst"]);
+        }
+        assert!(!place.objects().iter().any(|name| name.contains("condemned")), "{:?}", place.objects());
+    }
+}
+
+#[test]
+fn a_lock_that_is_waited_for_is_named_at_once() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+
+    use rustix::fs::{FlockOperation, flock};
+
+    let (job, place) = (Job::new(), Place::local());
+    filled(&job, &place);
+    let lock = fs::File::options().write(true).open(place.dir().join(".xcache/local/lock")).unwrap();
+    for signal in [false, true] {
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        let command = job.command(GC).args(["rm", "delta", "--yes"]).store(&place);
+        let mut child = command.into_command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let told = lines.next().unwrap().unwrap();
+        assert!(told.contains("waiting for the lock `") && told.contains("local/lock`, which process "), "{told}");
+        if signal {
+            rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+                .unwrap();
+        } else {
+            flock(&lock, FlockOperation::Unlock).unwrap();
+        }
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(i32::from(signal)), "{rest:?}");
+        flock(&lock, FlockOperation::Unlock).unwrap();
+        assert_eq!(rest.iter().any(|line| line.contains("interrupted")), signal, "{rest:?}");
+        if !signal {
+            saved(&job, &place, "delta", &job.path("source"));
+        }
+    }
+}
+
 #[test]
 fn what_dead_processes_left_is_removed_by_the_next_run() {
     let (job, place) = (Job::new(), Place::local());

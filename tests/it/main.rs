@@ -25,6 +25,7 @@ mod fidelity;
 mod fuzz;
 mod accidents;
 mod gc_answers;
+mod gc_asked;
 mod gc_cases;
 mod gc_scale;
 mod gc_stress;

@@ -60,7 +60,7 @@ const WRONG: &[(&str, &str, Wrong)] = &[
     ("s3-requester-pays", "maybe", Refused),
     ("aws-access-key-id", "AKIA", Refused),
     ("aws-secret-access-key", "alone", Refused),
-    ("aws-session-token", "alone", Accepted),
+    ("aws-session-token", "alone", Refused),
     ("s3-role", "administrator", Refused),
     ("scope", "a//b", Refused),
     ("mode", "sometimes", Refused),

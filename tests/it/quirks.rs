@@ -403,6 +403,23 @@ fn the_notice_about_conditions_comes_only_where_the_request_lacks_one() {
     assert_eq!(is_told(&["POST uploadId unconditional"]), (0, "PutObject 1".to_owned()));
 }
 
+#[test]
+fn a_store_that_could_not_be_tried_is_not_said_to_lack_anything() {
+    for rules in [&["* xcache/probe status:403"][..], &["PUT xcache/probe status:403", "POST xcache/probe status:403"]]
+    {
+        let (place, behind, _proxy) = behind(rules);
+        let job = Job::new();
+        fs::write(job.dir("source").join("file"), "x").unwrap();
+        let outcome = save(&job, &behind, "key").arg(job.path("source")).run().ok();
+        assert!(!outcome.stderr.contains("does not honour"), "{}", outcome.stderr);
+        outcome.says(&["cannot be found out whether this store honours conditional writes", "`.xcache/probe/`"]);
+        // Another role may find out.
+        assert!(!place.objects().contains(&".xcache/store".to_owned()));
+        let outcome = save(&Job::new(), &place, "other").arg(job.path("source")).run().ok();
+        assert!(!outcome.stderr.contains("conditional writes"), "{}", outcome.stderr);
+    }
+}
+
 /// Two saves of one key on a store without conditions: the one that comes while the other has asked for the name but not
 /// yet written.
 #[test]

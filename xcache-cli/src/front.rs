@@ -30,6 +30,7 @@ use crate::ci::event::Event;
 use crate::output::v1::{FORMAT, FailedDocument};
 use crate::report::settings::Settings;
 use crate::report::{Reporter, chain, init_log};
+use xcache_core::store::local;
 
 /// The surroundings of a program, and its threads.
 #[derive(Debug)]
@@ -77,7 +78,17 @@ impl Host {
     pub fn reporter(&self, output: &OutputArgs) -> Reporter {
         let settings = output.resolve(&self.context, io::stderr().is_terminal());
         init_log(settings);
-        Reporter::new(settings)
+        let reporter = Reporter::new(settings);
+        let told = reporter.clone();
+        local::on_wait(move |local::Waiting { lock, holder, patience }| {
+            let who = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
+            told.notice(format_args!(
+                "waiting for the lock `{}`, which {who} holds, for {} s at most",
+                lock.display(),
+                patience.as_secs()
+            ));
+        });
+        reporter
     }
 }
 

@@ -87,6 +87,7 @@ async fn watch_over(mut asked: Option<[Signal; 2]>, timeout: Option<Duration>) -
         why = time_up(timeout) => why,
     };
     STOP.send_replace(Some(why));
+    xcache_core::store::local::hurry();
     let is_asked_again = tokio::select! {
         () = next_signal(&mut asked) => true,
         () = tokio::time::sleep(CLEAN_UP) => false,

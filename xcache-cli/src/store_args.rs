@@ -210,11 +210,22 @@ fn credentials(
         (Some(access_key_id), Some(secret_access_key)) => {
             Ok(Some(Credentials { access_key_id, secret_access_key, session_token }))
         }
-        (None, None) => Ok(None),
-        _ => Err(UsageError::with_hint(
-            "`--aws-access-key-id` and `--aws-secret-access-key` belong together",
-            "give both, or none to let the AWS credential chain decide",
-        )),
+        (None, None) if session_token.is_none() => Ok(None),
+        (id, secret) => {
+            let flags = [("--aws-access-key-id", id.is_some()), ("--aws-secret-access-key", secret.is_some())];
+            let missing: Vec<String> =
+                flags.iter().filter(|(_, is_given)| !is_given).map(|(flag, _)| format!("`{flag}`")).collect();
+            let given = match (id, secret) {
+                (Some(_), _) => "--aws-access-key-id",
+                (None, Some(_)) => "--aws-secret-access-key",
+                (None, None) => "--aws-session-token",
+            };
+            let missing = missing.join(" and ");
+            Err(UsageError::with_hint(
+                format_args!("`{given}` and {missing} belong together, and only the first is given"),
+                "give all of them, or none to let the AWS credential chain decide",
+            ))
+        }
     }
 }
 

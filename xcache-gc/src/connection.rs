@@ -28,10 +28,11 @@ impl Connection {
             reporter.notice(format_args!("no store given, using the local one at `{}`", selection.config.url));
         }
         let opened = open(&selection.config).await?;
-        if !opened.exists() {
+        if !opened.is_store().await? {
             let url = &selection.config.url;
+            let detail = if opened.exists() { "there is no store, and no entry" } else { "there is no store" };
             return Err(store::Error::new(ErrorKind::Invalid, "open", url)
-                .detail("there is no store")
+                .detail(detail)
                 .hint("check the path: only a save makes a store")
                 .into());
         }

@@ -11,7 +11,7 @@ use xcache_core::gc::look;
 
 use crate::args::DuArgs;
 use crate::connection::Connection;
-use crate::filter::with_keys;
+use crate::filter::{OnHidden, with_keys};
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 
 /// Adds an entry to what its group takes.
@@ -34,7 +34,7 @@ pub(crate) async fn run(
     let store = &*connection.store;
     let mut inventory = look::list(store).await?;
     let ids = with_keys(&inventory, &[]);
-    let ids = args.filter.select(store, &mut inventory, ids, context.now, reporter).await?;
+    let ids = args.filter.select(store, &mut inventory, ids, context.now, (OnHidden::Notice, reporter)).await?;
     if !args.filter.needs_tags() {
         let tagging = look::tags(store, &mut inventory, ids.clone()).await?;
         tell_tagging(&tagging, reporter);

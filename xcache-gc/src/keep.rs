@@ -8,15 +8,14 @@ use xcache_core::gc::{Mode, Operation, look, release};
 
 use crate::args::KeepArgs;
 use crate::connection::{Connection, unique_id};
-use crate::filter::with_keys;
+use crate::filter::{missing_keys, with_keys};
 
 /// Runs the command.
 pub(crate) async fn run(args: &KeepArgs, connection: &Connection, reporter: &Reporter) -> anyhow::Result<Exit> {
     let store = &*connection.store;
     let listed = look::list(store).await?;
     let ids = with_keys(&listed, &args.keys);
-    let missing: Vec<&String> =
-        args.keys.iter().filter(|wanted| !ids.iter().any(|&id| listed.key(id) == **wanted)).collect();
+    let missing = missing_keys(&listed, &args.keys);
     for missing in &missing {
         reporter.error(format_args!("no entry has the key `{missing}`"), None);
     }

@@ -65,7 +65,11 @@ fn run_and_report(host: Host, command: &Command, reporter: &Reporter) -> Exit {
         Ok(exit) if reporter.warnings() > 0 => exit.max(Exit::Failed),
         Ok(exit) => exit,
         Err(error) => {
-            reporter.error_for(error.as_ref());
+            if outcome::is_full(error.as_ref()) {
+                reporter.error(cli::report::chain::text(error.as_ref()), Some(outcome::FULL_HINT));
+            } else {
+                reporter.error_for(error.as_ref());
+            }
             match cli::classify(error.as_ref()) {
                 Class::Usage => Exit::Usage,
                 Class::Trouble | Class::Unsafe => Exit::Failed,

@@ -11,7 +11,7 @@ use xcache_core::gc::look;
 
 use crate::args::{ListArgs, Sort};
 use crate::connection::Connection;
-use crate::filter::with_keys;
+use crate::filter::{OnHidden, with_keys};
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 use crate::reason::age;
 
@@ -25,7 +25,7 @@ pub(crate) async fn run(
     let store = &*connection.store;
     let mut inventory = look::list(store).await?;
     let ids = with_keys(&inventory, &[]);
-    let mut ids = args.filter.select(store, &mut inventory, ids, context.now, reporter).await?;
+    let mut ids = args.filter.select(store, &mut inventory, ids, context.now, (OnHidden::Notice, reporter)).await?;
     sort(&mut ids, &inventory, args.sort);
     if args.reverse {
         ids.reverse();

@@ -53,6 +53,25 @@ pub(crate) fn tell_tagging(tagging: &Tagging, reporter: &Reporter) {
     }
 }
 
+/// Entries of which it cannot be told whether they have the tags that were asked for: something that was asked for may not
+/// have been done.
+pub(crate) fn warn_tagging(tagging: &Tagging, hidden: u64, reporter: &Reporter) {
+    let (why, hint) = match tagging {
+        Tagging::Known => return,
+        Tagging::Unsupported => {
+            ("the store has no tags".to_owned(), "select by key, `--prefix`, `--scope` or age on a store without tags")
+        }
+        Tagging::Unreadable(why) => {
+            (format!("their tags cannot be read: {why}"), "the role needs the right s3:GetObjectTagging")
+        }
+    };
+    if hidden > 0 {
+        let entries = Count(hidden, "entry");
+        let text = format_args!("{entries} left out that may have the tags asked for: {why}");
+        reporter.warning(text, Some(hint));
+    }
+}
+
 fn named(inventory: &Inventory, ids: &[EntryId]) -> String {
     let mut names: Vec<String> = ids.iter().take(NAMED).map(|&id| format!("`{}`", inventory.key(id))).collect();
     if ids.len() > NAMED {

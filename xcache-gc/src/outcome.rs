@@ -14,6 +14,7 @@ use xcache_core::gc::policy::Policy;
 use xcache_core::gc::run::Outcome;
 use xcache_core::gc::sweep::{Left, Swept};
 use xcache_core::gc::tagging::Tagging;
+use xcache_core::store;
 
 use crate::notices::{tell_foreign, tell_unreadable};
 use crate::reason::{age, reason};
@@ -34,6 +35,12 @@ impl Presented<'_> {
     pub(crate) fn tell(&self, context: &RunContext, reporter: &Reporter) -> Exit {
         if self.outcome.tagging == Tagging::Unsupported {
             reporter.notice("the store has no tags: entries are grouped by key family alone, and none is pinned");
+            if self.policy.is_some_and(|policy| policy.live_branches.is_some()) {
+                reporter.warning(
+                    "the rule of live branches deleted nothing: the store has no tags, so it is not known which entry is of which branch",
+                    Some("leave out `--live-branches` and `--live-branches-from-git` here, and use `--max-age` or `--keep-newest`"),
+                );
+            }
         }
         tell_foreign(&self.outcome.inventory, reporter);
         tell_unreadable(&self.outcome.inventory, reporter);
@@ -172,13 +179,18 @@ impl Presented<'_> {
             ));
         }
         for (id, error) in &swept.failed {
-            let label = self.label(*id);
+            let text = format!("`{}` stays: {}", self.label(*id), chain::text(error));
+            let cause = if is_full(error) { Some(FULL_HINT) } else { chain::hint(error) };
+            if swept.unmarked.contains(id) {
+                reporter.warning(text, cause);
+                continue;
+            }
             let hint = format!(
                 "it stays marked: the next `prune` deletes it as soon as nothing needs it; `xcache-gc keep {}` takes the mark back",
                 self.outcome.inventory.key(*id)
             );
-            let cause = chain::hint(error).map(|cause| format!("{cause}; ")).unwrap_or_default();
-            reporter.warning(format_args!("`{label}` stays: {}", chain::text(error)), Some(&format!("{cause}{hint}")));
+            let cause = cause.map(|cause| format!("{cause}; ")).unwrap_or_default();
+            reporter.warning(text, Some(&format!("{cause}{hint}")));
         }
         if let Some(error) = &swept.stopped {
             reporter.error_for(error);
@@ -303,6 +315,15 @@ impl Presented<'_> {
             error: swept.and_then(|swept| swept.stopped.as_ref()).map(|error| chain::text(error)),
         }
     }
+}
+
+/// What to do where not even a clean-up finds space. The hint of the store is to clean up.
+pub(crate) const FULL_HINT: &str =
+    "free some space on that disk by other means, a few KiB are enough, and run the clean-up again";
+
+/// Whether something could not be written because there is no space left.
+pub(crate) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    chain::causes(error).any(|cause| cause.downcast_ref::<store::Error>().is_some_and(store::Error::is_full))
 }
 
 fn why(left: Left) -> &'static str {

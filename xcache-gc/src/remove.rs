@@ -2,14 +2,17 @@
 
 use xcache_cli::report::Reporter;
 use xcache_cli::{Exit, RunContext};
+use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Decision, Keep, Target};
+use xcache_core::gc::run::Outcome;
+use xcache_core::gc::sweep::Left;
 use xcache_core::gc::{Mode, Operation, look, remove};
 
 use crate::args::RemoveArgs;
 use crate::ask::{confirm, is_interactive};
 use crate::connection::{Connection, unique_id};
-use crate::filter::with_keys;
+use crate::filter::{OnHidden, missing_keys, with_keys};
 use crate::outcome::Presented;
 
 /// Runs the command.
@@ -22,11 +25,11 @@ pub(crate) async fn run(
     let store = &*connection.store;
     let mut listed = look::list(store).await?;
     let named = with_keys(&listed, &args.keys);
-    for missing in args.keys.iter().filter(|wanted| !named.iter().any(|&id| listed.key(id) == **wanted)) {
+    for missing in missing_keys(&listed, &args.keys) {
         reporter.notice(format_args!("no entry has the key `{missing}`"));
     }
     let is_empty = named.is_empty();
-    let ids = args.filter.select(store, &mut listed, named, context.now, reporter).await?;
+    let ids = args.filter.select(store, &mut listed, named, context.now, (OnHidden::Warn, reporter)).await?;
     if ids.is_empty() && !is_empty {
         reporter.notice("no entry passes all filters");
     }
@@ -50,10 +53,30 @@ pub(crate) async fn run(
     let outcome = remove(&operation, delete_mode, &targets, cascade).await?;
     let exit =
         Presented { command: "rm", store: store.to_string(), policy: None, outcome: &outcome }.tell(context, reporter);
-    let is_kept = |id| matches!(outcome.plan.decision(id), Decision::Keep(Keep::Needed(_) | Keep::MayBeNeeded(_)));
-    if outcome.inventory.ids().any(is_kept) {
+    Ok(if tell_kept(args, &outcome, reporter) { Exit::Failed } else { exit })
+}
+
+/// Whether something that was asked for was not done, which is reported as an error.
+fn tell_kept(args: &RemoveArgs, outcome: &Outcome, reporter: &Reporter) -> bool {
+    let Outcome { inventory, plan, swept, .. } = outcome;
+    let is_needed = |id| matches!(plan.decision(id), Decision::Keep(Keep::Needed(_) | Keep::MayBeNeeded(_)));
+    let needed = inventory.ids().any(is_needed);
+    if needed {
         reporter.error("entries that others build on were kept", Some("--cascade deletes what builds on them too"));
-        return Ok(Exit::Failed);
     }
-    Ok(exit)
+    let in_use = swept.as_ref().is_some_and(|swept| swept.left.iter().any(|(_, left)| *left == Left::InUse));
+    if in_use {
+        let hint = "they are marked, and the next `prune` deletes them as soon as nothing needs them";
+        reporter.error("entries that a running save is about to use were kept", Some(hint));
+    }
+    let is_foreign = |&id: &EntryId| !inventory.is_ours(id) && args.keys.contains(&inventory.key(id));
+    let foreign = inventory.ids().find(is_foreign);
+    if let Some(id) = foreign {
+        let text = format_args!(
+            "`{}` was kept: it belongs to another store, or was saved under another key",
+            inventory.name(id)
+        );
+        reporter.error(text, Some("name that store with `--store`"));
+    }
+    needed || in_use || foreign.is_some()
 }

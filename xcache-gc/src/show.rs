@@ -91,11 +91,13 @@ async fn show_archive(
         used_bytes: used[n],
     };
     let refs = footer.refs.iter().zip(1..).map(|(r, n)| source(n, &r.name, r.data_bytes)).collect();
-    let mark = MarkId::of_archive(inventory.name(id), &footer.archive_id.0);
+    let by_archive = MarkId::of_archive(inventory.name(id), &footer.archive_id.0);
+    let by_object = MarkId::of_object(inventory.name(id), inventory.etag_text(id));
+    let is_there = async |mark| store.head(&condemned_name(&mark)).await.is_ok();
     Ok(v1::Archive {
         archive_id: footer.archive_id.to_string(),
         writer: index.writer.clone(),
-        is_condemned: store.head(&condemned_name(&mark)).await.is_ok(),
+        is_condemned: is_there(by_archive).await || is_there(by_object).await,
         roots: index.roots.iter().map(|root| root.given.clone()).collect(),
         members: footer.members,
         content_bytes: footer.content_bytes,

@@ -14,7 +14,7 @@ use xcache_core::store::ErrorKind;
 
 use crate::args::VerifyArgs;
 use crate::connection::Connection;
-use crate::filter::with_keys;
+use crate::filter::{OnHidden, missing_keys, with_keys};
 use crate::notices::tell_foreign;
 
 /// Runs the command.
@@ -26,10 +26,15 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let mut inventory = look::list(&*connection.store).await?;
     let ids = with_keys(&inventory, &args.keys);
-    let ids = args.filter.select(&*connection.store, &mut inventory, ids, context.now, reporter).await?;
+    let ids =
+        args.filter.select(&*connection.store, &mut inventory, ids, context.now, (OnHidden::Warn, reporter)).await?;
     tell_foreign(&inventory, reporter);
-    if ids.is_empty() && !args.keys.is_empty() {
-        reporter.error("no entry has such a key", None);
+    // What was asked for by name and is not there is not sound either.
+    let missing = missing_keys(&inventory, &args.keys);
+    for missing in &missing {
+        reporter.error(format_args!("no entry has the key `{missing}`"), None);
+    }
+    if ids.is_empty() && !missing.is_empty() {
         return Ok(Exit::Failed);
     }
     let depth = if args.deep { Depth::Chunks } else { Depth::Structure };
@@ -73,7 +78,8 @@ pub(crate) async fn run(
             told.faults.push(Fault { name: name.to_string(), fault });
         }
     }
-    finish(&told, context, reporter)
+    let exit = finish(&told, context, reporter);
+    Ok(if missing.is_empty() { exit } else { exit.max(Exit::Failed) })
 }
 
 /// Whether the store answers so for one object, whatever it says of others: it is in an archive tier, or encrypted with a
@@ -82,7 +88,7 @@ fn is_about_the_object(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Other)
 }
 
-fn finish(told: &VerifyDocument, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Exit> {
+fn finish(told: &VerifyDocument, context: &RunContext, reporter: &Reporter) -> Exit {
     let what = if told.deep {
         format!(", {} in {}", Count(told.chunks, "chunk"), Bytes(told.read_bytes))
     } else {
@@ -107,5 +113,5 @@ fn finish(told: &VerifyDocument, context: &RunContext, reporter: &Reporter) -> a
         told.faults.iter().fold(Table::new(&["Object", "Fault"]), |table, row| table.row([&row.name, &row.fault]));
     cli::write_summary(context, reporter, &table.titled(&format!("xcache verify: {verified}, {faults}")));
     print_document(reporter, told);
-    Ok(if told.faults.is_empty() { Exit::Done } else { Exit::Failed })
+    if told.faults.is_empty() { Exit::Done } else { Exit::Failed }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn clear(config: &Config, reporter: &Reporter, opened: &Opened)
     let operation = gc::Operation { store, sid: &sid, mode: Mode::Real, monitor: reporter };
     let outcome = gc::remove(&operation, mode, &targets, Cascade::Yes).await;
     let outcome = outcome.with_context(|| format!("cannot clear the entry of key `{key}`"))?;
-    let Some(Swept { deleted, gone: _, left, failed, stopped }) = outcome.swept else { return Ok(()) };
+    let Some(Swept { deleted, gone: _, left, failed, unmarked: _, stopped }) = outcome.swept else { return Ok(()) };
     let cleared = Count(deleted.len() as u64, "entry");
     reporter.notice(format_args!("cleared {cleared} for key `{key}`, as the commit asked"));
     let name = |id| outcome.inventory.name(id);

@@ -90,6 +90,7 @@ impl MissReason {
             // A store that contradicts itself says nothing about its entries.
             Some(ErrorKind::Unavailable | ErrorKind::Corrupt) => Self::Unreachable,
             Some(ErrorKind::Invalid) => Self::NoStore,
+            Some(ErrorKind::Configuration) => Self::Misconfigured,
             Some(_) => Self::Failed,
             None => causes(error).find_map(Self::of_cause).unwrap_or(Self::Failed),
         }
@@ -158,7 +159,7 @@ impl MissReason {
             Self::OtherScope => "other scope: the entry builds on one in a scope that this run does not read",
             Self::Expired => "expired: an object that the entry builds on is gone",
             Self::Cleared => "cleared: the message of the commit asked for it",
-            Self::Misconfigured => "misconfigured: an input is wrong or missing",
+            Self::Misconfigured => "misconfigured: an input or a variable is wrong or missing",
             Self::TimedOut => "timed out: the restore took longer than `--timeout` allows",
             Self::NoStore => "no store: the bucket does not exist, or the store refuses the request",
             Self::CannotWrite => "cannot write: the files cannot be written here",
@@ -224,6 +225,7 @@ mod tests {
         check(ErrorKind::Corrupt, MissReason::Unreachable);
         check(ErrorKind::NotFound, MissReason::Failed);
         check(ErrorKind::Invalid, MissReason::NoStore);
+        check(ErrorKind::Configuration, MissReason::Misconfigured);
         let full = restore::Error::Write { path: "p".into(), source: std::io::ErrorKind::StorageFull.into() };
         assert_eq!(MissReason::of(&full), MissReason::CannotWrite);
         assert_eq!(MissReason::of(&Interrupted::Timeout(std::time::Duration::ZERO)), MissReason::TimedOut);

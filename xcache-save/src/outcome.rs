@@ -74,6 +74,7 @@ impl NotSaved {
             Some(ErrorKind::Denied | ErrorKind::Unauthenticated) => Self::Denied,
             Some(ErrorKind::Unavailable) => Self::Unreachable,
             Some(ErrorKind::Invalid) => Self::NoStore,
+            Some(ErrorKind::Configuration) => Self::Misconfigured,
             Some(_) => Self::Failed,
             None => {
                 let is_timeout = |cause: &(dyn std::error::Error + 'static)| {

@@ -43,6 +43,11 @@ const NAMED_IN_WARNING: usize = 3;
 const UNCONDITIONAL: &str = "this store does not honour conditional writes: of two saves of one key at the same time, both \
                              may report success, and the later one is kept";
 
+/// The same where the role may not try it: nothing is known of the store.
+const UNTRIED: &str = "it cannot be found out whether this store honours conditional writes, because this role may not write \
+                       to `.xcache/probe/`; so no condition was sent: of two saves of one key at the same time, both may \
+                       report success, and the later one is kept. A save by a role that may write there finds out for all";
+
 /// How writing an entry ended.
 pub(crate) enum Written {
     /// It is published.
@@ -180,7 +185,7 @@ fn report_lacks(run: &Run<'_>, tags_dropped: bool, is_pin_lost: bool, is_uncondi
         );
     }
     if is_unconditional {
-        run.reporter.notice_once(UNCONDITIONAL);
+        run.reporter.notice_once(if run.opened.is_untried() { UNTRIED } else { UNCONDITIONAL });
     }
 }
 

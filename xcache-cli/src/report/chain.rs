@@ -5,9 +5,9 @@ use std::io;
 
 use crate::errors::{Crash, UsageError};
 use xcache_core::store::ErrorKind;
-use xcache_core::{restore, store};
+use xcache_core::{gc, restore, store};
 
-pub use xcache_core::monitor::{causes, chain as text};
+pub use xcache_core::monitor::chain as text;
 
 /// The next step for the user, from the first cause that knows one.
 pub fn hint<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
@@ -36,7 +36,34 @@ pub fn cause(error: &(dyn Error + 'static)) -> String {
 }
 
 fn is_of_the_store(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Unavailable | ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::Invalid)
+    matches!(
+        kind,
+        ErrorKind::Unavailable
+            | ErrorKind::Denied
+            | ErrorKind::Unauthenticated
+            | ErrorKind::Invalid
+            | ErrorKind::Configuration
+    )
+}
+
+/// The error itself, then each cause. Unlike [`xcache_core::monitor::causes`], this opens wrappers that print as their
+/// content does: their `source` is that of the content, so that the content itself, which has the kind and the hint, would
+/// never be met.
+pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(bare(error)), |cause| {
+        let cause: &'a (dyn Error + 'static) = *cause;
+        cause.source().map(bare)
+    })
+}
+
+fn bare<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    if let Some(gc::Error::Store(inner)) = error.downcast_ref() {
+        return inner;
+    }
+    match error.downcast_ref() {
+        Some(restore::Error::Store(inner)) => inner,
+        _ => error,
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +83,12 @@ mod tests {
         let covering = store::Error::new(ErrorKind::Other, "get", "x").hint("first").source(outer);
         assert_eq!(hint(&covering), Some("first"));
         assert_eq!(hint(&UsageError::with_hint("m", "do this")), Some("do this"));
+        let denied = || store::Error::new(ErrorKind::Denied, "list", "x").hint("ask");
+        assert_eq!(hint(&gc::Error::from(denied())), Some("ask"));
+        assert_eq!(hint(&restore::Error::Store(denied())), Some("ask"));
+        let wrapped = anyhow::Error::from(gc::Error::from(denied())).context("cannot verify");
+        assert_eq!(hint(&*wrapped), Some("ask"));
+        assert_eq!(cause(&*wrapped), "Denied: denied");
         let full = restore::Error::Write { path: "p".into(), source: std::io::ErrorKind::StorageFull.into() };
         assert!(hint(&Layer("outer", Some(full.into()))).is_some_and(|hint| hint.starts_with("free some space")));
     }

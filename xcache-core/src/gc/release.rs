@@ -68,7 +68,9 @@ async fn marks_of(store: &dyn Store, name: &ObjectName) -> Result<Vec<(ObjectNam
         let limits = DownloadLimits::default();
         match fetch(store, (&mark, Expected::Unknown), ByteRange::Full, document::MAX_BYTES, &limits).await {
             // One that this version does not understand may mean something else.
-            Ok(fetched) if MarkDocument::parse(&fetched.bytes).is_ok() => marks.push((mark, fetched.meta.etag)),
+            Ok(fetched) if fetched.bytes.is_empty() || MarkDocument::parse(&fetched.bytes).is_ok() => {
+                marks.push((mark, fetched.meta.etag))
+            }
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(Error::from(error)),

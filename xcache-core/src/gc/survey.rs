@@ -6,7 +6,7 @@
 //! Anybody who may save can write an intent, so one that makes no sense must not stop the clean-up. It is reported, and
 //! protects what it names, if it names anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -48,7 +48,15 @@ pub(super) async fn survey(
     let mut inventory = entries(store).await?;
     noted.iter().for_each(|name| inventory.note(name));
     let mut stale = Vec::new();
+    let bare = find_bare(&inventory, &marks);
     for (name, mark) in marks {
+        let Some(mark) = mark else {
+            match naming::parse_condemned(&name).and_then(|id| bare.get(&id)) {
+                Some(marked) => inventory.condemn(marked),
+                None => stale.push(name),
+            }
+            continue;
+        };
         match is_marked(store, &inventory, &name, &mark).await? {
             Marked::Here => inventory.condemn(&mark.name),
             Marked::Gone => stale.push(name),
@@ -75,6 +83,17 @@ enum Marked {
     /// The mark is older than the listing, so its object has been deleted, and never comes back.
     Gone,
     Unknown,
+}
+
+/// The names of the entries that marks without a document are of: those are named after the object itself.
+fn find_bare(inventory: &Inventory, marks: &[(ObjectName, Option<MarkDocument>)]) -> HashMap<MarkId, String> {
+    let bare: BTreeSet<MarkId> =
+        marks.iter().filter(|(_, mark)| mark.is_none()).filter_map(|(name, _)| naming::parse_condemned(name)).collect();
+    if bare.is_empty() {
+        return HashMap::new();
+    }
+    let ids = inventory.ids().map(|id| (MarkId::of_object(inventory.name(id), inventory.etag_text(id)), id));
+    ids.filter(|(mark, _)| bare.contains(mark)).map(|(mark, id)| (mark, inventory.name(id).to_owned())).collect()
 }
 
 /// A mark is about an archive. The ETag tells most of the time; where it differs, the object may have been copied.
@@ -168,12 +187,20 @@ async fn read_intents(
     Ok(names)
 }
 
-/// The marks of condemned objects. One that cannot be understood is left alone.
-async fn read_marks(store: &dyn Store, monitor: &dyn Monitor) -> Result<Vec<(ObjectName, MarkDocument)>> {
+/// The marks of condemned objects; without a document where the disk had no space for one. A mark that cannot be understood
+/// is left alone.
+async fn read_marks(store: &dyn Store, monitor: &dyn Monitor) -> Result<Vec<(ObjectName, Option<MarkDocument>)>> {
     let marks = store::list_all(store, CONDEMNED_PREFIX).await?;
-    let mut answers = stream::iter(marks)
-        .map(|mark| async move { (read_small(store, &mark, MarkDocument::parse).await, mark.name) })
-        .buffer_unordered(PARALLEL);
+    let read = async |mark: &ListedObject| {
+        let parse = |body: &[u8]| match body {
+            // The listing must agree: an answer without a body is easily had.
+            [] if mark.meta.size == 0 => Ok(None),
+            body => MarkDocument::parse(body).map(Some),
+        };
+        read_small(store, mark, parse).await
+    };
+    let mut answers =
+        stream::iter(marks).map(|mark| async move { (read(&mark).await, mark.name) }).buffer_unordered(PARALLEL);
     let mut all = Vec::new();
     while let Some((answer, name)) = answers.next().await {
         match answer? {

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
 use super::bounds::PARALLEL;
@@ -34,6 +35,8 @@ pub struct Swept {
     pub left: Vec<(EntryId, Left)>,
     /// Could not be condemned or deleted.
     pub failed: Vec<(EntryId, Error)>,
+    /// Those of them that could not even be condemned: the store refused the mark, so nothing was changed.
+    pub unmarked: Vec<EntryId>,
     /// Ended the pass early.
     pub stopped: Option<Error>,
 }
@@ -119,7 +122,12 @@ impl Sweep<'_> {
         while let Some((id, answer)) = answers.next().await {
             match answer {
                 Ok(mark) => condemned.push((id, mark)),
-                Err(error) => self.swept.failed.push((id, error)),
+                Err(error) => {
+                    if is_refused(&error) {
+                        self.swept.unmarked.push(id);
+                    }
+                    self.swept.failed.push((id, error));
+                }
             }
         }
         condemned
@@ -209,8 +217,28 @@ async fn condemn(store: &dyn Store, inventory: &Inventory, id: EntryId, sid: &[u
         Some(facts) => MarkId::of_archive(name.as_str(), &facts.archive_id.0),
         None => MarkId::of_object(name.as_str(), &etag.0),
     });
-    store.put(&mark, MarkDocument::of_pass(&name, &etag, sid).to_bytes(), PutMode::Overwrite, &Tags::new()).await?;
-    Ok(mark)
+    let put = async |mark: &ObjectName, body| store.put(mark, body, PutMode::Overwrite, &Tags::new()).await;
+    match put(&mark, MarkDocument::of_pass(&name, &etag, sid).to_bytes()).await {
+        Ok(_) => Ok(mark),
+        // A full disk has no block for a document, and often still an inode for a name that says it all: savers look at
+        // names only, and passes find the object by its listed ETag.
+        Err(error) if error.is_full() => {
+            let bare = condemned_name(&MarkId::of_object(name.as_str(), &etag.0));
+            put(&bare, Bytes::new()).await.map_err(|_| error)?;
+            Ok(bare)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a mark is certainly not there: the store has said no. Of an answer that was lost nothing is known.
+fn is_refused(error: &Error) -> bool {
+    match error {
+        Error::Store(error) => {
+            error.is_full() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unauthenticated)
+        }
+        _ => false,
+    }
 }
 
 /// How an entry went.

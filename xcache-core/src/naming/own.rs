@@ -18,7 +18,7 @@ pub fn intent_name(sid: &[u8; 16]) -> ObjectName {
 /// It is made of the name as well as of the archive id. A pull request can copy an entry of `main` into its own scope, and
 /// the copy has the same archive id: a mark by the id alone would condemn the entry of `main` along with the copy. It is
 /// not made of the ETag, which changes when an object is encrypted anew or copied to another bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MarkId([u8; 16]);
 
 impl MarkId {

@@ -26,8 +26,10 @@ pub enum ErrorKind {
     Corrupt,
     /// The store does not implement what was asked for.
     Unsupported,
-    /// The request or the configuration is wrong and will stay wrong.
+    /// The request is wrong and will stay wrong.
     Invalid,
+    /// What the user or the environment says of credentials, addresses or certificates is wrong: nothing was asked for.
+    Configuration,
     /// Anything else.
     Other,
 }
@@ -45,6 +47,7 @@ impl fmt::Display for ErrorKind {
             Self::Corrupt => "corrupt",
             Self::Unsupported => "not supported by this store",
             Self::Invalid => "invalid request",
+            Self::Configuration => "the configuration is wrong",
             Self::Other => "failed",
         })
     }
@@ -61,6 +64,8 @@ pub struct Error {
     detail: Option<String>,
     hint: Option<String>,
     is_answer: bool,
+    is_full: bool,
+    is_phrase: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -70,7 +75,22 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of `kind` while doing `action` (a verb: "download", "list") to `object`.
     pub fn new(kind: ErrorKind, action: &'static str, object: impl fmt::Display) -> Self {
-        Self { kind, action, object: object.to_string(), detail: None, hint: None, is_answer: false, source: None }
+        Self {
+            kind,
+            action,
+            object: object.to_string(),
+            detail: None,
+            hint: None,
+            is_answer: false,
+            is_full: false,
+            is_phrase: false,
+            source: None,
+        }
+    }
+
+    /// Something that was configured and cannot be used. `what` is a phrase such as "profile `x`", not a name.
+    pub fn configuration(action: &'static str, what: impl fmt::Display) -> Self {
+        Self { is_phrase: true, ..Self::new(ErrorKind::Configuration, action, what) }
     }
 
     /// A missing object.
@@ -106,6 +126,13 @@ impl Error {
         self
     }
 
+    /// Notes that there is no space left for what was to be written.
+    #[must_use]
+    pub fn full(mut self) -> Self {
+        self.is_full = true;
+        self
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -123,6 +150,8 @@ impl Error {
             detail: self.detail.clone(),
             hint: self.hint.clone(),
             is_answer: self.is_answer,
+            is_full: self.is_full,
+            is_phrase: self.is_phrase,
             source: None,
         }
     }
@@ -153,8 +182,14 @@ impl Error {
             | ErrorKind::Changed
             | ErrorKind::Conflict
             | ErrorKind::Denied
-            | ErrorKind::Unauthenticated => false,
+            | ErrorKind::Unauthenticated
+            | ErrorKind::Configuration => false,
         }
+    }
+
+    /// Whether there is no space left for what was to be written.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// The next step for the user, where there is one.
@@ -165,7 +200,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} `{}`: ", self.action, self.object)?;
+        match self.is_phrase {
+            true => write!(f, "cannot {} {}: ", self.action, self.object)?,
+            false => write!(f, "cannot {} `{}`: ", self.action, self.object)?,
+        }
         match &self.detail {
             Some(detail) => f.write_str(detail),
             None => self.kind.fmt(f),

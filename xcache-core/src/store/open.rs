@@ -1,6 +1,7 @@
 //! From what the user asked for to an open store.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::adapted::Adapted;
 use super::local::LocalStore;
@@ -26,6 +27,8 @@ pub struct Opened {
     pub store: Arc<dyn Store>,
     /// Whether it must be found out what it honours. Not for AWS and directories, which are taken at their word.
     pub needs_probe: bool,
+    /// Whether a probe was not allowed. Clones share it.
+    is_untried: Arc<AtomicBool>,
     /// The same as `store`; none for a directory.
     adapted: Option<Adapted>,
     /// What is inside; none for a directory.
@@ -40,17 +43,31 @@ impl Opened {
     pub async fn features(&self) -> Result<Features> {
         match self.adapted.as_ref().filter(|_| self.needs_probe) {
             Some(adapted) => {
-                let found = probe::features(adapted.inner()).await?;
-                adapted.adopt(found);
-                Ok(found)
+                let probe::Findings { features, is_certain } = probe::find(adapted.inner()).await?;
+                adapted.adopt(features);
+                self.is_untried.store(!is_certain, Ordering::Relaxed);
+                Ok(features)
             }
             None => Ok(Features::all()),
         }
     }
 
+    /// Whether this role may not try what the store honours, so that what [`Self::features`] calls lacking need not be.
+    pub fn is_untried(&self) -> bool {
+        self.is_untried.load(Ordering::Relaxed)
+    }
+
     /// Whether there is a store: a directory that no save has made yet is none. Of a bucket only requests tell.
     pub fn exists(&self) -> bool {
         self.local.as_ref().is_none_or(LocalStore::exists)
+    }
+
+    /// Whether there is a store: a directory that holds nothing of ours is none. Of a bucket only requests tell.
+    pub async fn is_store(&self) -> Result<bool> {
+        match &self.local {
+            Some(local) => local.is_store().await,
+            None => Ok(true),
+        }
     }
 
     /// The storage class that was asked for, if the store has refused it and objects are written without one.
@@ -77,7 +94,14 @@ pub async fn open(config: &StoreConfig) -> Result<Opened> {
         StoreUrl::Local(directory) => {
             let store = LocalStore::open(directory.clone()).await?;
             let local = Some(store.clone());
-            Ok(Opened { store: Arc::new(store), needs_probe: false, adapted: None, s3: None, local })
+            Ok(Opened {
+                store: Arc::new(store),
+                needs_probe: false,
+                is_untried: Arc::default(),
+                adapted: None,
+                s3: None,
+                local,
+            })
         }
         StoreUrl::S3 { bucket, prefix } => {
             let s3 = &config.s3;
@@ -88,6 +112,7 @@ pub async fn open(config: &StoreConfig) -> Result<Opened> {
             Ok(Opened {
                 store: Arc::new(adapted.clone()),
                 needs_probe,
+                is_untried: Arc::default(),
                 adapted: Some(adapted),
                 s3: Some(store),
                 local: None,

@@ -111,8 +111,13 @@ const MAX_REMEMBERED_BYTES: usize = 64 * 1024;
 /// What this role may not try counts as not honoured, but for tags: they count as honoured, so that whoever depends on
 /// them asks for them and is told that they are denied.
 pub async fn features(store: &dyn Store) -> Result<Features> {
+    Ok(find(store).await?.features)
+}
+
+/// As [`features`], with whether everything could be tried.
+pub async fn find(store: &dyn Store) -> Result<Findings> {
     if let Some(features) = remembered(store).await? {
-        return Ok(features);
+        return Ok(Findings { features, is_certain: true });
     }
     let found = probe(store).await?;
     if found.is_certain {
@@ -120,7 +125,7 @@ pub async fn features(store: &dyn Store) -> Result<Features> {
     } else {
         tracing::debug!("this role may not try what the store honours: {found:?}");
     }
-    Ok(found.features)
+    Ok(found)
 }
 
 /// What another run found before, if any did; nothing is written. One request.
@@ -203,11 +208,13 @@ fn is_condition(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed)
 }
 
+/// What came of trying everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Findings {
-    features: Features,
-    /// Whether everything could be tried.
-    is_certain: bool,
+pub struct Findings {
+    /// What the store honours; what could not be tried counts as lacking.
+    pub features: Features,
+    /// Whether everything could be tried. If not, this role may not, and nothing is known of the store.
+    pub is_certain: bool,
 }
 
 impl Findings {

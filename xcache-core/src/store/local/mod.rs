@@ -24,10 +24,11 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use super::{
-    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ObjectMeta, ObjectName, PutMode, Result, Store,
-    Tags, Upload,
+    ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, PutMode,
+    Result, Store, Tags, Upload,
 };
 use crate::buffers::Pool;
+use crate::naming;
 
 mod directory;
 mod draft;
@@ -41,6 +42,7 @@ mod tags;
 mod upload;
 
 pub use draft::remove_drafts;
+pub use lock::{Waiting, hurry, on_wait};
 
 use directory::Directory;
 use draft::Draft;
@@ -95,6 +97,18 @@ impl LocalStore {
     /// Whether the directory is there: only a save makes it.
     pub fn exists(&self) -> bool {
         self.inner.directory.path().exists()
+    }
+
+    /// Whether the directory is a store: a save has left our private folder there, or there is an entry, which may have been
+    /// copied by itself. An empty directory, and one of something else, is none.
+    pub async fn is_store(&self) -> Result<bool> {
+        if self.inner.root().join(path::PRIVATE).is_dir() {
+            return Ok(true);
+        }
+        let mut has_entries = false;
+        let is_entry = |object: &ListedObject| naming::parse(&object.name).is_some();
+        super::each_page(self, "", |objects| has_entries |= objects.iter().any(is_entry)).await?;
+        Ok(has_entries)
     }
 
     /// Runs file work on a thread where it may wait.
@@ -200,7 +214,7 @@ impl Store for LocalStore {
                     write()
                 }
                 written => {
-                    if written.is_ok() && !reserve::is_for(&target) {
+                    if written.is_ok() && !path::is_own(&target) {
                         reserve::keep(inner.root());
                     }
                     written
@@ -235,7 +249,11 @@ impl Store for LocalStore {
                     let target = name.clone();
                     let expected = if_match.clone();
                     self.blocking("delete", &name, move |inner| {
-                        file::delete(inner.root(), &target, &path, expected.as_ref())
+                        file::delete(inner.root(), &target, &path, expected.as_ref())?;
+                        if !path::is_own(&target) {
+                            reserve::keep(inner.root());
+                        }
+                        Ok(())
                     })
                     .await
                 }

@@ -5,7 +5,7 @@
 //! no name of ours contains.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, Mode, OFlags};
@@ -51,6 +51,16 @@ impl ObjectPath {
 /// Whether `name` is in the store's private folder.
 pub(super) fn is_private(name: &str) -> bool {
     name.strip_prefix(PRIVATE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Where the lock of the store in `root` is.
+pub(super) fn lock_path(root: &Path) -> PathBuf {
+    root.join(PRIVATE).join("lock")
+}
+
+/// Whether `name` is one of xcache's notes, and no entry.
+pub(super) fn is_own(name: &ObjectName) -> bool {
+    name.as_str().starts_with(".xcache/")
 }
 
 /// Cuts a name at slashes and long segments. None for what must not become a path.

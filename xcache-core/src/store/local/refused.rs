@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::super::{Error, ErrorKind};
-use super::path::PRIVATE;
+use super::path::lock_path;
 
 /// What stands in the way of an act on an object, where it is not the file system.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl From<Errno> for Refused {
 impl Refused {
     /// Says what the file system said, with the next step.
     pub(super) fn into_error(self, root: &Path, action: &'static str, object: impl fmt::Display) -> Error {
-        let lock = root.join(PRIVATE).join("lock");
+        let lock = lock_path(root);
         let root = root.display();
         let new = |kind| Error::new(kind, action, &object);
         let error = match self {
@@ -56,7 +56,11 @@ impl Refused {
             Self::Locked { holder, waited } => {
                 let who = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
                 return new(ErrorKind::Unavailable)
-                    .detail(format!("{who} holds the lock `{}` for {} s already", lock.display(), waited.as_secs()))
+                    .detail(format!(
+                        "{who} holds the lock `{}`, which was waited for for {:.1} s",
+                        lock.display(),
+                        waited.as_secs_f64()
+                    ))
                     .hint("if that process hangs, end it; the lock goes with it");
             }
             Self::Io(error) => error,
@@ -71,6 +75,7 @@ impl Refused {
                 .hint("name another directory, or mount it writable"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => new(ErrorKind::Unavailable)
                 .detail(format!("no space left for `{root}`"))
+                .full()
                 .hint("free some space, or delete old entries with `xcache-gc prune`, which works on a full disk"),
             io::ErrorKind::NotADirectory => new(ErrorKind::Invalid)
                 .detail(format!("`{root}`, or a part of the object's path below it, is not a directory"))

@@ -1,7 +1,9 @@
 //! Space that is kept for clean-ups.
 //!
 //! A clean-up writes before it deletes: its own mark, and one for each victim (`docs/protocols.md`, "gc"). On a full disk it
-//! could write none, and so free nothing. So a save leaves a file of some size, and a note that finds no space gives it up.
+//! could write none, and so free nothing. So a save leaves a file of some size, and a note of a clean-up that finds no space
+//! gives it up; what is then deleted makes room for a new one. Notes of saves have no share in it: the archive that follows
+//! would take the rest, and no clean-up could begin any more.
 
 use std::path::Path;
 
@@ -9,13 +11,14 @@ use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags};
 
 use super::super::ObjectName;
 use super::path::{open_private, private_directories};
+use crate::naming::{CONDEMNED_PREFIX, PASSES_PREFIX};
 
 /// Room for some 250 marks, each of which takes a block. When those entries are gone there is room for more.
 const BYTES: u64 = 1 << 20;
 
 /// Whether an object is one that the space is kept for.
 pub(super) fn is_for(name: &ObjectName) -> bool {
-    name.as_str().starts_with(".xcache/")
+    [CONDEMNED_PREFIX, PASSES_PREFIX].iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 /// Sees to it that the space is kept, if there is any: a store without it is as good until its disk is full.

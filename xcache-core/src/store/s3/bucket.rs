@@ -39,6 +39,8 @@ pub(super) struct Place {
     pub(super) region: String,
     /// Requests are not signed because there are no credentials.
     pub(super) lacks_credentials: bool,
+    /// The variables of credentials that are blank, as an aside in a message; often empty.
+    pub(super) blank: String,
 }
 
 impl Place {
@@ -50,6 +52,7 @@ impl Place {
             endpoint: self.endpoint.as_deref(),
             region: &self.region,
             lacks_credentials: self.lacks_credentials,
+            blank: &self.blank,
             precondition,
         }
     }

@@ -149,7 +149,7 @@ fn endpoint(options: &S3Options, shared: &SdkConfig) -> Result<Option<String>> {
     let Some(configured) = configured.filter(|endpoint| !endpoint.trim().is_empty()) else { return Ok(None) };
     match configured.trim().parse::<Endpoint>() {
         Ok(endpoint) => Ok(Some(endpoint.to_string())),
-        Err(error) => Err(Error::new(ErrorKind::Invalid, "use", GivenAddress::from(configured.as_str()))
+        Err(error) => Err(Error::new(ErrorKind::Configuration, "use", GivenAddress::from(configured.as_str()))
             .detail(error.to_string())
             .hint("correct AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile, or set `--s3-endpoint`")),
     }

@@ -18,7 +18,7 @@ use aws_credential_types::Credentials as SdkCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
-use super::super::{Error, ErrorKind, Result};
+use super::super::{Error, Result};
 use super::options::{AwsEnvironment, Credentials, S3Options};
 use super::profiles::{profile, profile_files};
 
@@ -49,7 +49,7 @@ pub(super) async fn find(
     let environment = &options.environment;
     let has_profile = |name: &str| profiles.is_some_and(|profiles| profiles.get_profile(name).is_some());
     let missing = |name: &str, origin: &str| {
-        Error::new(ErrorKind::Invalid, "use", format_args!("profile `{name}`"))
+        Error::configuration("use", format_args!("profile `{name}`"))
             .detail(format!("{origin} names it, and the AWS configuration files have no such profile"))
             .hint("check the name, and AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE if they are set")
     };
@@ -57,12 +57,18 @@ pub(super) async fn find(
         (Some(name), ..) if !has_profile(name) => return Err(missing(name, "`--s3-profile`")),
         (Some(_), ..) => {}
         (None, Some(name), _) if has_profile(name) => {}
-        (None, _, Some(credentials)) => return fixed(credentials, "the environment"),
+        (None, _, Some(credentials)) => return of_environment(credentials, environment),
         (None, Some(name), None) if name != "default" => return Err(missing(name, "AWS_PROFILE")),
         (None, _, None) => {}
     }
     let chain = chain(environment, profile(options), configuration, imds);
     match chain.provide_credentials().await {
+        // Half of what was to be used says more than what the last of the other sources says.
+        Err(_) if !environment.halves.is_empty() => {
+            Err(Error::configuration("use", "the credentials of the environment")
+                .detail(environment.halves.join("; "))
+                .hint("set what is missing, or unset the rest; a job that may not read a secret gets a blank one"))
+        }
         Err(CredentialsError::CredentialsNotLoaded(_)) => Ok(Signing::NothingFound),
         Err(_) => Ok(Signing::With(SharedCredentialsProvider::new(chain))),
         Ok(first) => {
@@ -101,6 +107,17 @@ fn chain(
     chain.or_else("Ec2InstanceMetadata", machine.build())
 }
 
+/// The keys of the environment. Temporary ones are worth nothing without their token, which the store would not say.
+fn of_environment(credentials: &Credentials, environment: &AwsEnvironment) -> Result<Signing> {
+    let is_temporary = credentials.access_key_id.starts_with("ASIA");
+    if is_temporary && credentials.session_token.is_none() && environment.blank.contains(&"AWS_SESSION_TOKEN") {
+        return Err(Error::configuration("use", "the credentials of the environment")
+            .detail("`AWS_ACCESS_KEY_ID` is one of temporary credentials, and `AWS_SESSION_TOKEN` is blank")
+            .hint("set `AWS_SESSION_TOKEN` from the same source"));
+    }
+    fixed(credentials, "the environment")
+}
+
 /// Credentials as they were given. The SDK would panic on those that no header can hold.
 fn fixed(credentials: &Credentials, origin: &'static str) -> Result<Signing> {
     let Credentials { access_key_id, secret_access_key, session_token } = credentials;
@@ -108,7 +125,7 @@ fn fixed(credentials: &Credentials, origin: &'static str) -> Result<Signing> {
     let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_graphic());
     for (what, text) in [("access key", access_key_id.as_str()), ("session token", token.as_deref().unwrap_or(""))] {
         if !is_plain(text) {
-            return Err(Error::new(ErrorKind::Unauthenticated, "use", format_args!("the {what} of {origin}"))
+            return Err(Error::configuration("use", format_args!("the {what} of {origin}"))
                 .detail("it holds a space, a line feed or another character that no such text has")
                 .hint("set it again from the source, without anything around it"));
         }

@@ -22,6 +22,8 @@ pub(super) struct Request<'a> {
     pub(super) region: &'a str,
     /// Whether it was not signed because there are no credentials.
     pub(super) lacks_credentials: bool,
+    /// [`aside`].
+    pub(super) blank: &'a str,
     /// What a failed precondition means here.
     pub(super) precondition: ErrorKind,
 }
@@ -204,7 +206,7 @@ impl Request<'_> {
             ("", 403) if bucket_region(raw).is_some_and(|right| right != self.region) => return None,
             ("AccessDenied" | "AccessForbidden" | "Forbidden", _) | (_, 400 | 401 | 403) if self.lacks_credentials => (
                 ErrorKind::Unauthenticated,
-                format!("no credentials found, and bucket `{bucket}` is not public"),
+                format!("no credentials found{}, and bucket `{bucket}` is not public", self.blank),
                 NO_CREDENTIALS,
             ),
             ("AccessDenied" | "AccessForbidden" | "Forbidden", _) | (_, 401 | 403) => (
@@ -254,9 +256,11 @@ impl Request<'_> {
             cause = error.source();
         }
         match credentials {
-            Some(true) => self.error(ErrorKind::Unauthenticated, "no credentials found").hint(NO_CREDENTIALS),
+            Some(true) => self
+                .error(ErrorKind::Unauthenticated, format!("no credentials found{}", self.blank))
+                .hint(NO_CREDENTIALS),
             Some(false) => self
-                .error(ErrorKind::Unauthenticated, format!("cannot get credentials: {innermost}"))
+                .error(ErrorKind::Unauthenticated, format!("cannot get credentials{}: {innermost}", self.blank))
                 .hint(format!("check the profile or role that they come from, or {NO_CREDENTIALS}")),
             None if refused => self
                 .error(ErrorKind::Unavailable, format!("nothing listens at {place} (connection refused)"))
@@ -301,6 +305,15 @@ fn bucket_region(raw: &HttpResponse) -> Option<&str> {
     raw.headers().get("x-amz-bucket-region")
 }
 
+/// Names blank variables in brackets, for a message about missing credentials.
+pub(super) fn aside(blank: &[&str]) -> String {
+    match blank {
+        [] => String::new(),
+        [one] => format!(" (`{one}` is blank)"),
+        several => format!(" (`{}` are blank)", several.join("`, `")),
+    }
+}
+
 const NO_CREDENTIALS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or give the job a role \
                               (on GitHub: aws-actions/configure-aws-credentials with OIDC)";
 
@@ -323,6 +336,7 @@ mod tests {
             endpoint: None,
             region: "us-east-1",
             lacks_credentials: false,
+            blank: "",
             precondition: ErrorKind::AlreadyExists,
         };
         let code = (!code.is_empty()).then_some(code);

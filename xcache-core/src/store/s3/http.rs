@@ -26,7 +26,7 @@ use super::super::{Error, ErrorKind, Result};
 pub(super) fn trust_store(bundle: Option<&Path>) -> Result<TrustStore> {
     let Some(path) = bundle else { return Ok(TrustStore::default()) };
     let invalid = |detail: String| {
-        Error::new(ErrorKind::Invalid, "read", path.display())
+        Error::new(ErrorKind::Configuration, "read", path.display())
             .detail(detail)
             .hint("AWS_CA_BUNDLE must name a file of PEM certificates")
     };

@@ -57,7 +57,8 @@ impl S3Store {
         let Connection { client, patient, endpoint, is_aws, region, health, lacks_credentials } =
             connect::connect(options).await?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        let place = Place { bucket: bucket.to_owned(), prefix, endpoint, region, lacks_credentials };
+        let blank = failure::aside(&options.environment.blank);
+        let place = Place { bucket: bucket.to_owned(), prefix, endpoint, region, lacks_credentials, blank };
         let payer = options.requester_pays.then_some(RequestPayer::Requester);
         Ok(Self {
             bucket: Bucket { client, patient, place, payer, health },

@@ -137,6 +137,10 @@ pub struct S3Options {
 pub struct AwsEnvironment {
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
     pub credentials: Option<Credentials>,
+    /// What stands there by halves, in words: a key without its secret, a role without its token.
+    pub halves: Vec<String>,
+    /// The variables of credentials that are set but blank.
+    pub blank: Vec<&'static str>,
     /// `AWS_PROFILE`.
     pub profile: Option<String>,
     /// `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME`.
@@ -190,6 +194,8 @@ impl S3Options {
         let no_proxy = given("no_proxy").or_else(|| given("NO_PROXY")).unwrap_or_default();
         let environment = AwsEnvironment {
             credentials,
+            halves: halves(given, is_blank),
+            blank: CREDENTIAL_VARIABLES.into_iter().filter(|name| is_blank(name)).collect(),
             profile: given("AWS_PROFILE"),
             web_identity: web_identity.map(|(token_file, role_arn)| WebIdentity {
                 token_file: PathBuf::from(token_file),
@@ -217,6 +223,34 @@ impl S3Options {
             ..Self::default()
         }
     }
+}
+
+/// What credentials are made of in the environment.
+const CREDENTIAL_VARIABLES: [&str; 8] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+];
+
+/// Variables that are worth nothing without one that is blank or not set, each in words.
+fn halves(given: impl Fn(&str) -> Option<String>, is_blank: impl Fn(&str) -> bool) -> Vec<String> {
+    let how = |name: &str| if is_blank(name) { "is blank" } else { "is not set" };
+    [
+        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+        ("AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"),
+        ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"),
+    ]
+    .into_iter()
+    .filter(|(half, other)| given(half).is_some() && given(other).is_none())
+    .map(|(half, other)| format!("`{half}` is set, and `{other}` {}", how(other)))
+    .collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use aws_config::profile::ProfileSet;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 
-use super::super::{Error, ErrorKind, Result};
+use super::super::{Error, Result};
 use super::options::{AwsEnvironment, S3Options};
 
 /// The profile that applies.
@@ -38,7 +38,7 @@ pub(super) async fn profiles(options: &S3Options) -> Result<Option<ProfileSet>> 
     match loaded {
         Ok(profiles) => Ok(Some(profiles)),
         Err(error) if options.credentials.is_none() && options.role.is_none() && !options.is_anonymous => {
-            Err(Error::new(ErrorKind::Invalid, "read", "the AWS configuration files").source(error).hint(
+            Err(Error::configuration("read", "the AWS configuration files").source(error).hint(
                 "they are ~/.aws/config and ~/.aws/credentials, or what AWS_CONFIG_FILE and \
                        AWS_SHARED_CREDENTIALS_FILE name",
             ))

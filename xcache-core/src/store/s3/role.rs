@@ -8,7 +8,7 @@ use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::TrustStore;
 
-use super::super::{Error, ErrorKind, Result};
+use super::super::{Error, Result};
 use super::credentials::Signing;
 use super::defaults::{behavior_version, retries, timeouts};
 use super::http::{connector, http_client};
@@ -37,7 +37,7 @@ pub(super) async fn take(
         .retry_config(retries());
     if let Some(given) = &options.sts_endpoint {
         let endpoint: Endpoint = given.expose().parse().map_err(|error| {
-            Error::new(ErrorKind::Invalid, "use", format_args!("the STS endpoint `{given}`"))
+            Error::configuration("use", format_args!("the STS endpoint `{given}`"))
                 .detail(format!("{error}"))
                 .hint("check AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL")
         })?;
