@@ -7,8 +7,10 @@
 //! - [`index`]: the tree and where each of its chunks lies, and [`columns`]: how that is written;
 //! - [`footer`]: ids, refs, where the index lies; and the seek table;
 //! - [`writer`]: what comes after the data frames;
-//! - [`reader`]: from the tail of an object to its index.
+//! - [`reader`]: from the tail of an object to its index;
+//! - [`churn`]: what changed from one tree to the next.
 
+pub mod churn;
 pub mod columns;
 pub mod footer;
 pub mod frame;
