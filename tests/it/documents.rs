@@ -37,7 +37,7 @@ fn is_as_reviewed(name: &str, value: &Value) {
 fn normalised(value: Value, name: &str) -> Value {
     match (value, name) {
         (Value::String(_), "store" | "etag" | "archive_id" | "object_id" | "error") => json!("…"),
-        (Value::String(text), "started" | "saved_at" | "modified" | "now" | "initiated") => {
+        (Value::String(text), "started" | "saved_at" | "modified" | "now" | "initiated" | "until") => {
             // One form everywhere: RFC 3339, UTC, milliseconds.
             assert!(text.len() == 24 && text.ends_with('Z') && text.as_bytes()[10] == b'T', "{name}: {text}");
             json!("…")
@@ -46,7 +46,7 @@ fn normalised(value: Value, name: &str) -> Value {
             json!(text.split(", ").next().unwrap_or_default().replace(char::is_numeric, "0"))
         }
         (Value::Number(_), name) if name == "seconds" || name.ends_with("bytes") => json!(0),
-        (Value::Number(_), "price_per_month") => json!(0),
+        (Value::Number(_), "price_per_month" | "stored" | "saved") => json!(0),
         (Value::Array(items), name) => items.into_iter().map(|item| normalised(item, name)).collect(),
         (Value::Object(fields), _) => {
             fields.into_iter().map(|(name, value)| (name.clone(), normalised(value, &name))).collect()
@@ -140,5 +140,6 @@ fn each_document_is_as_reviewed_and_follows_the_schema() {
     check("gc-du", 0, gc(&["du", "--price", "0.02"]));
     check("gc-prune", 0, gc(&["prune", "--max-age", "1d", "--dry-run"]));
     check("gc-prune-failed", 2, gc(&["prune"]));
+    check("gc-report", 0, gc(&["report", "--price", "0.02", "--max-age", "1d"]));
     check("gc-rm", 0, gc(&["rm", "new"]));
 }

@@ -12,7 +12,11 @@ use xcache_tests::s3;
 const PROGRAMS: [(&str, &str, &[&str]); 3] = [
     ("xcache-save", env!("CARGO_BIN_EXE_save-under-test"), &[]),
     ("xcache-restore", env!("CARGO_BIN_EXE_restore-under-test"), &[]),
-    ("xcache-gc", env!("CARGO_BIN_EXE_gc-under-test"), &["prune", "ls", "show", "rm", "verify", "du", "keep"]),
+    (
+        "xcache-gc",
+        env!("CARGO_BIN_EXE_gc-under-test"),
+        &["prune", "ls", "show", "rm", "verify", "du", "keep", "report"],
+    ),
 ];
 
 #[test]

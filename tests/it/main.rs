@@ -47,6 +47,7 @@ mod quirks;
 mod overlap;
 mod poisoning;
 mod readme;
+mod report;
 mod restore_back;
 mod restore_cases;
 mod restore_outside;

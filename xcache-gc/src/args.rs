@@ -14,7 +14,7 @@ use xcache_core::gc::policy::GroupBy;
 use xcache_core::object::Kind;
 use xcache_core::redact::GivenAddress;
 
-use crate::values::{parse_remote, parse_selector, parse_size, parse_tag};
+use crate::values::{parse_file, parse_price, parse_remote, parse_selector, parse_size, parse_tag};
 
 /// Prune, list and verify the entries of a cache
 ///
@@ -49,6 +49,13 @@ pub(crate) enum Command {
     Du(DuArgs),
     /// Take back the marks of entries that a removal could not delete
     Keep(KeepArgs),
+    /// Report what a store holds: a page to look at, or Markdown
+    ///
+    /// Stored and logical size over time, by branch, key family and scope; what deltas save; the largest entries and files;
+    /// what is new in the newest entries; entries that cannot be restored; and, with the rules of `prune`, what they would
+    /// delete. Nothing is changed. Takes two requests for each entry, as `du` does, and one for each entry whose files are
+    /// compared.
+    Report(ReportArgs),
 }
 
 impl Command {
@@ -62,6 +69,7 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Du(_) => "du",
             Self::Keep(_) => "keep",
+            Self::Report(_) => "report",
         }
     }
 
@@ -75,6 +83,7 @@ impl Command {
             Self::Verify(args) => &args.common,
             Self::Du(args) => &args.common,
             Self::Keep(args) => &args.common,
+            Self::Report(args) => &args.common,
         }
     }
 }
@@ -99,6 +108,24 @@ pub(crate) struct CommonArgs {
 /// it. What an interrupted or earlier run has condemned goes as soon as nothing needs it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PruneArgs {
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+
+    /// Only report what would be deleted
+    #[arg(long, env = var::DRY_RUN, value_parser = parse_safeguard)]
+    pub(crate) dry_run: bool,
+
+    /// Do not ask on a terminal
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// What to delete. All of it can come from variables, because an action passes its inputs so.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RuleArgs {
     /// Keep at most this many entries of each group, the newest
     #[arg(long, env = var::KEEP_NEWEST, value_name = "COUNT", value_parser = parse_number::<0, { u32::MAX }>)]
     pub(crate) keep_newest: Option<u32>,
@@ -139,17 +166,6 @@ pub(crate) struct PruneArgs {
     /// Keep entries younger than this, whatever the rules say
     #[arg(long, env = var::MIN_AGE, value_name = "AGE", value_parser = parse_duration, default_value = "24h")]
     pub(crate) min_age: Duration,
-
-    /// Only report what would be deleted
-    #[arg(long, env = var::DRY_RUN, value_parser = parse_safeguard)]
-    pub(crate) dry_run: bool,
-
-    /// Do not ask on a terminal
-    #[arg(long, short)]
-    pub(crate) yes: bool,
-
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
 }
 
 /// List entries
@@ -316,6 +332,32 @@ pub(crate) struct KeepArgs {
     pub(crate) common: CommonArgs,
 }
 
+/// Report what a store holds
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Write a self-contained page to this file; `-` for standard output
+    #[arg(long, value_name = "FILE", value_parser = parse_file)]
+    pub(crate) html: Option<PathBuf>,
+
+    /// Print Markdown; in a job of GitHub Actions, add it to the summary of the step
+    #[arg(long)]
+    pub(crate) markdown: bool,
+
+    /// Compare the files of this many entries, the newest, with those of the entry before; `0` for none
+    #[arg(long, value_name = "COUNT", value_parser = parse_number::<0, 1000>, default_value_t = 8)]
+    pub(crate) newest: u32,
+
+    /// Price of a GiB for a month, to report costs as well
+    #[arg(long, value_name = "PRICE", value_parser = parse_price)]
+    pub(crate) price: Option<f64>,
+
+    #[command(flatten, next_help_heading = "Rules, as for prune --dry-run")]
+    pub(crate) rules: RuleArgs,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
 /// [`GroupBy`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GroupByArg {
@@ -392,7 +434,8 @@ mod tests {
 
     use super::*;
 
-    /// The rules of a prune are variables, because an action passes its inputs so. What selects entries is not: a
+    /// The rules of a prune are variables, because an action passes its inputs so, and a report shows what they would
+    /// do. What selects entries is not: a
     /// variable that is set for another command must not select victims, nor hide entries.
     #[test]
     fn only_rules_and_the_surroundings_are_variables() {
@@ -405,7 +448,7 @@ mod tests {
                 let own = ["Store", "Output", "Time", "Transfer"]
                     .iter()
                     .all(|heading| arg.get_help_heading() != Some(heading));
-                if own && subcommand.get_name() != "prune" {
+                if own && !matches!(subcommand.get_name(), "prune" | "report") {
                     variables.insert(format!("{} --{flag}", subcommand.get_name()));
                 }
             }

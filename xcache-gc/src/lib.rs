@@ -25,6 +25,7 @@ mod prune;
 mod reason;
 mod ref_list;
 mod remove;
+mod report;
 mod show;
 mod values;
 mod verify;
@@ -121,6 +122,11 @@ async fn dispatch(command: &Command, context: &RunContext, reporter: &Reporter) 
         Command::Keep(args) => {
             let connection = Connection::open(&args.common, context, reporter).await?;
             keep::run(args, &connection, reporter).await
+        }
+        Command::Report(args) => {
+            let policy = args.rules.policy(context)?;
+            let connection = Connection::open(&args.common, context, reporter).await?;
+            report::run(args, policy, &connection, context, reporter).await
         }
     }
 }

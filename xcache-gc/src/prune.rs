@@ -8,47 +8,15 @@ use xcache_cli::{Exit, RunContext, UsageError};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::{Mode, Operation, prune};
 
-use crate::args::PruneArgs;
+use crate::args::{PruneArgs, RuleArgs};
 use crate::ask::{confirm, is_interactive};
 use crate::branches;
 use crate::connection::{Connection, unique_id};
 use crate::outcome::Presented;
 
-/// The policy of the command line.
+/// The policy of the command line, which must have a rule.
 pub(crate) fn policy(args: &PruneArgs, context: &RunContext) -> anyhow::Result<Policy> {
-    let PruneArgs {
-        keep_newest,
-        group_by,
-        max_age,
-        max_total_size,
-        live_branches,
-        live_branches_from_git,
-        shadowed,
-        dangling,
-        stale_uploads,
-        min_age,
-        dry_run: _,
-        yes: _,
-        common: _,
-    } = args;
-    let mut live = Vec::new();
-    if let Some(file) = live_branches {
-        live.push(branches::from_file(&context.base_dir.join(file))?);
-    }
-    if let Some(remote) = live_branches_from_git {
-        live.push(branches::from_git(remote)?);
-    }
-    let policy = Policy {
-        keep_newest: *keep_newest,
-        group_by: (*group_by).into(),
-        max_age: max_age.map(delta),
-        max_total_bytes: *max_total_size,
-        live_branches: if live.is_empty() { None } else { Some(live.iter().flatten().map(String::as_str).collect()) },
-        shadowed: *shadowed,
-        dangling: *dangling,
-        stale_uploads: stale_uploads.map(delta),
-        min_age: delta(*min_age),
-    };
+    let policy = args.rules.policy(context)?;
     if policy.is_empty() {
         return Err(UsageError::with_hint(
             "no rule says what to delete",
@@ -58,6 +26,43 @@ pub(crate) fn policy(args: &PruneArgs, context: &RunContext) -> anyhow::Result<P
         .into());
     }
     Ok(policy)
+}
+
+impl RuleArgs {
+    /// The policy that these rules make; an empty one if there are none.
+    pub(crate) fn policy(&self, context: &RunContext) -> anyhow::Result<Policy> {
+        let Self {
+            keep_newest,
+            group_by,
+            max_age,
+            max_total_size,
+            live_branches,
+            live_branches_from_git,
+            shadowed,
+            dangling,
+            stale_uploads,
+            min_age,
+        } = self;
+        let mut live = Vec::new();
+        if let Some(file) = live_branches {
+            live.push(branches::from_file(&context.base_dir.join(file))?);
+        }
+        if let Some(remote) = live_branches_from_git {
+            live.push(branches::from_git(remote)?);
+        }
+        let names = || live.iter().flatten().map(String::as_str).collect();
+        Ok(Policy {
+            keep_newest: *keep_newest,
+            group_by: (*group_by).into(),
+            max_age: max_age.map(delta),
+            max_total_bytes: *max_total_size,
+            live_branches: if live.is_empty() { None } else { Some(names()) },
+            shadowed: *shadowed,
+            dangling: *dangling,
+            stale_uploads: stale_uploads.map(delta),
+            min_age: delta(*min_age),
+        })
+    }
 }
 
 /// Runs the command.

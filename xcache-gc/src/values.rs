@@ -1,5 +1,7 @@
 //! Sizes and selectors on the command line.
 
+use std::path::PathBuf;
+
 use xcache_core::redact::GivenAddress;
 
 /// Reads what selects entries. A blank one is a variable that is not set, and would select everything.
@@ -16,6 +18,22 @@ pub(crate) fn parse_remote(text: &str) -> Result<GivenAddress, String> {
         return Err("blank, as from a variable that is not set".to_owned());
     }
     Ok(text.into())
+}
+
+/// Reads the name of a file to write. A blank one is a variable that is not set.
+pub(crate) fn parse_file(text: &str) -> Result<PathBuf, String> {
+    if text.trim().is_empty() {
+        return Err("blank, as from a variable that is not set".to_owned());
+    }
+    Ok(text.into())
+}
+
+/// Reads a price.
+pub(crate) fn parse_price(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(price) if price.is_finite() && price >= 0.0 => Ok(price),
+        _ => Err("not a price such as `0.023`".to_owned()),
+    }
 }
 
 /// Reads the name and value of a tag.

@@ -12,11 +12,16 @@ use serde::{Serialize, Serializer};
 
 mod caches;
 mod gc;
+mod report;
 
 pub use caches::{CacheList, RestoreDocument, SaveDocument};
 pub use gc::{
     Archive, DuDocument, Fault, Group, ListDocument, ListedEntry, NameAndWhy, PlannedEntry, PruneDocument,
     ShowDocument, ShownEntry, Source, StaleUpload, Sum, Usage, VerifyDocument,
+};
+pub use report::{
+    Changed, ChangedDirectory, Growth, LargeFile, PlanReason, Price, ReportDocument, ReportedEntry, ReportedPlan,
+    Share, Trouble,
 };
 
 /// The version, which every document says first.
@@ -86,6 +91,8 @@ pub enum Document {
     Verify(VerifyDocument),
     /// `xcache-gc du`.
     Du(DuDocument),
+    /// `xcache-gc report`.
+    Report(ReportDocument),
     /// Any command.
     Failed(FailedDocument),
 }
