@@ -14,7 +14,7 @@ use super::error::{Error, Result};
 use crate::monitor::Monitor;
 use crate::naming::{PASSES_PREFIX, pass_name};
 use crate::store::probe::Features;
-use crate::store::{Deletion, ListedObject, ObjectName, PutMode, Store, Tags};
+use crate::store::{self, Deletion, ListedObject, ObjectName, PutMode, Store, Tags};
 
 /// What the store does with `If-Match` on a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +59,15 @@ impl<'a> Pass<'a> {
         sid: &[u8; 16],
     ) -> Result<Self> {
         let name = pass_name(sid);
-        store.put(&name, Bytes::new(), PutMode::Overwrite, &Tags::new()).await?;
+        let now = match Self::mark(store, &name).await {
+            Ok(now) => now,
+            Err(error) => {
+                // The mark may be there all the same, and would then keep other passes away for an hour.
+                take_away(store, name).await;
+                return Err(error.into());
+            }
+        };
         let renewed = Mutex::new(Instant::now());
-        let now = store.head(&name).await?.last_modified;
         let pass = Self { store, monitor, mode, sid: *sid, name, now, renewed };
         match pass.look_around().await {
             Ok(()) => Ok(pass),
@@ -70,6 +76,12 @@ impl<'a> Pass<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Writes the mark, and returns the time that the store gives it.
+    async fn mark(store: &dyn Store, name: &ObjectName) -> store::Result<DateTime<Utc>> {
+        store.put(name, Bytes::new(), PutMode::Overwrite, &Tags::new()).await?;
+        Ok(store.head(name).await?.last_modified)
     }
 
     /// When the pass began, by the store's clock.
@@ -107,10 +119,7 @@ impl<'a> Pass<'a> {
 
     /// Takes the mark away.
     pub async fn end(self) {
-        let deletion = Deletion { name: self.name, if_match: None };
-        for error in self.store.delete(&[deletion]).await.into_iter().filter_map(std::result::Result::err) {
-            tracing::debug!(%error, "the mark of this pass stays until a later one removes it");
-        }
+        take_away(self.store, self.name).await;
     }
 
     /// Removes marks of passes long dead, and gives way where only one may run.
@@ -132,5 +141,35 @@ impl<'a> Pass<'a> {
             self.store.delete(&deletions).await;
         }
         Ok(())
+    }
+}
+
+async fn take_away(store: &dyn Store, name: ObjectName) {
+    let deletion = Deletion { name, if_match: None };
+    for error in store.delete(&[deletion]).await.into_iter().filter_map(std::result::Result::err) {
+        tracing::debug!(%error, "the mark of this pass stays until a later one removes it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Quiet;
+    use crate::store::ErrorKind;
+    use crate::transfer::doubles::{Faulty, MemoryStore};
+
+    #[tokio::test]
+    async fn a_pass_that_does_not_begin_leaves_no_mark() {
+        let faults: [fn(Faulty) -> Faulty; 3] = [
+            |store| store.fail("head", ErrorKind::Unavailable, 1),
+            |store| store.lose_answer("put", ErrorKind::Unavailable),
+            |store| store.fail("put", ErrorKind::Denied, 1),
+        ];
+        for fault in faults {
+            let inner = MemoryStore::default();
+            let store = fault(Faulty::new(inner.clone()));
+            Pass::begin(&store, &Quiet, DeleteMode::Unconditional, &[1; 16]).await.unwrap_err();
+            assert_eq!(store::list_all(&inner, "").await.unwrap(), []);
+        }
     }
 }
