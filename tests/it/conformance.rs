@@ -35,6 +35,12 @@ pub(crate) async fn local() -> Place {
     Place { store: opened.store, directory: Some(directory), is_exact_about_tags: true }
 }
 
+/// The store of the sequences.
+fn memory() -> Place {
+    let store = Arc::new(xcache_tests::memory::MemoryStore::new(chrono::Utc::now()));
+    Place { store, directory: None, is_exact_about_tags: true }
+}
+
 pub(crate) fn s3_config(server: &S3Server, case: &str) -> StoreConfig {
     let url = format!("s3://{}/conformance/{case}-{}", server.bucket, std::process::id());
     let s3 = S3Options {
@@ -83,6 +89,13 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 super::$case(&super::local().await).await;
+            })*
+        }
+
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(&super::memory()).await;
             })*
         }
 

@@ -56,6 +56,7 @@ mod restore_safety;
 mod save_cases;
 mod role;
 mod scopes;
+mod sequences;
 mod simulation;
 mod stores;
 mod support;

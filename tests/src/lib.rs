@@ -5,6 +5,7 @@
 
 pub mod fuzz;
 pub mod job;
+pub mod memory;
 pub mod place;
 pub mod proxy;
 pub mod recorded;

@@ -14,7 +14,8 @@ use xcache_core::object_end::{TAIL_BYTES, Tail, created_nanos};
 use xcache_core::restore::{Error, Failed, Interrupt, Options};
 use xcache_core::state::unfinished::Unfinished;
 use xcache_core::state::unusable::Pinned;
-use xcache_core::store::open::open;
+use xcache_core::store;
+use xcache_core::store::open::{Opened, open};
 use xcache_core::transfer::limits::DownloadLimits;
 
 use crate::candidate::{Choice, Content, Failure};
@@ -27,13 +28,23 @@ use crate::run::Run;
 
 /// Restores what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
+    run_on(open(&config.store.config), config, context, reporter).await
+}
+
+/// Restores what `config` says from the store that `opening` gives, which is asked for it only if something may be read.
+pub async fn run_on(
+    opening: impl Future<Output = store::Result<Opened>>,
+    config: &Config,
+    context: &RunContext,
+    reporter: &Reporter,
+) -> anyhow::Result<Outcome> {
     if config.is_clearing_refused {
         reporter.notice(format_args!("not cleared: read-only ({})", config.access.reason));
     }
     if !config.access.mode.may_read() && config.action != Action::Clear {
         return Ok(Outcome::Miss(MissReason::Off));
     }
-    let opened = cli::unless_interrupted(open(&config.store.config)).await??;
+    let opened = cli::unless_interrupted(opening).await??;
     if !opened.exists() {
         reporter.notice(format_args!("there is no store at `{}`: only a save makes one", config.store.config.url));
         return Ok(Outcome::Miss(MissReason::NoStoreYet));

@@ -14,8 +14,8 @@ use xcache_core::object::Kind;
 use xcache_core::scan::{Tree, TreeRoot, scan};
 use xcache_core::state::unfinished;
 use xcache_core::state::unusable::{self, Unusable};
-use xcache_core::store::ErrorKind;
-use xcache_core::store::open::open;
+use xcache_core::store::open::{Opened, open};
+use xcache_core::store::{self, ErrorKind};
 
 use crate::config::{Config, Form, OnUnfinished};
 use crate::earlier;
@@ -26,13 +26,23 @@ use crate::write::tell_skipped;
 
 /// Saves what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
+    run_on(open(&config.store.config), config, context, reporter).await
+}
+
+/// Saves what `config` says in the store that `opening` gives, which is asked for it only if something is to be saved.
+pub async fn run_on(
+    opening: impl Future<Output = store::Result<Opened>>,
+    config: &Config,
+    context: &RunContext,
+    reporter: &Reporter,
+) -> anyhow::Result<Outcome> {
     if !config.access.mode.may_write() {
         return Ok(Outcome::ReadOnly);
     }
     if is_unfinished(config, reporter) {
         return Ok(Outcome::NotSaved { reason: NotSaved::Unfinished, sent_bytes: 0 });
     }
-    let opened = cli::unless_interrupted(open(&config.store.config)).await??;
+    let opened = cli::unless_interrupted(opening).await??;
     let (store, key) = (opened.store.clone(), config.keys.primary());
     let scope = config.scopes.write.as_ref();
     match &config.paths.overlaps()[..] {

@@ -82,6 +82,17 @@ impl Snapshot {
         self.0.keys().map(Vec::as_slice)
     }
 
+    /// What is at a path: `file`, `directory`, `link` and so on.
+    pub fn kind(&self, path: &[u8]) -> Option<&'static str> {
+        self.0.get(path).map(|node| node.kind)
+    }
+
+    /// The part of it whose paths `keep` wants.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&[u8]) -> bool) -> Self {
+        Self(self.0.iter().filter(|(path, _)| keep(path)).map(|(path, node)| (path.clone(), node.clone())).collect())
+    }
+
     /// All differences, in words; `self` is what was expected.
     pub fn differences(&self, actual: &Self, but: &[Aspect]) -> Vec<String> {
         let mut differences = Vec::new();

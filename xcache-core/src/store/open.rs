@@ -38,6 +38,11 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// A store of another kind, made by the caller and taken at its word.
+    pub fn taken_at_its_word(store: Arc<dyn Store>) -> Self {
+        Self { store, needs_probe: false, is_untried: Arc::default(), adapted: None, s3: None, local: None }
+    }
+
     /// What the store honours, from memory or by trying. To be called before anything is written or deleted, and before
     /// two commands of one program would both try.
     pub async fn features(&self) -> Result<Features> {
