@@ -23,6 +23,14 @@ pub(crate) const BACKOFF: Duration = Duration::from_secs(3);
 /// patience of a job.
 pub(crate) const SEND_STALL: Duration = Duration::from_secs(30);
 
+/// A request that has sent less than [`SEND_FLOOR_BYTES`] in this time is given up as well: a peer that takes a little now
+/// and then never stalls.
+pub(crate) const SEND_FLOOR: Duration = Duration::from_secs(30);
+
+/// See [`SEND_FLOOR`]. Eight requests at a time keep above it on a line of 300 kbit/s, and a part of 8 MiB is through or
+/// given up within half an hour.
+pub(crate) const SEND_FLOOR_BYTES: u64 = 128 << 10;
+
 /// How often a request whose body stalled is sent.
 pub(crate) const SEND_TRIES: u32 = 3;
 
@@ -76,7 +84,16 @@ mod tests {
                     number(RECEIVE_TRIES)
                 ),
             ),
-            row("PutObject, UploadPart", format!("{} without progress, {} times |", s(SEND_STALL), number(SEND_TRIES))),
+            row(
+                "PutObject, UploadPart",
+                format!(
+                    "{} without progress, or {} for less than {} KiB, {} times |",
+                    s(SEND_STALL),
+                    s(SEND_FLOOR),
+                    SEND_FLOOR_BYTES >> 10,
+                    number(SEND_TRIES)
+                ),
+            ),
             row("CompleteMultipartUpload", format!("{}: ", s(COMPLETE))),
             format!("Every {} the store is asked whether our archive is there |", s(COMPLETE_LOOK)),
             row("DeleteObjects", format!("{} |", s(DELETE))),
