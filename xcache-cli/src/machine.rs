@@ -12,7 +12,7 @@ use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavi
 /// What a run may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// Threads for requests.
+    /// Threads for requests; none where this one has to do.
     pub async_threads: usize,
     /// Threads for calls that block; each cache needs a few at the same time.
     pub blocking_threads: usize,
@@ -22,11 +22,13 @@ pub struct Machine {
     pub concurrency: usize,
 }
 
-/// The fewest threads with which a run gets to its end: one for requests, one that works, and those that wait for the
-/// store, for names and for files at the same time.
-const FEWEST: usize = 8;
+/// The fewest threads, besides the first one, with which a run gets to its end: one that waits for files, one that waits
+/// for the store or for a name meanwhile, and one that works.
+const FEWEST: usize = 3;
 /// Blocking calls of one cache that may be waiting for each other.
 const BLOCKING: usize = 6;
+/// No less address space is counted on than for so many threads.
+const FEWEST_BY_MEMORY: usize = 8;
 /// What a thread takes of the address space: its stack, and the arena that the allocator of glibc reserves for it.
 const BYTES_PER_THREAD: u64 = 80 << 20;
 /// What a request in flight takes: its part, and room to receive the next.
@@ -56,19 +58,23 @@ impl Machine {
         let address_space = getrlimit(Resource::As).current;
         // As many as a run with default options has at its peak.
         let wanted = cpus.min(Self::MOST_ASYNC_THREADS) + cpus.min(16) + BLOCKING;
-        let by_memory = address_space.map_or(usize::MAX, |bytes| fits(bytes / 2, BYTES_PER_THREAD).max(FEWEST));
-        let wanted = wanted.max(FEWEST).min(by_memory);
+        let by_memory =
+            address_space.map_or(usize::MAX, |bytes| fits(bytes / 2, BYTES_PER_THREAD).max(FEWEST_BY_MEMORY));
+        let wanted = wanted.max(FEWEST_BY_MEMORY).min(by_memory);
         let threads = available(wanted);
         let full = Self { async_threads: cpus.clamp(1, Self::MOST_ASYNC_THREADS), ..Self::UNLIMITED };
         let concurrency = address_space.map_or(usize::MAX, |bytes| fits(bytes / 4, BYTES_PER_REQUEST).max(1));
         match threads {
             _ if threads < FEWEST => None,
             _ if threads == wanted && by_memory == usize::MAX => Some(full),
-            _ => {
-                let spare = threads - FEWEST;
-                Some(Self { async_threads: 1, blocking_threads: BLOCKING, workers: 1 + spare, concurrency })
-            }
+            _ => Some(Self { concurrency, ..Self::small(threads) }),
         }
+    }
+
+    /// A run on so many threads, [`FEWEST`] at least. Requests are made on the first one, which waits otherwise.
+    fn small(threads: usize) -> Self {
+        let blocking_threads = (threads / 2).clamp(2, BLOCKING);
+        Self { async_threads: 0, blocking_threads, workers: threads - blocking_threads, ..Self::UNLIMITED }
     }
 }
 
@@ -106,7 +112,16 @@ mod tests {
     #[test]
     fn this_machine_has_what_a_run_needs() {
         let machine = Machine::probe(2).unwrap();
-        assert!(machine.async_threads >= 1 && machine.workers >= 1 && machine.blocking_threads >= BLOCKING);
+        assert!(machine.workers >= 1 && machine.blocking_threads >= 2);
         assert_eq!(available(3), 3);
+    }
+
+    #[test]
+    fn a_small_run_has_a_thread_for_each_of_those_that_wait_for_each_other() {
+        for threads in FEWEST..100 {
+            let Machine { async_threads, blocking_threads, workers, .. } = Machine::small(threads);
+            assert_eq!((async_threads, blocking_threads + workers), (0, threads));
+            assert!(blocking_threads >= 2 && workers >= 1, "{threads}");
+        }
     }
 }

@@ -38,8 +38,11 @@ impl Runtime {
         }
         // Explicit numbers, or tokio reads a variable of the environment and panics if it makes no sense.
         let build = || {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            builder.worker_threads(machine.async_threads).max_blocking_threads(machine.blocking_threads);
+            let mut builder = match machine.async_threads {
+                0 => tokio::runtime::Builder::new_current_thread(),
+                _ => tokio::runtime::Builder::new_multi_thread(),
+            };
+            builder.worker_threads(machine.async_threads.max(1)).max_blocking_threads(machine.blocking_threads);
             let runtime = builder.enable_all().build()?;
             let entered = runtime.enter();
             let signals = [signal(SignalKind::interrupt()), signal(SignalKind::terminate())];
@@ -145,16 +148,16 @@ pub async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, I
 mod tests {
     use super::*;
 
-    fn run<T>(future: impl Future<Output = Result<T, Crash>>) -> Result<T, Crash> {
-        Runtime::start(Some(Machine::UNLIMITED)).unwrap().run(None, future)
-    }
-
     #[test]
     fn a_panic_becomes_an_error() {
-        // A panic with a payload that is no message leaves stderr quiet.
-        let result: Result<(), Crash> = run(async { std::panic::resume_unwind(Box::new("broken".to_owned())) });
-        assert_eq!(result.unwrap_err().to_string(), "internal error: broken");
-        assert_eq!(run(async { Ok(7) }).unwrap(), 7);
+        for async_threads in [0, 2] {
+            let start = || Runtime::start(Some(Machine { async_threads, ..Machine::UNLIMITED })).unwrap();
+            // A panic with a payload that is no message leaves stderr quiet.
+            let panicking = async { std::panic::resume_unwind(Box::new("broken".to_owned())) };
+            let result: Result<(), Crash> = start().run(None, panicking);
+            assert_eq!(result.unwrap_err().to_string(), "internal error: broken");
+            assert_eq!(start().run(None, async { Ok::<_, Crash>(7) }).unwrap(), 7);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod lookup;
 pub mod object_end;
 pub mod paths;
 mod buffers;
+mod threads;
 pub mod descriptors;
 pub mod temporary;
 pub mod scan;

@@ -218,6 +218,6 @@ fn reason(error: &Error, verdict: &Verdict) -> MissReason {
         },
         (Error::Write { .. } | Error::NoSpace { .. }, _) => MissReason::CannotWrite,
         // Whoever wrote it may be able to read it, so no save replaces it.
-        (Error::Refused(_) | Error::Interrupted | Error::Panic { .. }, _) => MissReason::Failed,
+        (Error::Refused(_) | Error::NoThread | Error::Interrupted | Error::Panic { .. }, _) => MissReason::Failed,
     }
 }

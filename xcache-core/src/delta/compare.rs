@@ -49,19 +49,15 @@ pub fn compare(tree: &Tree, known: &Known, trust: Option<&Trust<'_>>, threads: u
         .map(|root| trust.is_some_and(|trust| trust.roots.get(root).map(AsRef::as_ref) == Some(same_place(tree, root))))
         .collect();
     let comparison = Comparison { tree, known, trust, is_trusted };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                let mut buffer = Vec::new();
-                loop {
-                    // In batches: files of a cache are small, and taking the lock for each would keep the threads waiting
-                    // for one another.
-                    let start = next.fetch_add(BATCH, Ordering::Relaxed);
-                    let Some(batch) = tree.nodes.get(start..(start + BATCH).min(tree.nodes.len())) else { break };
-                    let found = comparison.batch(batch, &mut buffer);
-                    all.lock().unwrap_or_else(PoisonError::into_inner).add(tree, start, batch, found);
-                }
-            });
+    crate::threads::share(threads, || {
+        let mut buffer = Vec::new();
+        loop {
+            // In batches: files of a cache are small, and taking the lock for each would keep the threads waiting
+            // for one another.
+            let start = next.fetch_add(BATCH, Ordering::Relaxed);
+            let Some(batch) = tree.nodes.get(start..(start + BATCH).min(tree.nodes.len())) else { break };
+            let found = comparison.batch(batch, &mut buffer);
+            all.lock().unwrap_or_else(PoisonError::into_inner).add(tree, start, batch, found);
         }
     });
     all.into_inner().unwrap_or_else(PoisonError::into_inner)

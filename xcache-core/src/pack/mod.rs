@@ -56,9 +56,14 @@ pub fn pack(
     let sequence = sequence::Sequence::new(tree, jobs, &links, window(settings.workers));
     let (sender, receiver) = crossbeam_channel::bounded(settings.workers);
     std::thread::scope(|scope| {
-        for _ in 0..settings.workers.max(1) {
+        for number in 0..settings.workers.max(1) {
             let (sender, sequence) = (sender.clone(), &sequence);
-            scope.spawn(move || worker::run(tree, sequence, settings.level, &sender));
+            match crate::threads::spawn(scope, move || worker::run(tree, sequence, settings.level, &sender)) {
+                Ok(_) => {}
+                // The others do its work.
+                Err(_) if number > 0 => break,
+                Err(error) => return Err(error),
+            }
         }
         drop(sender);
         let collected = collect::collect(&sequence, &receiver, packed, sink);

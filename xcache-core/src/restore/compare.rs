@@ -18,6 +18,7 @@ use super::options::Before;
 use crate::archive::index::{Content, File, Index, Member, Xattrs, path_order};
 use crate::chunk::{ChunkHash, Cutter};
 use crate::scan::{Signature, read_xattrs};
+use crate::threads;
 
 /// What is at the place of a member.
 #[derive(Debug)]
@@ -88,27 +89,18 @@ pub(super) fn compare(
     let known = before.map(Known::new);
     let batches = Mutex::new(batches.into_iter());
     let failed = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..here.options.workers.max(1) {
-            scope.spawn(|| {
-                let next = || batches.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let compared = catch(|| {
-                    let mut comparer = Comparer {
-                        index,
-                        here,
-                        known: known.as_ref(),
-                        cursor: here.target.cursor(),
-                        buffer: Vec::new(),
-                    };
-                    while let Some((first, slots)) = next().filter(|_| !here.interrupt.is_raised()) {
-                        comparer.batch(first, slots)?;
-                    }
-                    Ok(())
-                });
-                if let Err(error) = compared {
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                }
-            });
+    threads::share(here.options.workers, || {
+        let next = || batches.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let compared = catch(|| {
+            let mut comparer =
+                Comparer { index, here, known: known.as_ref(), cursor: here.target.cursor(), buffer: Vec::new() };
+            while let Some((first, slots)) = next().filter(|_| !here.interrupt.is_raised()) {
+                comparer.batch(first, slots)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = compared {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
     });
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {

@@ -49,6 +49,9 @@ pub enum Error {
         /// Bytes that can be written.
         free_bytes: u64,
     },
+    /// No thread could be had that writes files.
+    #[error("cannot start a thread: the limit of threads or processes is too low")]
+    NoThread,
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -68,6 +71,7 @@ impl Error {
             Self::Write { source, .. } => source.kind(),
             Self::NoSpace { .. } => io::ErrorKind::StorageFull,
             Self::Panic { .. } => return Some("report it, with the lines above"),
+            Self::NoThread => return Some("allow more: `ulimit -u`, or the pids limit of the container"),
             Self::OtherPaths(_)
             | Self::Archive(_)
             | Self::Unusable(_)
@@ -114,7 +118,7 @@ impl Error {
                     | io::ErrorKind::InvalidInput
                     | io::ErrorKind::InvalidFilename
             ),
-            Self::Interrupted | Self::Panic { .. } => false,
+            Self::Interrupted | Self::NoThread | Self::Panic { .. } => false,
         }
     }
 }

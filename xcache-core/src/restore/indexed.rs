@@ -16,6 +16,7 @@ use super::plan::FetchPlan;
 use crate::archive;
 use crate::archive::index::Index;
 use crate::store::Payload;
+use crate::threads;
 
 /// What is restored.
 pub struct Entry<'a> {
@@ -125,16 +126,17 @@ fn round(
     let failed: Mutex<Option<Error>> = Mutex::new(None);
     let has_failed = Arc::new(Notify::new());
     let all_written = Mutex::new(written);
+    let write = || match catch(|| work(Writer::new(entry.index, here, plan)?, &receiver, &damaged)) {
+        Ok(done) => all_written.lock().unwrap_or_else(PoisonError::into_inner).append(done),
+        Err(error) => {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            // One frame may still be waiting for room in the channel.
+            has_failed.notify_one();
+        }
+    };
     let fetched = std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| match catch(|| work(Writer::new(entry.index, here, plan)?, &receiver, &damaged)) {
-                Ok(done) => all_written.lock().unwrap_or_else(PoisonError::into_inner).append(done),
-                Err(error) => {
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    // One frame may still be waiting for room in the channel.
-                    has_failed.notify_one();
-                }
-            });
+        if threads::start(scope, workers, &write) == 0 {
+            return Err(Error::NoThread);
         }
         // Also if this panics the channel is closed, which ends the workers.
         catch(|| {

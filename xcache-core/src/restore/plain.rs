@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::mpsc;
 
 use super::disk::{Notices, Target};
 use super::error::{Error, catch, check};
@@ -22,6 +23,7 @@ use super::tar_stream::TarStream;
 use crate::archive;
 use crate::object_end::{self, Fault, Gone, Unusable};
 use crate::store::{self, ETag, ObjectName, Payload, Store};
+use crate::threads::spawn;
 use crate::transfer::download::download_part;
 use crate::transfer::limits::DownloadLimits;
 use crate::transfer::part_fetch::PartRequest;
@@ -132,12 +134,16 @@ fn stream(
     interrupt: &Interrupt,
     extract: impl FnOnce(TarStream<Blocks>) -> Result<(), Error> + Send,
 ) -> Result<(), Error> {
-    let (part_sender, parts) = bounded::<Bytes>(1);
+    let (part_sender, parts) = mpsc::channel::<Bytes>(1);
     let (block_sender, blocks) = bounded::<io::Result<Bytes>>(4);
     std::thread::scope(|scope| {
         let size = source.size;
-        let decoding = scope.spawn(move || decode(parts, size, &block_sender));
-        let extracting = scope.spawn(move || extract(TarStream::new(Blocks { blocks, now: Bytes::new() })));
+        let decoding = spawn(scope, move || decode(parts, size, &block_sender)).map_err(|_| Error::NoThread)?;
+        let extracting = spawn(scope, move || extract(TarStream::new(Blocks { blocks, now: Bytes::new() })));
+        let Ok(extracting) = extracting else {
+            drop(part_sender); // which ends the other one
+            return Err(Error::NoThread);
+        };
         let fetched = catch(|| {
             runtime.block_on(async {
                 tokio::select! {
@@ -155,7 +161,7 @@ fn stream(
 }
 
 /// Hands the parts on in order.
-async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Error> {
+async fn fetch(source: &PlainSource<'_>, sender: mpsc::Sender<Bytes>) -> Result<(), Error> {
     let starts = (0..source.size).step_by(usize::try_from(PART_BYTES).unwrap_or(usize::MAX));
     let parts = futures_util::stream::iter(starts.map(|start| {
         let end = (start + PART_BYTES).min(source.size);
@@ -175,10 +181,7 @@ async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Er
     }));
     let mut parts = parts.buffered(PARTS_AHEAD);
     while let Some(part) = parts.try_next().await? {
-        let sender = sender.clone();
-        // Waits for the decoder in a thread that may wait.
-        let sent = tokio::task::spawn_blocking(move || sender.send(part)).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        if sender.send(part).await.is_err() {
             break; // the decoder has stopped and says why
         }
     }
@@ -187,7 +190,11 @@ async fn fetch(source: &PlainSource<'_>, sender: Sender<Bytes>) -> Result<(), Er
 
 /// Hands the decompressed bytes on. What cannot be decompressed is told there, where bytes are missing; an error here
 /// is that there are too many.
-fn decode(parts: Receiver<Bytes>, stored_bytes: u64, blocks: &Sender<io::Result<Bytes>>) -> Result<(), archive::Error> {
+fn decode(
+    parts: mpsc::Receiver<Bytes>,
+    stored_bytes: u64,
+    blocks: &Sender<io::Result<Bytes>>,
+) -> Result<(), archive::Error> {
     let limit = stored_bytes.saturating_mul(MAX_RATIO).max(MIN_LIMIT_BYTES);
     let mut total = 0u64;
     let run = || -> io::Result<()> {
@@ -227,7 +234,7 @@ fn is_window_too_large(error: &io::Error) -> bool {
 
 /// The parts of the object as one stream.
 struct Parts {
-    parts: Receiver<Bytes>,
+    parts: mpsc::Receiver<Bytes>,
     now: Bytes,
 }
 
@@ -244,7 +251,7 @@ impl Read for Parts {
 impl io::BufRead for Parts {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.now.is_empty() {
-            self.now = self.parts.recv().unwrap_or_default();
+            self.now = self.parts.blocking_recv().unwrap_or_default();
         }
         Ok(&self.now)
     }

@@ -60,19 +60,15 @@ pub fn scan(paths: &PathList, threads: usize) -> Tree {
         });
     }
     let found = Mutex::new(found);
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                let mut mine = Found::default();
-                while let Some(job) = queue.pop() {
-                    let children = scan_directory(&job, paths, &mut mine);
-                    queue.finish(children);
-                }
-                // Sorted runs are merged in one pass, so most of the sorting is done here, on all threads.
-                mine.nodes.sort_unstable_by(in_order);
-                found.lock().unwrap_or_else(PoisonError::into_inner).merge(mine);
-            });
+    crate::threads::share(threads, || {
+        let mut mine = Found::default();
+        while let Some(job) = queue.pop() {
+            let children = scan_directory(&job, paths, &mut mine);
+            queue.finish(children);
         }
+        // Sorted runs are merged in one pass, so most of the sorting is done here, on all threads.
+        mine.nodes.sort_unstable_by(in_order);
+        found.lock().unwrap_or_else(PoisonError::into_inner).merge(mine);
     });
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     arrange(roots, found)
