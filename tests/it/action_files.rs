@@ -123,6 +123,20 @@ fn the_one_step_has_no_list_of_inputs_but_its_own() {
 }
 
 #[test]
+fn refusals_know_which_variables_are_no_inputs() {
+    for (_, program, command) in actions() {
+        for arg in command.get_arguments() {
+            let (Some(flag), Some(variable)) = (arg.get_long(), arg.get_env()) else { continue };
+            let is_input = !NO_INPUTS.contains(&flag);
+            assert_eq!(xcache_cli::refusal::NO_INPUTS.contains(&flag), !is_input, "{program} {flag}");
+            // A refusal knows the name of the flag only.
+            let expected = format!("XCACHE_{}", flag.to_uppercase().replace('-', "_"));
+            assert_eq!(variable.to_str(), Some(&*expected), "{program} {flag}");
+        }
+    }
+}
+
+#[test]
 fn inputs_reach_the_program_through_variables_only() {
     for (name, runs, command) in actions() {
         let action = action(name);

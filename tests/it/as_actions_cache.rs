@@ -148,11 +148,17 @@ fn wrong() -> [(String, &'static str); 6] {
 }
 
 #[test]
-fn wrong_keys_fail_a_restore_with_an_error() {
+fn wrong_keys_are_a_warning_and_a_miss_unless_trouble_is_to_fail() {
     for (key, restore_keys) in wrong() {
         let (_, step) = restore(&Place::local(), &key, &[("restore-keys", restore_keys)]);
-        assert!(step.is_failure, "{key} {restore_keys}: {}", step.log);
-        assert!(step.log.contains("::error::"), "{}", step.log);
+        let annotations = |log: &str| log.lines().filter(|line| line.starts_with("::")).count();
+        assert!(!step.is_failure && step.log.contains("::warning::"), "{key} {restore_keys}: {}", step.log);
+        assert_eq!((&*step.outputs["outcome"], &*step.outputs["miss-reason"]), ("miss", "misconfigured"));
+        assert_eq!(annotations(&step.log), 1, "{}", step.log);
+        let with = [("restore-keys", restore_keys), ("fail-on-error", "true")];
+        let (_, step) = restore(&Place::local(), &key, &with);
+        assert!(step.is_failure && step.log.contains("::error::"), "{key} {restore_keys}: {}", step.log);
+        assert_eq!(annotations(&step.log), 1, "{}", step.log);
     }
 }
 
@@ -217,8 +223,9 @@ fn trouble_fails_a_step_only_when_asked_to() {
 fn no_value_can_set_another_output() {
     let key = "key\ncache-hit=true\ncache-hit<<EOF\ntrue\nEOF";
     let (runner, step) = restore(&Place::local(), key, &[]);
-    assert!(step.is_failure, "{}", step.log);
-    assert_eq!(written(&runner), [("cache-primary-key".to_owned(), key.to_owned())].into());
+    assert!(!step.is_failure, "{}", step.log);
+    let expected = [("cache-primary-key", key), ("outcome", "miss"), ("miss-reason", "misconfigured")];
+    assert_eq!(written(&runner), expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     let text = |runner: &Runner| fs::read_to_string(runner.job().github_file("GITHUB_OUTPUT")).unwrap();
     let delimiter = |text: &str| text.split("<<").nth(1).unwrap().lines().next().unwrap().to_owned();
     let (other, _) = restore(&Place::local(), key, &[]);
@@ -230,7 +237,7 @@ fn annotations_are_escaped_and_names_are_no_commands() {
     let (_, step) = restore(&Place::local(), "100%,\n::error::x", &[]);
     let annotations: Vec<_> = step.log.lines().filter(|line| line.starts_with("::")).collect();
     let [annotation] = annotations[..] else { panic!("{annotations:?}") };
-    assert!(annotation.starts_with("::error::") && annotation.contains("100%25,"), "{annotation}");
+    assert!(annotation.starts_with("::warning::") && annotation.contains("100%25,"), "{annotation}");
     let (_, step) = restore(&Place::local(), "##[error]x", &[]);
     assert!(!step.log.contains("##["), "{}", step.log);
 }

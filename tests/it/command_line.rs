@@ -210,7 +210,7 @@ fn a_switch_of_actions_cache_that_is_no_true_is_noticed_in_a_job() {
     run("maybe").expect_code(2).says(&["`--fail-on-cache-miss=maybe` is neither yes nor no"]);
 }
 
-/// Wrong keys and paths in a job, by the rules of `actions/cache`.
+/// Wrong keys and paths in a job.
 fn refused_in_a_job(exe: &str, args: &[&str]) -> (Job, Outcome) {
     let job = Job::github();
     let outcome = with_store(&job, exe).args(args).run();
@@ -220,21 +220,12 @@ fn refused_in_a_job(exe: &str, args: &[&str]) -> (Job, Outcome) {
 const WRONG_INPUT: [&[&str]; 4] = [&["p"], &["p", "--key", "a,b"], &["p", "--key", LONG_KEY], &["--key", "k"]];
 
 #[test]
-fn wrong_input_fails_a_restore_in_a_job() {
-    for args in WRONG_INPUT {
-        let (_, outcome) = refused_in_a_job(RESTORE, args);
-        assert_eq!(outcome.code, Some(1), "{outcome:?}");
-        assert!(outcome.stdout.starts_with("::error::"), "{outcome:?}");
-    }
-}
-
-#[test]
-fn wrong_input_is_a_warning_to_a_save_in_a_job() {
-    for args in WRONG_INPUT {
-        let (_, outcome) = refused_in_a_job(SAVE, args);
+fn wrong_input_is_a_warning_in_a_job() {
+    for (exe, args) in WRONG_INPUT.iter().flat_map(|args| [(SAVE, args), (RESTORE, args)]) {
+        let (_, outcome) = refused_in_a_job(exe, args);
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         assert!(outcome.stdout.starts_with("::warning::"), "{outcome:?}");
-        let (_, strict) = refused_in_a_job(SAVE, &[args, &["--fail-on-error"]].concat());
+        let (_, strict) = refused_in_a_job(exe, &[args, &["--fail-on-error"][..]].concat());
         assert_eq!(strict.code, Some(1), "{strict:?}");
         assert!(strict.stdout.starts_with("::error::"), "{strict:?}");
     }
@@ -243,9 +234,9 @@ fn wrong_input_is_a_warning_to_a_save_in_a_job() {
 #[test]
 fn the_primary_key_is_an_output_before_anything_can_fail() {
     let (job, _) = refused_in_a_job(RESTORE, &["p", "--key", "a,b"]);
-    assert_eq!(job.outputs(), [("cache-primary-key".to_owned(), "a,b".to_owned())].into());
+    assert_eq!((&*job.outputs()["cache-primary-key"], &*job.outputs()["outcome"]), ("a,b", "miss"));
     let (job, _) = refused_in_a_job(RESTORE, &["p"]);
-    assert_eq!(job.outputs(), [].into());
+    assert!(!job.outputs().contains_key("cache-primary-key"));
 }
 
 #[test]
@@ -332,4 +323,42 @@ fn the_local_default_is_said_in_one_line() {
     assert_eq!(outcome.stderr.matches("no store given, using the local one at `file:///").count(), 1, "{outcome:?}");
     let quiet = Job::new().command(RESTORE).args(["p", "--key", "k", "-q"]).run().ok();
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
+}
+
+#[test]
+fn a_variable_that_is_no_input_is_called_one() {
+    for (variable, value) in [("XCACHE_VERBOSE", "abc"), ("XCACHE_QUIET", "maybe"), ("XCACHE_PROGRESS", "wheel")] {
+        for exe in [SAVE, RESTORE] {
+            let job = Job::github();
+            let outcome = with_store(&job, exe).args(["p", "--key", "k"]).env(variable, value).run().ok();
+            let expected = format!("::warning::variable `{variable}`: `{value}` is ");
+            assert!(outcome.stdout.starts_with(&expected), "{outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn trouble_that_fails_a_job_is_one_annotation() {
+    for exe in [SAVE, RESTORE] {
+        for caches in [&["p", "--key", "k"][..], &["--caches", "[{path: p, key: k}, {path: q, key: l}]"]] {
+            let job = Job::github();
+            for name in ["p", "q"] {
+                std::fs::write(job.path(name), "x").unwrap();
+            }
+            let run = |flags: &[&str]| {
+                let store =
+                    ["--store", "s3://bucket/prefix", "--s3-endpoint", "http://127.0.0.1:9", "--s3-region", "r"];
+                let keys = ["--aws-access-key-id", "id", "--aws-secret-access-key", "secret"];
+                job.command(exe).args(caches).args(store).args(keys).args(flags).run()
+            };
+            let count = |outcome: &Outcome, level: &str| outcome.stdout.matches(level).count();
+            let outcome = run(&[]).ok();
+            assert_eq!((count(&outcome, "::warning::"), count(&outcome, "::error::")), (1, 0), "{outcome:?}");
+            let strict = run(&["--fail-on-error"]).expect_code(1);
+            assert_eq!((count(&strict, "::warning::"), count(&strict, "::error::")), (0, 1), "{strict:?}");
+            // The failure, its cause, and what to do.
+            let said = ["fail-on-error is set", "127.0.0.1:9", "hint: "];
+            assert!(said.iter().all(|part| strict.stdout.contains(part)), "{strict:?}");
+        }
+    }
 }

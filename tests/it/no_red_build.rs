@@ -2,8 +2,7 @@
 //!
 //! A table over every input of the three actions × {blank, wrong, missing secret} × {push, pull request of a fork, a
 //! trigger that anyone can fire}. Each cell is a step of the emulated runner. A wrong input is exactly one annotation;
-//! what fails although nothing asks for it is listed here, because it does so in `actions/cache` too. A clean-up, on
-//! which no build depends, fails with one error and deletes nothing.
+//! nothing fails unless it is asked to. A clean-up, on which no build depends, fails with one error and deletes nothing.
 
 use std::fs;
 use std::sync::Mutex;
@@ -22,19 +21,17 @@ use crate::actions::PROGRAMS;
 enum Wrong {
     /// One annotation, and no cache.
     Refused,
-    /// As in `actions/cache`: an error that fails a restore, a warning of a save.
-    AsActionsCache,
     /// There is no wrong value, or it does not matter to this store: no annotation.
     Accepted,
 }
-use Wrong::{Accepted, AsActionsCache, Refused};
+use Wrong::{Accepted, Refused};
 
 /// A wrong value for each input.
 const WRONG: &[(&str, &str, Wrong)] = &[
-    ("path", "!only/an/exclude", AsActionsCache),
-    ("key", "a,b", AsActionsCache),
-    ("restore-keys", "a,b", AsActionsCache),
-    ("base-key", "a,b", AsActionsCache),
+    ("path", "!only/an/exclude", Refused),
+    ("key", "a,b", Refused),
+    ("restore-keys", "a,b", Refused),
+    ("base-key", "a,b", Refused),
     ("caches", "no list", Refused),
     ("lookup-only", "maybe", Accepted),
     ("fail-on-cache-miss", "maybe", Accepted),
@@ -188,10 +185,9 @@ impl Cell {
 
     /// Whether the step may fail, and how many annotations there may be.
     fn expected(&self) -> (bool, std::ops::RangeInclusive<usize>) {
-        let is_restore = self.action == "restore";
         let what = match (self.value, &*self.input) {
             // Neither `actions/cache` nor we can do anything without these.
-            (Value::Blank | Value::MissingSecret, "path" | "key") => AsActionsCache,
+            (Value::Blank | Value::MissingSecret, "path" | "key") => Refused,
             (Value::Blank, "store") => Refused,
             (Value::MissingSecret, "s3-bucket" | "aws-access-key-id" | "aws-secret-access-key") => Refused,
             (Value::Blank | Value::MissingSecret, _) => Accepted,
@@ -200,10 +196,9 @@ impl Cell {
         match (self.action, what) {
             // No rule is left.
             ("gc", Accepted) if self.input == "dangling" => (true, 1..=1),
-            ("gc", Refused | AsActionsCache) => (true, 1..=1),
+            ("gc", Refused) => (true, 1..=1),
             // What asks to fail is what is blank or wrong itself.
             (_, Refused) => (self.to_fail && self.input != "fail-on-error", 1..=1),
-            (_, AsActionsCache) => (is_restore || self.to_fail, 1..=1),
             (_, Accepted) => (false, 0..=0),
         }
     }

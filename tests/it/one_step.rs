@@ -353,25 +353,24 @@ fn without_a_shell_or_the_runners_files_the_step_goes_on_without_the_cache() {
 
 #[test]
 fn wrong_input_is_one_annotation_for_the_whole_job() {
-    // Keys and paths follow `actions/cache`, which fails then; anything else fails on demand only.
-    for (fails, with) in [
-        (true, &[("key", " ")][..]),
-        (true, &[("key", "a,b")]),
-        (true, &[("key", "key"), ("restore-keys", "a,b")]),
-        (true, &[("key", "key"), ("path", "!!")]),
-        (false, &[("key", "key"), ("level", "99")]),
-        (false, &[("key", "key"), ("mode", "everything")]),
-        (false, &[("key", "key"), ("store", "s3://")]),
-        (false, &[("key", "key"), ("store", "ftp://host")]),
-        (false, &[("key", "key"), ("clean", "maybe")]),
-        (false, &[("key", "key"), ("concurrency", "none")]),
+    for with in [
+        &[("key", " ")][..],
+        &[("key", "a,b")],
+        &[("key", "key"), ("restore-keys", "a,b")],
+        &[("key", "key"), ("path", "!!")],
+        &[("key", "key"), ("level", "99")],
+        &[("key", "key"), ("mode", "everything")],
+        &[("key", "key"), ("store", "s3://")],
+        &[("key", "key"), ("store", "ftp://host")],
+        &[("key", "key"), ("clean", "maybe")],
+        &[("key", "key"), ("concurrency", "none")],
     ] {
         let place = Place::local();
         let (step, post) = job(&place, with, "built", "success");
         let log = format!("{}{}", step.log, post.log);
         let annotations = log.lines().filter(|line| line.starts_with("::")).count();
         assert_eq!(annotations, 1, "{with:?}: {log}");
-        assert_eq!((step.is_failure, post.is_failure), (fails, false), "{with:?}: {log}");
+        assert!(!step.is_failure && !post.is_failure, "{with:?}: {log}");
         assert_eq!(place.entries(), [""; 0], "{with:?}");
         // An input of the save alone is read at the end.
         let (step, post) = job(&place, &[with, &[("fail-on-error", "true")]].concat(), "built", "success");

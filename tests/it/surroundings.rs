@@ -33,7 +33,8 @@ fn with_entry() -> (Job, Place) {
 #[test]
 fn data_that_cannot_be_written_is_a_failure() {
     let (job, place) = with_entry();
-    let commands: [(&str, &[&str]); 8] = [
+    let commands: [(&str, &[&str]); 9] = [
+        (GC, &["rm", "key", "--dry-run"]),
         (GC, &["ls"]),
         (GC, &["ls", "--json"]),
         (GC, &["du"]),
@@ -47,6 +48,13 @@ fn data_that_cannot_be_written_is_a_failure() {
         let run = |to| in_shell(&job, "", exe, to).args(args).store(&place).run();
         run("").ok();
         run(">/dev/full").expect_code(1).says(&["error: cannot write to the standard output: "]);
+        // Rust opens `/dev/null` there, for reading and writing. What is redirected to it on purpose is no loss.
+        let closed = run(">&-");
+        match args[0] {
+            "rm" => closed.ok(),
+            _ => closed.expect_code(1).says(&["error: cannot write to the standard output: "]),
+        };
+        run(">/dev/null").ok();
         // The reader has gone before the first byte.
         let mut child = start(job.command(exe).args(args).store(&place));
         drop(child.stdout.take());
@@ -80,8 +88,26 @@ fn files_of_the_runner_that_cannot_be_written_are_a_warning() {
                 let outcome = job.command(exe).args(["p", "--key", "k"]).store(&place).env(variable, target).run().ok();
                 let expected = format!("::warning::cannot write {what} to `{target}`");
                 assert_eq!(outcome.stdout.matches(&expected).count(), 1, "{outcome:?}");
+                // What a later step reads is missing: that is trouble, and one error where trouble is to fail.
+                let strict = job.command(exe).args(["p", "--key", "k2", "--fail-on-error"]).store(&place);
+                let outcome = strict.env(variable, target).run().expect_code(1);
+                let annotations: Vec<_> = outcome.stdout.lines().filter(|line| line.starts_with("::")).collect();
+                assert_eq!(annotations.len(), 1, "{outcome:?}");
+                assert!(annotations[0].starts_with("::error::") && annotations[0].contains(what), "{outcome:?}");
             }
         }
+    }
+    // A document that nobody gets is trouble of a job, too.
+    for to in [">/dev/full", ">&-"] {
+        let (job, place) = (Job::github(), Place::local());
+        let run = |flag: &[&str]| {
+            let args = ["p", "--key", "k", "--json"];
+            in_shell(&job, "", RESTORE, to).args(args).args(flag).store(&place).run()
+        };
+        assert!(run(&[]).ok().stderr.contains("::warning::cannot write to the standard output"));
+        let strict = run(&["--fail-on-error"]).expect_code(1);
+        assert_eq!(strict.stderr.matches("::error::").count(), 1, "{strict:?}");
+        assert_eq!(strict.stderr.matches("::warning::").count(), 0, "{strict:?}");
     }
     // An annotation whose stream is full comes on the other one.
     let job = Job::github();
@@ -159,19 +185,37 @@ fn as_many_threads_are_used_as_may_be_had() {
     if !skip::has_root() {
         return;
     }
-    for (user, threads) in [(540_001, 1), (540_002, 4), (540_003, 9), (540_004, 12), (540_005, 20), (540_006, 200)] {
-        let (job, place) = with_entry();
-        give_to(user, &job.dirs()[0]);
-        give_to(user, place.dir());
-        let limited = format!("setpriv --reuid={user} --regid={user} --clear-groups prlimit --nproc={threads}");
-        for (exe, path, word) in [(RESTORE, "target", "exact"), (SAVE, "tree", "exists")] {
-            let script = format!("exec {limited} \"$0\" \"$@\"");
-            let run = job.command("bash").arg("-c").arg(script).arg(exe).args(["--key", "key", path, "--json"]);
-            let outcome = run.store(&place).run();
-            let document = ends_well(outcome);
-            if threads >= 9 {
-                assert_eq!(document["outcome"], word, "{threads}: {document}");
+    let mut user = 540_000;
+    for threads in (1..=12).chain([20, 200]) {
+        for (is_local, place) in [(true, Place::local()), (false, Place::on(s3::server()))] {
+            user += 1;
+            let job = Job::new();
+            fs::write(job.dir("tree").join("file"), Rng::new(7).bytes(1 << 20)).unwrap();
+            saved(&job, &place, "key", &job.path("tree"));
+            let script = "tar -C tree -c . | zstd -q";
+            let plain = Command::new("sh").args(["-c", script]).current_dir(job.work()).output().unwrap();
+            place.put("plain-base.tar.zst", &plain.stdout);
+            give_to(user, &job.dirs()[0]);
+            if is_local {
+                give_to(user, place.dir());
             }
+            // The first is the process itself.
+            let limited = format!("setpriv --reuid={user} --regid={user} --clear-groups prlimit --nproc={threads}");
+            let script = format!("exec {limited} \"$0\" \"$@\"");
+            let command = |exe: &str| job.command("bash").arg("-c").arg(&script).arg(exe);
+            for (exe, key, path, word, fewest) in [
+                (RESTORE, "key", "target", "exact", 4),
+                // A local store needs a thread of its own meanwhile.
+                (RESTORE, "plain", "target", "exact", if is_local { 5 } else { 4 }),
+                (SAVE, "key", "tree", "exists", 4),
+                (SAVE, "other", "tree", "saved", 4),
+            ] {
+                let document = ends_well(command(exe).args(["--key", key, path, "--json"]).store(&place).run());
+                let is_done = document["outcome"] == word;
+                assert_eq!(is_done, threads >= fewest, "{threads} {key}: {document}");
+            }
+            let listed = command(GC).arg("ls").store(&place).run();
+            assert_eq!(listed.code, Some(i32::from(threads < 4)), "{threads}: {listed:?}");
         }
     }
 }

@@ -29,23 +29,23 @@ struct Unanswered {
     source: io::Error,
 }
 
-/// Writes outputs of the step, if there is a step.
+/// Writes outputs of the step, if there is a step. That it cannot, [`Reporter::finish`] reports.
 pub fn write_outputs(context: &RunContext, reporter: &Reporter, outputs: &[(&str, String)]) {
     if let Some(path) = &context.ci.output
         && context.ci.is_actions()
         && let Err(error) = output::append(path, outputs)
     {
-        reporter.warning_for(&Unanswered { what: "outputs", path: path.display().to_string(), source: error });
+        reporter.unwritten(&Unanswered { what: "outputs", path: path.display().to_string(), source: error });
     }
 }
 
-/// Adds to the summary of the step, if there is one.
+/// Adds to the summary of the step, if there is one, likewise.
 pub fn write_summary(context: &RunContext, reporter: &Reporter, markdown: &str) {
     if let Some(path) = &context.ci.step_summary
         && context.ci.is_actions()
         && let Err(error) = summary::append(path, markdown)
     {
-        reporter.warning_for(&Unanswered { what: "the summary", path: path.display().to_string(), source: error });
+        reporter.unwritten(&Unanswered { what: "the summary", path: path.display().to_string(), source: error });
     }
 }
 
@@ -86,6 +86,7 @@ mod tests {
         write_outputs(&job("GITHUB_OUTPUT"), &reporter, &[]);
         write_summary(&job("GITHUB_STEP_SUMMARY"), &reporter, "");
         assert_eq!(read_event(&job("GITHUB_EVENT_PATH"), &reporter), Event::default());
-        assert_eq!(stderr.text().matches("warning: cannot").count(), 3, "{}", stderr.text());
+        reporter.finish(crate::Exit::Done, false);
+        assert_eq!(stderr.text().matches(": cannot").count(), 3, "{}", stderr.text());
     }
 }

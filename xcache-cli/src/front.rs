@@ -68,7 +68,8 @@ impl Host {
         let reporter = Reporter::new(Settings { is_json: asked.for_json, ..Settings::default_of(&self.context) });
         let error = refusal.error(&self.context);
         if refusal.is_value() {
-            return Err(refuse(&error, asked, &reporter));
+            let exit = refuse(&error, asked, &reporter);
+            return Err(reporter.finish(exit, asked.to_fail));
         }
         reporter.error_for(&error);
         Err(Exit::Usage)
@@ -107,15 +108,6 @@ pub struct Shared<'a> {
     pub timeout: Option<Duration>,
 }
 
-/// What a wrong key, restore key or path does in a job: as in `actions/cache`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnWrongInput {
-    /// An error and exit code 1: restore.
-    Fail,
-    /// A warning and exit code 0: save.
-    Warn,
-}
-
 /// A program that works on caches: a save or a restore.
 pub trait Program {
     /// The command line.
@@ -130,8 +122,6 @@ pub trait Program {
         Self::Config: 'a,
         Self::Outcome: 'a;
 
-    /// What a wrong key or path does in a job.
-    const ON_WRONG_INPUT: OnWrongInput;
     /// The outputs of a step that was refused.
     const REFUSED: &'static [(&'static str, &'static str)];
     /// Whether nothing can be half done if cleaning up is not waited for.
@@ -197,8 +187,12 @@ pub fn main<P: Program>() -> ExitCode {
         return exit.into();
     }
     let reporter = host.reporter(shared.output);
+    let to_fail = shared.cache.fail_on_error;
+    if to_fail || P::fails_on_miss(&args, &host.context) {
+        reporter.hold();
+    }
     let exit = set_up_and_run::<P>(host, &args, &reporter);
-    reporter.finish(exit).into()
+    reporter.finish(exit, to_fail).into()
 }
 
 fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -> Exit {
@@ -235,26 +229,22 @@ fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -
     done.iter().map(|done| P::exit(&done.outcome, done.config)).fold(exit, Exit::max)
 }
 
-/// Says what is wrong with the input. In a job that must not fail a build: a wrong key or path does what it does in
-/// `actions/cache`, anything else means that there is no cache.
+/// Says what is wrong with the input. In a job that must not fail a build: it means that there is no cache.
 fn refuse<P: Program>(error: &UsageError, asked: Asked, context: &RunContext, reporter: &Reporter) -> Exit {
     if asked.for_json {
         print_document(reporter, &failed::<P>(error));
     }
-    let is_input = matches!(error, UsageError::Input { .. });
-    if !context.ci.is_ci() || (is_input && !context.ci.is_actions()) {
+    if !context.ci.is_ci() {
         reporter.error_for(error);
         return Exit::Usage;
     }
-    if asked.to_fail || (is_input && P::ON_WRONG_INPUT == OnWrongInput::Fail) {
+    let outputs: Vec<_> = P::REFUSED.iter().map(|&(name, value)| (name, value.to_owned())).collect();
+    write_outputs(context, reporter, &outputs);
+    if asked.to_fail {
         reporter.error_for(error);
         return Exit::Failed;
     }
     reporter.warning_for(error);
-    if !is_input {
-        let outputs: Vec<_> = P::REFUSED.iter().map(|&(name, value)| (name, value.to_owned())).collect();
-        write_outputs(context, reporter, &outputs);
-    }
     Exit::Done
 }
 

@@ -30,6 +30,7 @@ pub mod child;
 pub mod machine;
 pub mod refusal;
 pub mod runtime;
+mod streams;
 pub mod answer;
 pub mod front;
 

@@ -17,6 +17,9 @@ pub struct Refusal<'a> {
     argv: &'a [OsString],
 }
 
+/// Flags that are no inputs of the actions, only variables.
+pub const NO_INPUTS: [&str; 6] = ["json", "verbose", "quiet", "color", "progress", "state-dir"];
+
 impl<'a> Refusal<'a> {
     /// What clap says of `argv`.
     pub fn new(stop: &'a clap::Error, argv: &'a [OsString]) -> Self {
@@ -51,13 +54,13 @@ impl<'a> Refusal<'a> {
             let first = text.lines().next().unwrap_or_default();
             return UsageError::options(first.strip_prefix("error: ").unwrap_or(first));
         };
-        // `--s3-sse <ALGORITHM>`, `--full[=<BOOL>]`
-        let name = flag.split([' ', '[', '=']).next().unwrap_or_default().trim_start_matches('-');
+        // `--s3-sse <ALGORITHM>`, `--full[=<BOOL>]`, `--verbose...`
+        let name = flag.split([' ', '[', '=', '.']).next().unwrap_or_default().trim_start_matches('-');
         let variable = format!("XCACHE_{}", name.to_uppercase().replace('-', "_"));
         let place = match (self.is_on_command_line(name), context.ci.is_actions()) {
             (true, _) => format!("`--{name}`"),
-            (false, true) => format!("input `{name}` ({variable})"),
-            (false, false) => format!("variable `{variable}`"),
+            (false, true) if !NO_INPUTS.contains(&name) => format!("input `{name}` ({variable})"),
+            (false, _) => format!("variable `{variable}`"),
         };
         let value = self.text(ContextKind::InvalidValue).unwrap_or_default();
         let problem = match (self.allowed(), self.stop.source()) {
@@ -128,6 +131,7 @@ mod tests {
     use clap::Parser;
 
     use super::super::context::tests::context;
+    use super::super::output_args::OutputArgs;
     use super::super::parse;
     use super::super::store_args::StoreArgs;
     use super::super::transfer_args::TransferArgs;
@@ -139,6 +143,8 @@ mod tests {
         _store: StoreArgs,
         #[command(flatten)]
         _transfer: TransferArgs,
+        #[command(flatten)]
+        _output: OutputArgs,
     }
 
     #[test]
@@ -151,7 +157,8 @@ mod tests {
             assert_eq!(refusal.error(&job).to_string(), expected);
             // The same, given as an input.
             let by_input = Refusal::new(&stop, &argv[..1]).error(&job).to_string();
-            assert_eq!(by_input.starts_with("input `"), refusal.is_value(), "{by_input}");
+            let is_input = !argv[1].to_str().is_some_and(|arg| arg.starts_with("--quiet"));
+            assert_eq!(by_input.starts_with("input `"), refusal.is_value() && is_input, "{by_input}");
         };
         check(&["--s3-sse", "rot13"], "`--s3-sse`: `rot13` is not one of `AES256`, `aws:kms`");
         check(&["--concurrency=99"], "`--concurrency`: `99` is not a whole number from 1 to 64");
@@ -159,6 +166,10 @@ mod tests {
             &["--s3-requester-pays=maybe"],
             "`--s3-requester-pays`: `maybe` is neither yes nor no: write `true` or `false` (or `1`, `0`, `yes`, `no`, \
              `on`, `off`)",
+        );
+        check(
+            &["--quiet=maybe"],
+            "`--quiet`: `maybe` is neither yes nor no: write `true` or `false` (or `1`, `0`, `yes`, `no`, `on`, `off`)",
         );
         check(&["--nonsense"], "unexpected argument '--nonsense' found");
     }

@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
     let Some(command) = args.command else { return Exit::Usage.into() };
     let reporter = host.reporter(&command.common().output);
     let exit = run_and_report(host, &command, &reporter);
-    reporter.finish(exit).into()
+    reporter.finish(exit, true).into()
 }
 
 fn run_and_report(host: Host, command: &Command, reporter: &Reporter) -> Exit {

@@ -69,7 +69,7 @@ impl Presented<'_> {
             for Group { entries, kept, branch, family, scope } in &groups {
                 let scope = scope.as_ref().map(|scope| format!(" [{scope}]")).unwrap_or_default();
                 let name = [branch.as_deref(), family.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
-                reporter.data(format_args!(
+                reporter.log(format_args!(
                     "group         {}, at most {kept} kept: {name}{scope}",
                     Count(*entries, "entry")
                 ));
@@ -133,7 +133,7 @@ impl Presented<'_> {
                 self.label(id),
                 reason.text
             );
-            if is_dull { reporter.debug(line) } else { reporter.data(line) }
+            if is_dull { reporter.debug(line) } else { reporter.log(line) }
         }
         for upload in &self.outcome.uploads {
             let age = age(*now - upload.initiated);
@@ -142,7 +142,7 @@ impl Presented<'_> {
                 (Some(_), None) => "aborted",
                 (Some(_), Some(_)) => "not aborted",
             };
-            reporter.data(format_args!("{verb:<12}  multipart upload of `{}`, begun {age} ago", upload.name));
+            reporter.log(format_args!("{verb:<12}  multipart upload of `{}`, begun {age} ago", upload.name));
         }
     }
 

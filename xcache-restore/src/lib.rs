@@ -6,7 +6,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use xcache_cli::ci::event::Event;
-use xcache_cli::front::{self, Done, OnWrongInput, Program, Shared, Warning};
+use xcache_cli::front::{self, Done, Program, Shared, Warning};
 use xcache_cli::report::Reporter;
 use xcache_cli::store_args::StoreSelection;
 use xcache_cli::{Exit, RunContext, UsageError};
@@ -45,7 +45,6 @@ impl Program for Restore {
     type Outcome = Outcome;
     type Presented<'a> = Presented<'a>;
 
-    const ON_WRONG_INPUT: OnWrongInput = OnWrongInput::Fail;
     const REFUSED: &'static [(&'static str, &'static str)] =
         &[("outcome", "miss"), ("miss-reason", MissReason::Misconfigured.word())];
     /// Files may be half written, and others already replaced.

@@ -38,7 +38,6 @@ impl<const IS_SAFE: bool> Program for Fake<IS_SAFE> {
     type Outcome = String;
     type Presented<'a> = Told;
 
-    const ON_WRONG_INPUT: OnWrongInput = OnWrongInput::Warn;
     const REFUSED: &'static [(&'static str, &'static str)] = &[];
     const IS_SAFE_TO_ABANDON: bool = IS_SAFE;
 

@@ -16,17 +16,19 @@ use serde::Serialize;
 use xcache_core::monitor::{self, Monitor, Unit};
 
 pub mod chain;
+mod held;
 pub mod human;
 mod log;
 mod progress;
 pub mod settings;
 
+use held::{Held, Told};
 pub use log::init_log;
 use progress::{Form, Progress, Stage};
 use settings::{Settings, Verbosity};
 
-use crate::Exit;
 use crate::ci::annotation::{Commands, Level};
+use crate::{Exit, streams};
 
 /// Prints lines, warnings, errors, progress and the final document. Clones print to the same place.
 #[derive(Clone)]
@@ -43,8 +45,11 @@ struct Shared {
     warnings: AtomicU64,
     /// The causes of [`Reporter::warning_for`] so far.
     causes: Mutex<BTreeSet<String>>,
+    held: Held,
     /// Why data could not be written to stdout.
     lost: Mutex<Option<io::Error>>,
+    /// What else could not be written that the run was to leave.
+    unwritten: Mutex<Vec<String>>,
     has_document: AtomicBool,
     last_error: Mutex<Option<String>>,
 }
@@ -63,7 +68,7 @@ impl fmt::Debug for Reporter {
 impl Reporter {
     /// Prints to the streams of the process.
     pub fn new(settings: Settings) -> Self {
-        Self::to_writers(settings, Box::new(io::stdout()), Box::new(io::stderr()))
+        Self::to_writers(settings, streams::data(), Box::new(io::stderr()))
     }
 
     /// Prints to the given writers. Bars still go to the terminal.
@@ -78,7 +83,9 @@ impl Reporter {
                 noticed,
                 warnings: AtomicU64::new(0),
                 causes: Mutex::default(),
+                held: Held::default(),
                 lost: Mutex::default(),
+                unwritten: Mutex::default(),
                 has_document: AtomicBool::new(false),
                 last_error: Mutex::default(),
             }),
@@ -130,6 +137,13 @@ impl Reporter {
         }
     }
 
+    /// The same of what was done, which is no loss where nobody reads it.
+    pub fn log(&self, text: impl fmt::Display) {
+        if streams::is_read() {
+            self.data(text);
+        }
+    }
+
     /// A decision, for those who ask why.
     pub fn debug(&self, text: impl fmt::Display) {
         if self.shared.settings.verbosity >= Verbosity::Verbose {
@@ -140,7 +154,7 @@ impl Reporter {
     /// Trouble that does not end the run.
     pub fn warning(&self, text: impl fmt::Display, hint: Option<&str>) {
         self.shared.warnings.fetch_add(1, Ordering::Relaxed);
-        self.annotate(Level::Warning, Label::Warning, &text.to_string(), hint);
+        self.tell(Level::Warning, text.to_string(), hint);
     }
 
     /// How many warnings there were so far.
@@ -151,7 +165,7 @@ impl Reporter {
     /// What ends the run.
     pub fn error(&self, text: impl fmt::Display, hint: Option<&str>) {
         let text = text.to_string();
-        self.annotate(Level::Error, Label::Error, &text, hint);
+        self.tell(Level::Error, text.clone(), hint);
         *self.shared.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
 
@@ -196,29 +210,53 @@ impl Reporter {
         self.shared.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the run. Data that could not be written is a failure of a command line; in a job, whose log is not what the
-    /// run is for, it is a warning.
-    pub fn finish(&self, exit: Exit) -> Exit {
-        let failure = self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match failure {
-            None => exit,
-            Some(error) if self.shared.settings.commands != Commands::None => {
-                self.warning(format_args!("cannot write to the standard output: {error}"), None);
-                exit
-            }
-            Some(error) => {
-                // Whoever closed a pipe has read all that they wanted; the code still says that it was not all.
-                if error.kind() != io::ErrorKind::BrokenPipe {
-                    self.error(format_args!("cannot write to the standard output: {error}"), None);
-                }
-                exit.max(Exit::Failed)
-            }
+    /// From now on warnings and errors wait for [`Reporter::finish`], where the run is in a job and they are annotations:
+    /// for a run that trouble turns red.
+    pub fn hold(&self) {
+        if self.shared.settings.commands != Commands::None {
+            self.shared.held.begin();
         }
     }
 
-    fn annotate(&self, level: Level, label: Label, text: &str, hint: Option<&str>) {
-        let hinted = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-        let annotation = self.shared.settings.commands.annotate(level, &format!("{text}{hinted}"));
+    /// Something that the run was to leave, besides what it prints, could not be written.
+    pub fn unwritten(&self, error: &(dyn Error + 'static)) {
+        let text = chain::text(error);
+        let mut unwritten = self.shared.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unwritten.contains(&text) {
+            unwritten.push(text);
+        }
+    }
+
+    /// Ends the run. What could not be written is a failure of a command line, and of a job that trouble is to fail
+    /// (`to_fail`). In any other job, whose log is not what the run is for, it is a warning.
+    pub fn finish(&self, exit: Exit, to_fail: bool) -> Exit {
+        let lost = self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut losses = std::mem::take(&mut *self.shared.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_failure = self.shared.settings.commands == Commands::None || to_fail;
+        let is_any = lost.is_some() || !losses.is_empty();
+        // Whoever closed a pipe has read all that they wanted; the code still says that it was not all.
+        if let Some(error) = lost.filter(|error| !is_failure || error.kind() != io::ErrorKind::BrokenPipe) {
+            losses.push(format!("cannot write to the standard output: {error}"));
+        }
+        for loss in losses {
+            if is_failure { self.error(loss, None) } else { self.warning(loss, None) }
+        }
+        for told in self.shared.held.release() {
+            self.annotate(&told);
+        }
+        if is_any && is_failure { exit.max(Exit::Failed) } else { exit }
+    }
+
+    fn tell(&self, level: Level, text: String, hint: Option<&str>) {
+        let told = Told { level, text, hint: hint.map(str::to_owned) };
+        if let Some(told) = self.shared.held.keep(told) {
+            self.annotate(&told);
+        }
+    }
+
+    fn annotate(&self, Told { level, text, hint }: &Told) {
+        let hinted = hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        let annotation = self.shared.settings.commands.annotate(*level, &format!("{text}{hinted}"));
         if let Some(line) = annotation.map(|line| format!("{line}\n")) {
             let is_json = self.shared.settings.is_json;
             // Where the log cannot be written to, the runner still reads the other stream.
@@ -226,7 +264,7 @@ impl Reporter {
                 drop(self.write(|outputs| &mut outputs.stderr, &line));
             }
         } else {
-            self.print(Some(label), text);
+            self.print(Some(if *level == Level::Error { Label::Error } else { Label::Warning }), text);
             if let Some(hint) = hint {
                 self.print(Some(Label::Hint), hint);
             }
@@ -448,6 +486,24 @@ pub(crate) mod tests {
         );
     }
 
+    #[test]
+    fn a_run_that_fails_for_trouble_has_one_annotation() {
+        let actions = Settings { commands: Commands::GitHub, ..PLAIN };
+        let act = |fails: bool| {
+            move |reporter: &Reporter| {
+                reporter.hold();
+                reporter.warning("down", Some("wait"));
+                if fails {
+                    reporter.error("failed", None);
+                }
+                reporter.finish(Exit::Done, true);
+            }
+        };
+        check(actions, act(true), "::error::failed%0Adown%0Ahint: wait\n", "");
+        check(actions, act(false), "::warning::down%0Ahint: wait\n", "");
+        check(PLAIN, act(true), "", "warning: down\nhint: wait\nerror: failed\n");
+    }
+
     /// A writer that takes so many bytes.
     struct Full(usize);
 
@@ -465,14 +521,19 @@ pub(crate) mod tests {
 
     #[test]
     fn data_that_is_lost_fails_a_command_line_and_warns_in_a_job() {
-        for (commands, expected) in [(Commands::None, Exit::Failed), (Commands::GitHub, Exit::Done)] {
+        for (commands, to_fail, expected) in [
+            (Commands::None, false, Exit::Failed),
+            (Commands::None, true, Exit::Failed),
+            (Commands::GitHub, false, Exit::Done),
+            (Commands::GitHub, true, Exit::Failed),
+        ] {
             for room in [0, 7] {
                 let stderr = Capture::default();
                 let settings = Settings { commands, ..PLAIN };
                 let reporter = Reporter::to_writers(settings, Box::new(Full(room)), Box::new(stderr.clone()));
-                assert_eq!(reporter.finish(Exit::Done), Exit::Done);
+                assert_eq!(reporter.finish(Exit::Done, false), Exit::Done);
                 ["one", "two", "three"].iter().for_each(|line| reporter.data(line));
-                assert_eq!(reporter.finish(Exit::Done), expected);
+                assert_eq!(reporter.finish(Exit::Done, to_fail), expected);
                 let text = stderr.text();
                 assert_eq!(text.matches("cannot write to the standard output").count(), 1, "{text}");
             }
