@@ -25,9 +25,9 @@ const FLAGS: [(&str, &str, &[&str]); 22] = [
     ("prune", "--stale-uploads", &[]),
     ("prune", "--shadowed", &[]),
     ("prune", "--dangling", &[]),
-    ("prune", "--group-by", &["--keep-newest", "0"]),
-    ("prune", "--min-age", &["--keep-newest", "0"]),
-    ("prune", "--dry-run", &["--keep-newest", "0"]),
+    ("prune", "--group-by", &["--max-total-size", "0B"]),
+    ("prune", "--min-age", &["--max-total-size", "0B"]),
+    ("prune", "--dry-run", &["--max-total-size", "0B"]),
     ("rm", "--prefix", &[]),
     ("rm", "--scope", &[]),
     ("rm", "--branch", &[]),
@@ -144,7 +144,7 @@ fn blanks_and_unknown_words_delete_nothing() {
         &["prune"][..],
         &["rm"],
         &["rm", "--cascade"],
-        &["prune", "--min-age", "0"],
+        &["prune", "--min-age", "0s"],
         &["purge"],
         &["rm", "--al"],
         &["prune", "--all"],
@@ -156,8 +156,17 @@ fn blanks_and_unknown_words_delete_nothing() {
     }
     // A number without its unit: `50` is not meant to be bytes.
     for size in ["1", "50", "50 ", "1.5GiB"] {
-        let invocation = table.gc("prune").args(["--max-total-size", size, "--min-age", "0"]);
+        let invocation = table.gc("prune").args(["--max-total-size", size, "--min-age", "0s"]);
         table.cell(&format!("--max-total-size {size}"), invocation).expect_code(2);
+    }
+    // What a shell computes from a variable that is not set: `$((DAYS))`.
+    for rule in ["--keep-newest", "--max-age", "--max-total-size", "--stale-uploads"] {
+        let invocation = table.gc("prune").args([rule, "0", "--min-age", "0s"]);
+        table.cell(&format!("{rule} 0"), invocation).expect_code(2);
+    }
+    for rule in [&["rm", "--older-than", "0"][..], &["prune", "--max-age", "1s", "--min-age", "0"]] {
+        let invocation = table.gc(rule[0]).args(&rule[1..]);
+        table.cell(&format!("{rule:?}"), invocation).expect_code(2);
     }
     // The same command line, meant.
     table.gc("rm").args(["--prefix", "o", "--cascade", "--all"]).run().expect_code(2);
@@ -207,7 +216,7 @@ fn a_blank_store_is_not_the_default_one() {
         &["--s3-prefix="],
     ] {
         for command in
-            [&["rm", "old", "--cascade"][..], &["rm", "--all"], &["prune", "--keep-newest", "0", "--min-age", "0"]]
+            [&["rm", "old", "--cascade"][..], &["rm", "--all"], &["prune", "--max-total-size", "0B", "--min-age", "0s"]]
         {
             let invocation = table.job.command(crate::GC).args(command).args(store);
             table.cell(&format!("{command:?} {store:?}"), invocation).expect_code(2);
@@ -232,10 +241,10 @@ fn another_store_than_the_one_that_was_meant_loses_nothing() {
                 continue;
             }
             for command in [
-                &["prune", "--keep-newest", "0", "--min-age", "0"][..],
-                &["prune", "--max-age", "0", "--min-age", "0"],
-                &["prune", "--max-total-size", "0", "--min-age", "0"],
-                &["prune", "--dangling", "--shadowed", "--stale-uploads", "0", "--min-age", "0"],
+                &["prune", "--max-total-size", "0B", "--min-age", "0s"][..],
+                &["prune", "--max-age", "0s", "--min-age", "0s"],
+                &["prune", "--max-total-size", "0B", "--min-age", "0s"],
+                &["prune", "--dangling", "--shadowed", "--stale-uploads", "0s", "--min-age", "0s"],
                 &["rm", "--all", "--cascade"],
                 &["rm", "old", "--cascade"],
                 &["rm", "ci/old", "--cascade"],
@@ -355,7 +364,7 @@ fn on_a_terminal_a_question_comes_first() {
         let line = format!("printf '{answer}' | script --quiet --return --command \"{line}\" /dev/null");
         job.command("/bin/sh").args(["-c", &line]).run()
     };
-    for command in ["rm --all", "prune --keep-newest 0 --min-age 0"] {
+    for command in ["rm --all", "prune --max-total-size 0B --min-age 0s"] {
         fill();
         for no in ["n\\n", "\\n", "perhaps\\n"] {
             let outcome = on_terminal(command, no);

@@ -28,7 +28,7 @@ const REQUESTS: [&str; 8] = [
 const ANSWERS: [&str; 8] =
     ["status:404", "status:412", "status:403", "empty:200", "nonsense:200", "etag:other", "drop-reply", "cut:10"];
 const COMMANDS: [&[&str]; 3] =
-    [&["rm", "old"], &["rm", "old", "--cascade"], &["prune", "--keep-newest", "0", "--min-age", "0"]];
+    [&["rm", "old"], &["rm", "old", "--cascade"], &["prune", "--max-total-size", "0B", "--min-age", "0s"]];
 
 /// A place with a base and a delta on it, which can be put back.
 struct Entries {
@@ -141,7 +141,7 @@ fn what_cannot_be_read_protects_itself_and_what_it_may_build_on() {
     place.put("plain-base.tar.zst", b"made by others");
     let proxy = Proxy::with_rules(server, &["GET new-delta.*x-id=GetObject status:403"]);
     let behind = place.behind(proxy.endpoint());
-    let policy = ["--keep-newest", "0", "--min-age", "0"];
+    let policy = ["--max-total-size", "0B", "--min-age", "0s"];
     let outcome = gc(&job, &behind, "prune").args(policy).run().ok();
     outcome.clone().says(&["1 entry cannot be read", "`new`", "deleted 1 entry"]);
     assert!(outcome.stdout.contains("`new`, which cannot be read, may build on it"), "{}", outcome.stdout);
@@ -168,7 +168,7 @@ fn tags_that_cannot_be_read_refuse_only_what_needs_them() {
         let outcome = gc(&job, &behind, command[0]).args(&command[1..]).run().ok();
         assert!(!outcome.stderr.contains("pin"), "{command:?}: {}", outcome.stderr);
     }
-    let outcome = gc(&job, &behind, "prune").args(["--keep-newest", "0", "--min-age", "0"]).run().expect_code(1);
+    let outcome = gc(&job, &behind, "prune").args(["--max-total-size", "0B", "--min-age", "0s"]).run().expect_code(1);
     outcome.says(&["2 entries kept because the tags", "s3:GetObjectTagging"]);
     assert_eq!(place.entries().len(), 2);
     gc(&job, &behind, "rm").args(["old", "--cascade"]).run().ok();
@@ -187,7 +187,7 @@ fn senseless_notes_stop_nothing() {
         place.put(&format!(".xcache/condemned/{}", id(4)), b"{\"format\":9}");
         // Of a later version: what it names stays.
         place.put(&format!(".xcache/intents/{}", id(5)), br#"{"format":9,"refs":[{"name":"old-base.tar.zst"}]}"#);
-        let outcome = gc(&job, &place, "prune").args(["--keep-newest", "0", "--min-age", "0"]).run().ok();
+        let outcome = gc(&job, &place, "prune").args(["--max-total-size", "0B", "--min-age", "0s"]).run().ok();
         outcome.clone().says(&["makes no sense and protects nothing", "makes no sense and is left alone"]);
         assert_eq!(outcome.stderr.matches("makes no sense").count(), 4, "{}", outcome.stderr);
         assert!(outcome.stdout.contains("a running save is about to use it"), "{}", outcome.stdout);
@@ -208,9 +208,9 @@ fn an_entry_of_a_newer_version_stops_nothing_and_keeps_what_it_names() {
     broken[at] ^= 1;
     place.put("broken-delta.tar.zst", &broken);
     gc(&job, &place, "rm").arg("old").run().expect_code(1);
-    let outcome = gc(&job, &place, "prune").args(["--dangling", "--min-age", "0"]).run().ok();
+    let outcome = gc(&job, &place, "prune").args(["--dangling", "--min-age", "0s"]).run().ok();
     assert_eq!(place.entries(), [DELTA, BASE, "other-base.tar.zst"], "{}", outcome.stdout);
-    gc(&job, &place, "prune").args(["--keep-newest", "0", "--min-age", "0"]).run().ok();
+    gc(&job, &place, "prune").args(["--max-total-size", "0B", "--min-age", "0s"]).run().ok();
     assert_eq!(place.entries(), [""; 0]);
 }
 
@@ -225,8 +225,7 @@ fn a_store_below_this_one_is_left_alone() {
         fs::write(source.join("file-1"), "text").unwrap();
         crate::saved(&Job::new(), &place, "own", &source);
         let before = below.objects();
-        let policy =
-            ["--keep-newest", "0", "--max-total-size", "0", "--dangling", "--shadowed", "--stale-uploads", "0"];
+        let policy = ["--max-total-size", "0B", "--max-age", "0s", "--dangling", "--shadowed", "--stale-uploads", "0s"];
         for forget in [false, true] {
             if forget {
                 // A store on AWS has nothing below `.xcache/` but while something is under way.
@@ -237,7 +236,7 @@ fn a_store_below_this_one_is_left_alone() {
             gc(&job, &place, "verify").run().ok().says(&["left alone"]);
             gc(&job, &place, "rm").args(["ci/old", "ci/plain"]).run();
             gc(&job, &place, "rm").args(["--prefix", "ci/"]).run();
-            let outcome = gc(&job, &place, "prune").args(policy).args(["--min-age", "0"]).run().ok();
+            let outcome = gc(&job, &place, "prune").args(policy).args(["--min-age", "0s"]).run().ok();
             assert_eq!(below.entries(), before, "{}{}", outcome.stdout, outcome.stderr);
         }
         assert!(before.len() > 3);

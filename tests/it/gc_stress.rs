@@ -106,7 +106,7 @@ fn work(place: &Place, counts: &Counts, end: Instant, n: u64) {
 fn prune(place: &Place, counts: &Counts, end: Instant, n: u64) {
     let mut rng = Rng::new(n);
     while Instant::now() < end {
-        let policy = ["--keep-newest", "2", "--min-age", "0", "--shadowed", "--dangling"];
+        let policy = ["--keep-newest", "2", "--min-age", "0s", "--shadowed", "--dangling"];
         if let Some(output) = run(gc(&Job::new(), place, "prune").args(policy), &mut rng, counts) {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             counts.prunes.fetch_add(1, Ordering::Relaxed);

@@ -27,7 +27,7 @@ fn restore_deps(job: &Job, place: &Place, key: &str) -> Outcome {
 /// Deletes all entries of the store.
 #[track_caller]
 fn prune(place: &Place) {
-    let policy = ["--keep-newest", "0", "--min-age", "0"];
+    let policy = ["--max-total-size", "0B", "--min-age", "0s"];
     let job = Job::new();
     gc(&job, place, "prune").args(policy).run().ok();
 }

@@ -248,7 +248,7 @@ fn a_complete_entry_beside_a_base_is_no_leftover_for_the_clean_up() {
     let proxy = Proxy::with_rules(s3::server(), &["GET /one-base status:403"]);
     let refused = place.behind(proxy.endpoint());
     assert_eq!(made_anew(&job, &refused, "one", &tree).json()["kind"], "delta");
-    let prune = job.command(GC).arg("prune").store(&place).args(["--shadowed", "--min-age", "0"]);
+    let prune = job.command(GC).arg("prune").store(&place).args(["--shadowed", "--min-age", "0s"]);
     prune.run().ok();
     assert_eq!(place.entries(), ["one-base.tar.zst", "one-delta.tar.zst"]);
 }

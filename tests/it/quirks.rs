@@ -258,7 +258,7 @@ fn large_source(job: &Job) -> std::path::PathBuf {
 }
 
 fn prune_all(job: &Job, place: &Place) -> Invocation {
-    gc(job, place, "prune").args(["--keep-newest", "0", "--min-age", "0s"])
+    gc(job, place, "prune").args(["--max-total-size", "0B", "--min-age", "0s"])
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn data_that_cannot_be_written_is_a_failure() {
         (RESTORE, &["--key", "key", "tree", "--json"]),
         (SAVE, &["--key", "key", "tree", "--json"]),
         (GC, &["show", "key"]),
-        (GC, &["prune", "--max-age", "1d", "--min-age", "0", "--dry-run", "--json"]),
+        (GC, &["prune", "--max-age", "1d", "--min-age", "0s", "--dry-run", "--json"]),
     ];
     for (exe, args) in commands {
         let run = |to| in_shell(&job, "", exe, to).args(args).store(&place).run();

@@ -30,8 +30,13 @@ pub struct TransferArgs {
 #[command(next_help_heading = "Limits")]
 pub struct TimeArgs {
     /// Give up after this time, for example `10m`; `0` for no limit [default: no limit]
-    #[arg(long, env = var::TIMEOUT, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, env = var::TIMEOUT, value_name = "DURATION", value_parser = parse_limit)]
     pub timeout: Option<Duration>,
+}
+
+/// Reads a limit: a duration, or `0` for none.
+fn parse_limit(text: &str) -> Result<Duration, String> {
+    if text.trim() == "0" { Ok(Duration::ZERO) } else { parse_duration(text) }
 }
 
 impl TimeArgs {

@@ -98,12 +98,10 @@ pub fn lines(values: &[String]) -> Vec<&str> {
     values.iter().flat_map(|value| value.lines()).map(str::trim).filter(|line| !line.is_empty()).collect()
 }
 
-/// Reads a duration: a whole number and a unit (`s m h d w`), for example `90m`, `7d`; or `0`.
+/// Reads a duration: a whole number and a unit (`s m h d w`), for example `90m`, `7d`. `0` needs its unit, too: it is what
+/// a shell computes from a variable that is not set, and as an age it would select everything.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
     let form = || "not a duration such as `90m`, `12h` or `7d`".to_owned();
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let seconds: u64 = match &text[digits.len()..] {
@@ -127,7 +125,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn parse_number<const MIN: u32, const MAX: u32>(text: &str) -> Result<u32, String> {
     let number = text.trim().parse().ok().filter(|number| (MIN..=MAX).contains(number));
     number.ok_or_else(|| match (MIN, MAX) {
-        (0, u32::MAX) => "not a whole number".to_owned(),
         (min, u32::MAX) => format!("not a whole number from {min}"),
         (min, max) => format!("not a whole number from {min} to {max}"),
     })
@@ -205,14 +202,15 @@ mod tests {
     #[test]
     fn durations_have_a_number_and_a_unit() {
         let check = |text, seconds| assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        check("0", 0);
         check("0d", 0);
         check("45s", 45);
         check("90m", 5400);
         check("24h", 86_400);
         check(" 7d ", 604_800);
         check("2w", 1_209_600);
-        for text in ["", "7", "d", "7 d", "-1d", "1.5h", "7days", "7é", "99999999999999999999d", "9999999999w"] {
+        for text in
+            ["", "0", "00", "7", "d", "7 d", "-1d", "1.5h", "7days", "7é", "99999999999999999999d", "9999999999w"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
@@ -223,7 +221,7 @@ mod tests {
         for text in ["", "0", "20", "-1", "1.5", "seven"] {
             assert_eq!(parse_number::<1, 19>(text), Err("not a whole number from 1 to 19".to_owned()), "{text}");
         }
-        assert_eq!(parse_number::<0, { u32::MAX }>("two"), Err("not a whole number".to_owned()));
+        assert_eq!(parse_number::<1, { u32::MAX }>("0"), Err("not a whole number from 1".to_owned()));
     }
 
     #[test]

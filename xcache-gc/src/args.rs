@@ -127,7 +127,7 @@ pub(crate) struct PruneArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RuleArgs {
     /// Keep at most this many entries of each group, the newest
-    #[arg(long, env = var::KEEP_NEWEST, value_name = "COUNT", value_parser = parse_number::<0, { u32::MAX }>)]
+    #[arg(long, env = var::KEEP_NEWEST, value_name = "COUNT", value_parser = parse_number::<1, { u32::MAX }>)]
     pub(crate) keep_newest: Option<u32>,
 
     /// What makes a group: the branch tag, the key family (the key without hashes, dates and run ids), or both

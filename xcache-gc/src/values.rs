@@ -46,13 +46,13 @@ pub(crate) fn parse_tag(text: &str) -> Result<(String, String), String> {
 }
 
 /// Reads a size: a whole number and a unit. `kB MB GB TB` are decimal, `KiB MiB GiB TiB` and the bare letters binary,
-/// as in `--max-total-size 50GiB`. A number needs its unit, unless it is `0`: `50` for `50GiB` would delete everything.
+/// as in `--max-total-size 50GiB`. A number needs its unit: `50` for `50GiB`, or the `0` that a shell computes from a variable
+/// that is not set, would delete everything.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let form = || "not a size such as `500MiB` or `50GiB`".to_owned();
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit: u64 = match text[digits.len()..].trim_start().to_ascii_lowercase().as_str() {
-        "" if digits == "0" => 1,
         "" => return Err("a number without a unit: write `500MiB` or `50GiB`".to_owned()),
         "b" => 1,
         "k" | "kib" => 1 << 10,
@@ -88,14 +88,14 @@ mod tests {
     #[test]
     fn sizes_have_a_number_and_a_unit() {
         let check = |text, expected| assert_eq!(parse_size(text), Ok(expected), "{text}");
-        check("0", 0);
+        check("0B", 0);
         check("123B", 123);
         check("1k", 1024);
         check("2 MiB", 2 << 20);
         check("50GiB", 50 << 30);
         check("50gb", 50_000_000_000);
         check(" 1T ", 1 << 40);
-        for text in ["", "50", "123", "x", "-1", "1.5G", "1 GiBs", "99999999999T", "5é"] {
+        for text in ["", "0", "50", "123", "x", "-1", "1.5G", "1 GiBs", "99999999999T", "5é"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
     }
