@@ -122,17 +122,17 @@ fn one_that_is_missing_makes_the_step_a_miss_and_keeps_the_others() {
 #[test]
 fn a_list_stands_in_place_of_path_and_key_and_must_be_one() {
     let job = Job::new();
-    let check = |args: &[&str], part: &str| {
+    let check = |args: &[&str]| {
         for program in [RESTORE, SAVE] {
             let place = Place::local();
-            job.command(program).store(&place).args(args).run().expect_code(2).says(&[part]);
+            job.command(program).store(&place).args(args).run().expect_code(2).reviewed();
         }
     };
-    check(&["--caches", LIST, "--key", "k"], "in place of");
-    check(&["--caches", LIST, "path"], "in place of");
-    check(&["--caches", "[{key: k}]"], "missing field `path`");
-    check(&["--caches", "[{\"path\": \"p\", \"key\": \"a,b\"}]"], "comma");
-    check(&["--caches", "nonsense"], "no list of caches");
+    check(&["--caches", LIST, "--key", "k"]);
+    check(&["--caches", LIST, "path"]);
+    check(&["--caches", "[{key: k}]"]);
+    check(&["--caches", "[{\"path\": \"p\", \"key\": \"a,b\"}]"]);
+    check(&["--caches", "nonsense"]);
 }
 
 #[test]
@@ -143,12 +143,7 @@ fn no_two_caches_of_a_run_write_to_one_path() {
     for (one, two) in [("a", "a"), ("a", "./a/"), ("a", "a/b"), ("a/b", "a"), (".", "a/*")] {
         let list = format!("[{{path: {one:?}, key: k1}}, {{path: {two:?}, key: k2}}]");
         for program in [RESTORE, SAVE] {
-            job.command(program)
-                .store(&place)
-                .args(["--caches", &list])
-                .run()
-                .expect_code(2)
-                .says(&["two of the `caches`"]);
+            job.command(program).store(&place).args(["--caches", &list]).run().expect_code(2).reviewed();
         }
     }
     let list = r#"[{path: "a\n!a/b", key: k1}, {path: "a/b", key: k2}]"#;
@@ -171,7 +166,7 @@ fn one_place_by_two_paths_is_one_path() {
             let list = format!("[{{path: {one:?}, key: k1}}, {{path: {two:?}, key: k2}}]");
             for program in [RESTORE, SAVE] {
                 let refused = job.command(program).store(&place).args(["--caches", &list]).run().expect_code(2);
-                refused.says(&["two of the `caches`, number 1 (`k1`) and number 2 (`k2`)", one, two]);
+                refused.reviewed();
             }
         }
     };
@@ -203,7 +198,7 @@ fn one_key_is_saved_once_and_may_be_restored_twice() {
     }
     let list = "[{path: one, key: k}, {path: two, key: k}]";
     let refused = job.command(SAVE).store(&place).args(["--caches", list]).run().expect_code(2);
-    refused.says(&["number 1 (`k`) and number 2 (`k`), have the same key", "`one`", "`two`"]);
+    refused.reviewed();
     assert_eq!(place.entries(), [""; 0]);
     job.command(SAVE).store(&place).args(["--key", "k", "one"]).run().ok();
     fs::remove_dir_all(job.path("two")).unwrap();

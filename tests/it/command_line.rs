@@ -3,6 +3,7 @@
 use std::fs;
 
 use xcache_tests::job::{Invocation, Job, Outcome};
+use xcache_tests::messages;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");
 const RESTORE: &str = env!("CARGO_BIN_EXE_restore-under-test");
@@ -20,38 +21,35 @@ fn with_store(job: &Job, exe: &str) -> Invocation {
 #[test]
 fn wrong_input_is_a_usage_error_outside_actions() {
     for exe in [SAVE, RESTORE] {
-        let check = |args: &[&str], part: &str| {
+        let check = |args: &[&str]| {
             let job = Job::new();
-            with_store(&job, exe).args(args).run().expect_code(2).says(&[part]);
+            with_store(&job, exe).args(args).run().expect_code(2).reviewed();
             assert!(!job.path("store").exists(), "{args:?}");
         };
-        check(&["p"], "error: key is not specified");
-        check(&["p", "--key", " "], "error: key is not specified");
-        check(&["--key", "k"], "error: no path given");
-        check(&["p", "--key", "a,b"], "error: key `a,b` contains a comma");
-        check(&["p", "--key", LONG_KEY], "is 513 characters long; the limit is 512");
-        check(
-            &["p", "--key", "k", "--restore-keys", "1\n2\n3\n4\n5\n6\n7\n8\n9\n10"],
-            "11 keys given; the limit is 10",
-        );
-        check(&["p", "--key", "k", "--path", "q"], "cannot be used with");
-        check(&["p", "--key", "k", "--nonsense"], "--nonsense");
-        check(&["p", "--key", "k", "--concurrency", "0"], "--concurrency");
-        check(&["p", "--key", "k", "--s3-bucket", "bucket"], "say the same thing twice");
-        check(&["p", "--key", "k", "--scope", "ref"], "GITHUB_REF is not set");
+        check(&["p"]);
+        check(&["p", "--key", " "]);
+        check(&["--key", "k"]);
+        check(&["p", "--key", "a,b"]);
+        check(&["p", "--key", LONG_KEY]);
+        check(&["p", "--key", "k", "--restore-keys", "1\n2\n3\n4\n5\n6\n7\n8\n9\n10"]);
+        check(&["p", "--key", "k", "--path", "q"]);
+        check(&["p", "--key", "k", "--nonsense"]);
+        check(&["p", "--key", "k", "--concurrency", "0"]);
+        check(&["p", "--key", "k", "--s3-bucket", "bucket"]);
+        check(&["p", "--key", "k", "--scope", "ref"]);
     }
 }
 
 #[test]
 fn wrong_store_is_refused_with_the_next_step() {
-    let check = |args: &[&str], parts: &[&str]| {
-        Job::new().command(SAVE).args(["p", "--key", "k"]).args(args).run().expect_code(2).says(parts);
+    let check = |args: &[&str]| {
+        Job::new().command(SAVE).args(["p", "--key", "k"]).args(args).run().expect_code(2).reviewed();
     };
-    check(&["--store", "/var/cache"], &["`/var/cache`", "hint: write `file:///var/cache`"]);
-    check(&["--store", "gs://bucket"], &["error: store `gs://bucket` is neither"]);
-    check(&["--s3-bucket", "b"], &["names no valid bucket"]);
-    check(&["--s3-bucket", "bucket", "--s3-endpoint", "localhost:1"], &["hint: write `https://localhost:1`"]);
-    check(&["--s3-bucket", "bucket", "--aws-access-key-id", "AKIA"], &["belong together", "hint:"]);
+    check(&["--store", "/var/cache"]);
+    check(&["--store", "gs://bucket"]);
+    check(&["--s3-bucket", "b"]);
+    check(&["--s3-bucket", "bucket", "--s3-endpoint", "localhost:1"]);
+    check(&["--s3-bucket", "bucket", "--aws-access-key-id", "AKIA"]);
 }
 
 #[test]
@@ -59,16 +57,16 @@ fn a_store_that_is_incomplete_is_no_reason_to_fail_a_job() {
     let half: &[(&str, &str)] = &[("XCACHE_S3_BUCKET", "bucket"), ("XCACHE_AWS_ACCESS_KEY_ID", "AKIA")];
     let other: &[(&str, &str)] = &[("XCACHE_S3_BUCKET", "bucket"), ("XCACHE_AWS_SECRET_ACCESS_KEY", "s")];
     let cases = [
-        (&[][..], "no store given%0Ahint: "),
-        (&[("XCACHE_S3_BUCKET", " "), ("XCACHE_STORE", "")], "no store given"),
-        (&[("XCACHE_S3_BUCKET", ""), ("XCACHE_S3_PREFIX", "p")], "`--s3-prefix` needs `--s3-bucket`"),
-        (&[("XCACHE_STORE", "s3://")], "store `s3://`"),
-        (&[("XCACHE_STORE", "s3:///prefix")], "store `s3:///prefix`"),
-        (&[("XCACHE_STORE", "bucket")], "store `bucket` is neither"),
-        (half, "belong together"),
-        (other, "belong together"),
+        &[][..],
+        &[("XCACHE_S3_BUCKET", " "), ("XCACHE_STORE", "")],
+        &[("XCACHE_S3_BUCKET", ""), ("XCACHE_S3_PREFIX", "p")],
+        &[("XCACHE_STORE", "s3://")],
+        &[("XCACHE_STORE", "s3:///prefix")],
+        &[("XCACHE_STORE", "bucket")],
+        half,
+        other,
     ];
-    for (variables, part) in cases {
+    for (number, variables) in cases.into_iter().enumerate() {
         for (exe, outputs) in [(SAVE, "not-saved"), (RESTORE, "miss")] {
             let run = |job: &Job, args: &[&str]| {
                 let command = job.command(exe).args(["p", "--key", "k"]).args(args);
@@ -76,13 +74,14 @@ fn a_store_that_is_incomplete_is_no_reason_to_fail_a_job() {
             };
             let job = Job::github();
             let outcome = run(&job, &[]).ok();
-            assert!(outcome.stdout.starts_with("::warning::") && outcome.stdout.contains(part), "{outcome:?}");
+            messages::review(&outcome.stdout);
             assert_eq!(outcome.stdout.matches("::warning::").count(), 1, "{outcome:?}");
             assert_eq!(job.outputs()["outcome"], outputs, "{outcome:?}");
             let strict = run(&Job::github(), &["--fail-on-error"]).expect_code(1);
             assert!(strict.stdout.starts_with("::error::"), "{strict:?}");
-            if !variables.is_empty() && *part != *"no store given" {
-                run(&Job::new(), &[]).expect_code(2).says(&[part]);
+            // The first two leave the store out, which is an error in CI only.
+            if number > 1 {
+                run(&Job::new(), &[]).expect_code(2).reviewed();
             }
         }
     }
@@ -200,14 +199,14 @@ fn a_switch_of_actions_cache_that_is_no_true_is_noticed_in_a_job() {
     let job = Job::github();
     let outcome =
         with_store(&job, RESTORE).args(["p", "--key", "k"]).env("XCACHE_FAIL_ON_CACHE_MISS", "yes").run().ok();
-    outcome.says(&["notice: `fail-on-cache-miss: yes` counts as `false`, as in `actions/cache`"]);
+    outcome.reviewed();
     let elsewhere = Job::new();
     let run = |word: &str| {
         with_store(&elsewhere, RESTORE).args(["p", "--key", "k"]).env("XCACHE_FAIL_ON_CACHE_MISS", word).run()
     };
     run("yes").expect_code(1);
     run("no").ok();
-    run("maybe").expect_code(2).says(&["`--fail-on-cache-miss=maybe` is neither yes nor no"]);
+    run("maybe").expect_code(2).reviewed();
 }
 
 /// Wrong keys and paths in a job.
@@ -264,12 +263,8 @@ fn input_by_variables_is_the_same_as_by_flags() {
         .expect_code(1);
     let document = by_variables.json();
     assert_eq!((&document["key"], &document["lookup_only"]), (&"k".into(), &true.into()));
-    by_variables.says(&["Failed to restore cache entry. Exiting as fail-on-cache-miss is set. Input key: k"]);
-    with_store(&job, RESTORE)
-        .args(["p", "--key", "k", "--restore-keys", "r1\nr2"])
-        .run()
-        .ok()
-        .says(&["Cache not found for input keys: k, r1, r2\n"]);
+    by_variables.reviewed();
+    with_store(&job, RESTORE).args(["p", "--key", "k", "--restore-keys", "r1\nr2"]).run().ok().reviewed();
 }
 
 #[test]

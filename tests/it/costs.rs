@@ -108,7 +108,7 @@ fn a_miss_costs_two_tails_and_one_listing_for_each_prefix() {
         ("a-\nb-\nc-", "GetObject 2, ListObjects 4"),
     ] {
         let outcome = restore(&job, &counted.behind, "none").args(["--restore-keys", keys]).arg("target").run().ok();
-        assert!(outcome.stderr.contains("nothing there"), "{}", outcome.stderr);
+        outcome.clone().reviewed();
         counted.check(expected, 0);
     }
 }

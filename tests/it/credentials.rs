@@ -299,7 +299,7 @@ fn a_public_bucket_needs_no_credentials() {
         .arg(job.path("source"))
         .run();
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("no credentials found"), "{}", outcome.stderr);
+    outcome.clone().reviewed();
     let both = job
         .command(SAVE)
         .args(["--store", private.url(), "--key", "k", "--s3-anonymous", "--s3-profile", "p"])

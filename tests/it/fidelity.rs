@@ -59,8 +59,7 @@ fn symbolic_links_with_several_names_become_several_links_with_a_notice() {
     std::os::unix::fs::symlink("nowhere", source.join("one")).unwrap();
     for (number, name) in (2..).zip(["two", "three"]) {
         fs::hard_link(source.join("one"), source.join(name)).unwrap();
-        let said = format!("{number} symbolic links have several names");
-        save(&job, &place, &format!("key-{number}")).arg(&source).run().ok().says(&[&said]);
+        save(&job, &place, &format!("key-{number}")).arg(&source).run().ok().reviewed();
     }
     restored(&job, &place, "key-3", &target);
     assert_same_tree(&source, &target, &[]);
@@ -137,7 +136,7 @@ fn fifos_and_sockets_are_skipped_with_a_notice() {
     let (job, place) = (Job::new(), Place::local());
     let (source, target) = (job.dir("source"), job.dir("target"));
     tree::specials(&source);
-    let outcome = save(&job, &place, "key").arg("--json").arg(&source).run().ok().says(&["fifo", "socket"]);
+    let outcome = save(&job, &place, "key").arg("--json").arg(&source).run().ok().reviewed();
     assert_eq!(outcome.json()["skipped"], 2);
     restored(&job, &place, "key", &target);
     for name in ["fifo", "socket"] {
@@ -190,7 +189,7 @@ fn unreadable_files_are_left_out_with_a_notice() {
     let (source, target) = (job.dir("source"), job.dir("target"));
     tree::unreadable(&source);
     let save = without_rights(&job, SAVE, &[&source, place.dir()]).store(&place).args(["--key", "key", "--json"]);
-    let outcome = save.arg(&source).run().ok().says(&["mode-000", "mode-200", "closed"]);
+    let outcome = save.arg(&source).run().ok().reviewed();
     assert_eq!(outcome.json()["outcome"], "saved");
     assert_eq!(outcome.json()["skipped"], 3);
     restored(&Job::new(), &place, "key", &target);

@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 use xcache_tests::job::{Job, Outcome};
+use xcache_tests::messages;
 use xcache_tests::place::Place;
 use xcache_tests::proxy::Proxy;
 use xcache_tests::s3;
@@ -118,13 +119,13 @@ fn what_a_listing_shows_is_not_gone() {
     for answer in ["status:404", "status:412", "etag:other"] {
         entries.put_back();
         let outcome = entries.run(&["rm", "old"], &[&format!("GET new-delta {answer}")]).expect_code(1);
-        outcome.says(&["`new-delta.tar.zst`", "the store contradicts itself"]);
+        outcome.reviewed();
         assert_eq!(entries.place.entries().len(), 2, "{answer}");
     }
     for answer in ["status:404", "status:412", "empty:204"] {
         entries.put_back();
         let outcome = entries.run(&["rm", "old", "--cascade"], &[&format!("DELETE new-delta {answer}")]).expect_code(1);
-        outcome.says(&["`new` stays"]);
+        outcome.reviewed();
         assert_eq!(entries.place.entries().len(), 2, "{answer}");
     }
     // The deletion took place, and only its answer was lost.
@@ -143,14 +144,14 @@ fn what_cannot_be_read_protects_itself_and_what_it_may_build_on() {
     let behind = place.behind(proxy.endpoint());
     let policy = ["--max-total-size", "0B", "--min-age", "0s"];
     let outcome = gc(&job, &behind, "prune").args(policy).run().ok();
-    outcome.clone().says(&["1 entry cannot be read", "`new`", "deleted 1 entry"]);
+    outcome.clone().reviewed();
     assert!(outcome.stdout.contains("`new`, which cannot be read, may build on it"), "{}", outcome.stdout);
     assert_eq!(place.entries(), [DELTA, BASE]);
     gc(&job, &behind, "rm").arg("old").run();
     assert_eq!(place.entries(), [DELTA, BASE]);
     let listed = gc(&job, &behind, "ls").arg("--long").run().ok();
     assert!(listed.stdout.lines().any(|line| line.contains(" ? ") && line.contains("new")), "{}", listed.stdout);
-    gc(&job, &behind, "du").run().ok().says(&["1 entry cannot be read"]);
+    gc(&job, &behind, "du").run().ok().reviewed();
     // It can be removed by name, and then nothing is in the way any more.
     gc(&job, &behind, "rm").arg("new").run().ok();
     gc(&job, &behind, "prune").args(policy).run().ok();
@@ -169,7 +170,7 @@ fn tags_that_cannot_be_read_refuse_only_what_needs_them() {
         assert!(!outcome.stderr.contains("pin"), "{command:?}: {}", outcome.stderr);
     }
     let outcome = gc(&job, &behind, "prune").args(["--max-total-size", "0B", "--min-age", "0s"]).run().expect_code(1);
-    outcome.says(&["2 entries kept because the tags", "s3:GetObjectTagging"]);
+    outcome.reviewed();
     assert_eq!(place.entries().len(), 2);
     gc(&job, &behind, "rm").args(["old", "--cascade"]).run().ok();
     assert_eq!(place.entries(), [""; 0]);
@@ -188,7 +189,10 @@ fn senseless_notes_stop_nothing() {
         // Of a later version: what it names stays.
         place.put(&format!(".xcache/intents/{}", id(5)), br#"{"format":9,"refs":[{"name":"old-base.tar.zst"}]}"#);
         let outcome = gc(&job, &place, "prune").args(["--max-total-size", "0B", "--min-age", "0s"]).run().ok();
-        outcome.clone().says(&["makes no sense and protects nothing", "makes no sense and is left alone"]);
+        // They are read at the same time.
+        let mut lines: Vec<_> = outcome.stderr.lines().collect();
+        lines.sort_unstable();
+        messages::review(&lines.join("\n"));
         assert_eq!(outcome.stderr.matches("makes no sense").count(), 4, "{}", outcome.stderr);
         assert!(outcome.stdout.contains("a running save is about to use it"), "{}", outcome.stdout);
         assert_eq!(place.entries(), [BASE]);
@@ -233,7 +237,7 @@ fn a_store_below_this_one_is_left_alone() {
                 below.delete("plain-base.tar.zst");
             }
             let before = below.entries();
-            gc(&job, &place, "verify").run().ok().says(&["left alone"]);
+            gc(&job, &place, "verify").run().ok().reviewed();
             gc(&job, &place, "rm").args(["ci/old", "ci/plain"]).run();
             gc(&job, &place, "rm").args(["--prefix", "ci/"]).run();
             let outcome = gc(&job, &place, "prune").args(policy).args(["--min-age", "0s"]).run().ok();

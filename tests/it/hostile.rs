@@ -77,12 +77,12 @@ fn attack_at(place: &Place, check: impl FnOnce(&Outcome, &Path)) {
     check(&outcome, &target);
 }
 
-/// The archive is refused as a whole and for this reason: a miss with a warning, and nothing in the target.
+/// The archive is refused as a whole, for the reason in the golden file: a miss with a warning, and nothing in the target.
 #[track_caller]
-fn refused(reason: &str, make: impl FnOnce(&mut Archive)) {
+fn refused(make: impl FnOnce(&mut Archive)) {
     attack(&archive(make), |outcome, target| {
         assert_clean_miss(outcome, target);
-        assert!(outcome.stderr.contains(reason), "{}", outcome.stderr);
+        outcome.clone().reviewed();
     });
 }
 
@@ -146,24 +146,24 @@ fn a_harmless_archive_made_in_the_same_way_restores() {
 
 #[test]
 fn absolute_names_are_refused() {
-    refused("absolute path", |archive| file(archive, "/tmp/xcache-hostile-absolute", "x"));
+    refused(|archive| file(archive, "/tmp/xcache-hostile-absolute", "x"));
     assert!(!Path::new("/tmp/xcache-hostile-absolute").exists());
 }
 
 #[test]
 fn names_that_lead_up_are_refused() {
     for name in ["../outside/new", "./../outside/file", "a/../../outside/file", ".."] {
-        refused("leads out of its directory", |archive| file(archive, name, "x"));
+        refused(|archive| file(archive, name, "x"));
     }
 }
 
 #[test]
 fn members_through_a_symlink_of_the_archive_are_refused() {
-    refused("lies below something that is no directory", |archive| {
+    refused(|archive| {
         link(archive, EntryType::Symlink, "./link", "../outside");
         file(archive, "./link/new", "x");
     });
-    refused("lies below something that is no directory", |archive| {
+    refused(|archive| {
         link(archive, EntryType::Symlink, "./a", ".");
         link(archive, EntryType::Symlink, "./a/b", "../outside");
         file(archive, "./a/b/file", "x");
@@ -187,11 +187,9 @@ fn a_file_never_goes_through_a_symlink_of_its_own_name() {
 #[test]
 fn hard_links_to_the_outside_are_refused() {
     for target in ["../outside/file", "/etc/passwd", "./../outside/file", "no such member"] {
-        refused("hard link to something that is no earlier file", |archive| {
-            link(archive, EntryType::Link, "./link", target)
-        });
+        refused(|archive| link(archive, EntryType::Link, "./link", target));
     }
-    refused("hard link to something that is no earlier file", |archive| {
+    refused(|archive| {
         link(archive, EntryType::Symlink, "./link", "../outside");
         link(archive, EntryType::Link, "./hard", "./link/file");
     });
@@ -203,7 +201,7 @@ fn devices_are_never_made() {
         let object = archive(|archive| member(archive, kind, b"./device", b"", b""));
         attack(&object, |outcome, target| {
             assert_eq!(outcome.json()["outcome"], "exact", "{}", outcome.stderr);
-            assert!(outcome.stderr.contains("it is no file, directory or link"), "{}", outcome.stderr);
+            outcome.clone().reviewed();
             assert!(target.join("device").symlink_metadata().is_err() && target.join("harmless").exists());
         });
     }
@@ -225,7 +223,7 @@ fn duplicate_names_and_case_twins_are_harmless() {
 
 #[test]
 fn names_under_a_file_are_refused() {
-    refused("lies below something that is no directory", |archive| {
+    refused(|archive| {
         file(archive, "./file", "x");
         file(archive, "./file/below", "x");
     });
@@ -252,7 +250,7 @@ fn huge_lengths_do_not_allocate() {
     // A frame that wants a window of 1 TiB: magic number, descriptor, window, and a raw block of one byte.
     attack(&[0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xF0, 0x09, 0x00, 0x00, b'x'], assert_clean_miss);
     // A file that says it is larger than any disk.
-    refused("ends within a member", |archive| {
+    refused(|archive| {
         let mut header = Header::new_gnu();
         header.set_path("./huge").unwrap();
         header.set_size(1 << 60);
@@ -272,8 +270,8 @@ fn an_archive_without_an_index_that_never_ends_is_refused() {
     let object = [zstd::encode_all(header.as_bytes().as_slice(), 1).unwrap(), zeros.repeat(20)].concat();
     attack(&object, |outcome, target| {
         assert_clean_miss(outcome, target);
-        assert!(outcome.stderr.contains("the length of the archive decompressed is "), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("; the limit is 1073741824"), "{}", outcome.stderr);
+        outcome.clone().reviewed();
+        outcome.clone().reviewed();
     });
 }
 

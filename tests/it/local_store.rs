@@ -29,12 +29,12 @@ fn only_a_save_makes_a_store() {
     ] {
         let outcome = job.command(GC).args(arguments).args(["--store", &url]).run();
         assert_eq!(outcome.code, Some(1), "{arguments:?}: {}", outcome.stderr);
-        assert!(outcome.stderr.contains("there is no store"), "{arguments:?}: {}", outcome.stderr);
+        outcome.clone().reviewed();
         assert!(!job.path("no").exists(), "{arguments:?}");
     }
     for arguments in [&[][..], &["--lookup-only"], &["--fail-on-error"]] {
         let command = job.command(RESTORE).args(["--store", &url, "--key", "key", "--json"]).args(arguments);
-        let outcome = command.arg(job.path("target")).run().ok().says(&["there is no store"]);
+        let outcome = command.arg(job.path("target")).run().ok().reviewed();
         assert_eq!(outcome.json()["reason"], "no-store", "{}", outcome.stderr);
         assert!(!job.path("no").exists(), "{arguments:?}");
     }

@@ -313,7 +313,7 @@ fn what_cannot_be_deleted_is_never_called_deleted() {
     let outcome = gc(&job, &behind, "rm").args(["--json", "key"]).run();
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert_eq!(place.entries(), ["key-base.tar.zst"]);
-    assert!(outcome.stderr.contains("still the same object"), "{}", outcome.stderr);
+    outcome.clone().reviewed();
     assert_eq!(outcome.json()["deleted"], serde_json::json!([]));
 }
 
@@ -450,11 +450,7 @@ fn stale_uploads_that_cannot_be_listed_do_not_stop_a_clean_up() {
         let outcome = prune_all(&job, &behind).args(["--stale-uploads", "2d"]).run();
         assert_eq!(place.entries(), [""; 0], "{}", outcome.stderr);
         assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-        assert!(
-            outcome.stderr.contains("warning: no multipart upload was thrown away: cannot list uploads"),
-            "{}",
-            outcome.stderr
-        );
+        outcome.clone().reviewed();
     }
 }
 
@@ -479,11 +475,7 @@ fn an_option_that_a_store_does_not_know_is_named() {
         }),
     ] {
         let outcome = save(&job, &refuses_class, key).args(["--s3-storage-class", "GLACIAL"]).arg(&source).run().ok();
-        assert!(
-            outcome.stderr.contains("warning: the store does not know the storage class `GLACIAL`"),
-            "{}",
-            outcome.stderr
-        );
+        outcome.clone().reviewed();
     }
     assert_eq!(place.entries(), ["large-base.tar.zst", "small-base.tar.zst"]);
 }

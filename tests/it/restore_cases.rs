@@ -69,7 +69,7 @@ fn a_miss_fails_only_when_asked_to() {
     let (job, place) = (Job::new(), Place::local());
     let target = job.dir("target");
     restore(&job, &place, "key").arg(&target).run().ok();
-    restore(&job, &place, "key").arg("--fail-on-cache-miss").arg(&target).run().expect_code(1).says(&["key"]);
+    restore(&job, &place, "key").arg("--fail-on-cache-miss").arg(&target).run().expect_code(1).reviewed();
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_restore_that_cannot_write_leaves_everything_as_it_was() {
     // No file may grow beyond 4 MiB (8,192 blocks): stands for a full disk.
     let script = "ulimit -f 8192; exec \"$0\" \"$@\"";
     let command = job.command("sh").args(["-c", script, RESTORE]).store(&place).args(["--key", "key", "--json"]);
-    let outcome = command.arg(&target).run().ok().says(&["cannot write", "large", "hint: raise the limit"]);
+    let outcome = command.arg(&target).run().ok().reviewed();
     assert_eq!(outcome.json()["reason"], "cannot-write", "{}", outcome.stderr);
     assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
 }
@@ -263,7 +263,7 @@ fn trouble(place: &Place, change: &[(&str, &str)], reasons: &[&str]) -> Outcome 
         let command = restore(&job, place, "key").arg("--json").args(arguments).arg(&target);
         change.iter().fold(command, |command, (name, value)| command.env(name, value)).run()
     };
-    let outcome = run(&[]).ok().says(&["warning: "]);
+    let outcome = run(&[]).ok().reviewed();
     let document = outcome.json();
     assert_eq!(document["outcome"], "miss");
     let reason = document["reason"].as_str().unwrap();
@@ -286,8 +286,7 @@ fn of_several_reasons_for_a_miss_the_worst_is_told() {
     save(&job, &place, "other").args(["a", "b"]).run().ok();
     let run =
         |arguments: &[&str]| restore(&job, &place, "key").args(["--restore-keys", "other"]).args(arguments).arg("c");
-    let document =
-        run(&["--json"]).run().ok().says(&["entry `other` cannot be used: it was saved for other paths"]).json();
+    let document = run(&["--json"]).run().ok().reviewed().json();
     assert_eq!(document["reason"], "corrupt");
     run(&["--fail-on-error"]).run().expect_code(1);
 }
@@ -300,7 +299,7 @@ fn an_entry_of_which_a_part_is_denied_is_a_miss_with_a_hint() {
     saved(&job, &place, "key", &source);
     let proxy = Proxy::with_rules(s3::server(), &["GET key-base status:403 skip=1"]);
     let outcome = restore(&job, &place.behind(proxy.endpoint()), "key").arg("--json").arg("target").run().ok();
-    let outcome = outcome.says(&["entry `key` cannot be used: cannot download", "hint: "]);
+    let outcome = outcome.reviewed();
     assert_eq!(outcome.json()["reason"], "denied");
 }
 
@@ -308,14 +307,14 @@ fn an_entry_of_which_a_part_is_denied_is_a_miss_with_a_hint() {
 fn wrong_credentials_are_a_miss_that_says_denied() {
     let place = Place::on(s3::server());
     let wrong = [("AWS_SECRET_ACCESS_KEY", "wrong")];
-    trouble(&place, &wrong, &["denied"]).says(&["hint: "]);
-    trouble(&place, &[("AWS_ACCESS_KEY_ID", "unknown")], &["denied"]).says(&["hint: "]);
+    trouble(&place, &wrong, &["denied"]).reviewed();
+    trouble(&place, &[("AWS_ACCESS_KEY_ID", "unknown")], &["denied"]).reviewed();
 }
 
 #[test]
 fn an_endpoint_that_does_not_answer_is_a_miss_that_says_unreachable() {
     let place = Place::on(s3::server()).behind("http://127.0.0.1:9");
-    trouble(&place, &[], &["unreachable"]).says(&["127.0.0.1:9"]);
+    trouble(&place, &[], &["unreachable"]).reviewed();
 }
 
 #[test]
@@ -325,7 +324,7 @@ fn a_bucket_that_is_not_there_is_named() {
         let target = job.dir("target");
         let command = job.command(RESTORE).args(["--store", "s3://no-such-bucket-xcache/p", "--key", "key", "--json"]);
         let outcome = server.env().into_iter().fold(command, |c, (name, value)| c.env(name, value)).arg(&target).run();
-        let outcome = outcome.ok().says(&["warning: ", "no-such-bucket-xcache"]);
+        let outcome = outcome.ok().reviewed();
         assert_eq!(outcome.json()["outcome"], "miss");
     }
 }
@@ -333,18 +332,18 @@ fn a_bucket_that_is_not_there_is_named() {
 #[test]
 fn wrong_usage_ends_with_2_and_names_the_thing() {
     let place = Place::local();
-    let check = |arguments: &[&str], said: &str| {
+    let check = |arguments: &[&str]| {
         let job = Job::new();
-        job.command(RESTORE).args(arguments).run().expect_code(2).says(&[said]);
+        job.command(RESTORE).args(arguments).run().expect_code(2).reviewed();
     };
     let (url, long) = (place.url(), "k".repeat(513));
-    check(&["--store", url, "--key", "a,b", "path"], "comma");
-    check(&["--store", url, "--key", &long, "path"], "512");
-    check(&["--store", url, "--key", "", "path"], "key");
-    check(&["--store", url, "--key", "key"], "path");
-    check(&["--store", "http://example", "--key", "key", "path"], "http://example");
-    check(&["--store", "s3://", "--key", "key", "path"], "s3://");
-    check(&["--store", url, "--key", "key", "--no-such-flag", "path"], "--no-such-flag");
+    check(&["--store", url, "--key", "a,b", "path"]);
+    check(&["--store", url, "--key", &long, "path"]);
+    check(&["--store", url, "--key", "", "path"]);
+    check(&["--store", url, "--key", "key"]);
+    check(&["--store", "http://example", "--key", "key", "path"]);
+    check(&["--store", "s3://", "--key", "key", "path"]);
+    check(&["--store", url, "--key", "key", "--no-such-flag", "path"]);
 }
 
 #[test]

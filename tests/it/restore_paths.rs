@@ -11,7 +11,7 @@ use crate::{restore, save};
 /// Saves the `saved` lines in one job; restoring them as `asked` in a job with other files must be a miss that leaves
 /// all of these alone.
 #[track_caller]
-fn other_paths(saved: &str, asked: &str, said: &str) {
+fn other_paths(saved: &str, asked: &str) {
     let (job, place) = (Job::new(), Place::local());
     fs::create_dir_all(job.path("packages/foo/dist/sub")).unwrap();
     fs::write(job.path("packages/foo/dist/sub/file"), "saved").unwrap();
@@ -27,7 +27,7 @@ fn other_paths(saved: &str, asked: &str, said: &str) {
     let before = Snapshot::of(&job.work());
     for more in [&[][..], &["--lookup-only"], &["--clean"]] {
         let command = restore(&job, &place, "key").arg("--json").args(more).arg(asked);
-        let document = command.run().ok().says(&[said]).json();
+        let document = command.run().ok().reviewed().json();
         assert_eq!((&document["outcome"], &document["reason"]), (&"miss".into(), &"other-paths".into()));
         assert_eq!(Snapshot::of(&job.work()).differences(&before, &[Aspect::Root]), Vec::<String>::new());
     }
@@ -35,29 +35,27 @@ fn other_paths(saved: &str, asked: &str, said: &str) {
 
 #[test]
 fn a_file_is_not_restored_onto_a_pattern() {
-    other_paths("build.log", "build*", "`build.log` was saved as a file, which `build*` does not ask for");
+    other_paths("build.log", "build*");
 }
 
 #[test]
 fn a_directory_is_not_restored_onto_a_pattern() {
-    let said = "`packages/foo/dist` was saved as a directory, which `packages/*/dist` does not ask for";
-    other_paths("packages/foo/dist", "packages/*/dist", said);
+    other_paths("packages/foo/dist", "packages/*/dist");
 }
 
 #[test]
 fn matches_of_a_pattern_are_not_restored_onto_a_directory() {
-    let said = "`packages/*/dist` was saved as what matches a pattern, which `packages` does not ask for";
-    other_paths("packages/*/dist", "packages", said);
+    other_paths("packages/*/dist", "packages");
 }
 
 #[test]
 fn matches_of_one_pattern_are_not_restored_onto_another() {
-    other_paths("packages/*/dist", "packages/*/lib", "the entry holds `foo/dist`");
+    other_paths("packages/*/dist", "packages/*/lib");
 }
 
 #[test]
 fn what_is_excluded_now_is_not_restored() {
-    other_paths("packages", "packages\n!**/sub", "the entry holds `foo/dist/sub`, which `packages` does not ask for");
+    other_paths("packages", "packages\n!**/sub");
 }
 
 #[test]

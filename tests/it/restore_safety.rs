@@ -144,7 +144,7 @@ fn what_is_in_the_way_is_found_before_anything_is_replaced() {
         let stat = |path: &str| fs::metadata(target.join(path)).unwrap();
         let before = (stat(at_file).ino(), stat(at_file).ctime_nsec());
         let outcome = restore(&job, &place, "key").arg("--json").arg(&target).run().ok();
-        let outcome = outcome.says(&["a directory that is not empty is in its place", "hint: remove it"]);
+        let outcome = outcome.reviewed();
         assert_eq!(outcome.json()["reason"], "cannot-write", "{}", outcome.stderr);
         assert_eq!((stat(at_file).ino(), stat(at_file).ctime_nsec()), before, "it was touched");
         assert_eq!(ours(&target), Vec::<String>::new());
@@ -390,7 +390,7 @@ fn access_control_lists_and_capabilities_survive_and_what_is_not_permitted_is_a_
         tree::set_mode(place.dir(), 0o755);
         let other = job.dir("other");
         let restore = without_rights(&job, RESTORE, &[&other]).store(&place).args(["--key", "key", "--json"]);
-        let outcome = restore.arg(&other).run().ok().says(&["cannot set the capabilities of"]);
+        let outcome = restore.arg(&other).run().ok().reviewed();
         assert_eq!(outcome.json()["outcome"], "exact");
         assert_eq!(rights(&other.join("program")), []);
         assert_eq!(rights(&other.join("file")), rights(&source.join("file")));
@@ -404,30 +404,27 @@ fn clean_is_refused_for_directories_that_are_more_than_a_cache() {
     let source = saving.dir("source");
     fs::write(source.join("file"), "file").unwrap();
     saved(&saving, &place, "key", &source);
-    let check = |make: fn(&Job) -> PathBuf, reason: &str| {
+    let check = |make: fn(&Job) -> PathBuf| {
         let job = Job::new();
         let target = make(&job);
         fs::create_dir_all(&target).unwrap();
         fs::write(target.join("precious"), "precious").unwrap();
         let before = Snapshot::of(&target);
         let run = |arguments: &[&str]| restore(&job, &place, "key").arg("--clean").args(arguments).arg(&target).run();
-        run(&[]).expect_code(2).says(&["`--clean` does not remove", reason, "hint: ", "--clean-protected"]);
+        run(&[]).expect_code(2).reviewed();
         assert_eq!(before.differences(&Snapshot::of(&target), &[]), Vec::<String>::new());
         run(&["--clean-protected"]).ok();
         assert!(!target.join("precious").exists() && target.join("file").exists());
     };
-    check(|job| job.work(), "is the working directory");
-    check(|job| job.home(), "is the home directory");
-    check(|job| job.work().parent().unwrap().to_owned(), "is the home directory, or above it");
-    check(
-        |job| {
-            fs::create_dir_all(job.path("repository/.git")).unwrap();
-            job.path("repository")
-        },
-        "holds `.git`",
-    );
+    check(|job| job.work());
+    check(|job| job.home());
+    check(|job| job.work().parent().unwrap().to_owned());
+    check(|job| {
+        fs::create_dir_all(job.path("repository/.git")).unwrap();
+        job.path("repository")
+    });
     let job = Job::new();
-    restore(&job, &place, "key").args(["--clean", "/"]).run().expect_code(2).says(&["the root of the file system"]);
+    restore(&job, &place, "key").args(["--clean", "/"]).run().expect_code(2).reviewed();
     // Without `--clean`, and for what is below, nothing is asked.
     restore(&job, &place, "key").args(["--clean", "target"]).run().ok();
     restore(&job, &place, "key").arg(".").run().ok();

@@ -197,16 +197,16 @@ fn a_role_needs_a_token_and_a_token_a_role() {
         with_file(&job);
         let outcome = without_role(command(&job, &place, &services, program)).arg("file").run().ok();
         assert_eq!(outcome.stderr.matches("::warning::").count(), 1, "{}", outcome.stderr);
-        let outcome = outcome.says(&["XCACHE_ID_TOKEN is set, but there is no role to take with it", "s3-role"]);
+        let outcome = outcome.reviewed();
         check_hidden("the output", &outcome.stderr);
     }
     let wrong = |command: Invocation| command.env("XCACHE_S3_ROLE", "admin");
     let job = Job::github();
     let outcome = wrong(command(&job, &place, &services, RESTORE)).arg("file").run().ok();
-    assert!(outcome.stderr.contains("`admin` is not the ARN of a role"), "{}", outcome.stderr);
+    outcome.clone().reviewed();
     let both = |command: Invocation| command.args(["--aws-access-key-id", "A", "--aws-secret-access-key", "S"]);
     let outcome = both(on_github(&job, &place, &services, RESTORE)).arg("file").run().ok();
-    assert!(outcome.stderr.contains("contradict each other"), "{}", outcome.stderr);
+    outcome.clone().reviewed();
     assert_eq!(services.exchanges().len(), 0);
 }
 
@@ -261,8 +261,8 @@ fn the_agent_of_buildkite_is_asked_and_sees_none_of_our_secrets() {
     fs::write(&agent, "#!/bin/sh\necho 'agent is not connected' >&2\nexit 3\n").unwrap();
     let outcome = run(&path);
     assert_eq!(outcome.json()["outcome"], "miss");
-    assert!(outcome.stderr.contains("agent is not connected"), "{}", outcome.stderr);
+    outcome.clone().reviewed();
     fs::remove_file(&agent).unwrap();
     let outcome = run("/nonexistent");
-    assert!(outcome.stderr.contains("cannot run `buildkite-agent`"), "{}", outcome.stderr);
+    outcome.clone().reviewed();
 }

@@ -157,7 +157,7 @@ fn failing_parts_are_sent_again_and_lost_answers_are_understood() {
 #[test]
 fn a_path_that_is_not_there_saves_nothing_and_fails_nothing() {
     let (job, place) = (Job::new(), Place::local());
-    let outcome = save(&job, &place, "key").arg("--json").arg("no such path").run().ok().says(&["no such path"]);
+    let outcome = save(&job, &place, "key").arg("--json").arg("no such path").run().ok().reviewed();
     assert_eq!(outcome.json()["outcome"], "nothing-to-save");
     assert_eq!(place.entries(), Vec::<String>::new());
 }
@@ -200,11 +200,10 @@ fn an_entry_without_files_that_cannot_be_read_is_incomplete() {
         outcome
     };
     check(0, &["--fail-on-error"], 0);
-    check(1, &[], 0).says(&["1 file could not be saved as it is: `", "loop/0` cannot be read: "]);
-    let many =
-        check(5, &[], 0).says(&["5 files could not be saved", "loop/2`", "; and 2 more", "hint: make them readable"]);
+    check(1, &[], 0).reviewed();
+    let many = check(5, &[], 0).reviewed();
     assert!(!many.stderr.contains("loop/3"), "{}", many.stderr);
-    check(5, &["--fail-on-error"], 1).says(&["incomplete", "fail-on-error"]);
+    check(5, &["--fail-on-error"], 1).reviewed();
     // Nothing at all can be read.
     let job = Job::new();
     std::os::unix::fs::symlink("loop", job.path("loop")).unwrap();
@@ -252,7 +251,7 @@ fn excludes_hold_inside_directories_and_globs_and_home_are_expanded() {
 fn without_a_store_the_local_default_is_named_and_a_runner_is_refused() {
     let job = Job::new();
     let source = job.dir("source");
-    job.command(SAVE).args(["--key", "key"]).arg(&source).run().ok().says(&[".cache/xcache"]);
+    job.command(SAVE).args(["--key", "key"]).arg(&source).run().ok().reviewed();
     assert!(job.home().join(".cache/xcache/key-base.tar.zst").exists());
     let runner = Job::github();
     let source = runner.dir("source");
@@ -270,7 +269,7 @@ fn trouble(place: &Place, change: &[(&str, &str)], said: &[&str]) {
         let command = save(&job, place, "key").arg("--json").args(arguments).arg(&source);
         change.iter().fold(command, |command, (name, value)| command.env(name, value)).run()
     };
-    let outcome = run(&[]).ok().says(&["warning: "]).says(said);
+    let outcome = run(&[]).ok().reviewed().says(said);
     assert_eq!(outcome.json()["outcome"], "not-saved");
     run(&["--fail-on-error"]).expect_code(1);
 }

@@ -135,7 +135,7 @@ fn a_pull_request_that_pretends_to_be_main_cannot_change_what_main_restores() {
     // By its refs.
     let outcome = world.save(On::Main, untrusted, "forged", "pull");
     assert_eq!(outcome.json()["outcome"], "not-saved", "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("::warning::"), "{}", outcome.stderr);
+    outcome.clone().reviewed();
     // By the name of the scope, or without any. One that only looks like a way out is a scope as any other.
     let scopes = [("refs/heads/main", "not-saved"), ("none", "not-saved"), ("refs/pull/../heads/main", "saved")];
     for (scope, expected) in scopes {

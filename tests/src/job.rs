@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::messages;
 use crate::place::Place;
 use crate::tree::Scratch;
 
@@ -227,7 +228,15 @@ impl Outcome {
         self.expect_code(0)
     }
 
-    /// Fails the test unless all of `parts` stand in what it wrote to standard error.
+    /// Fails the test unless its messages, all of standard error, are the next section of the test's golden file.
+    #[track_caller]
+    pub fn reviewed(self) -> Self {
+        messages::review(&self.stderr);
+        self
+    }
+
+    /// Fails the test unless standard error contains all of `parts`: names and values of the test. The words of a
+    /// message belong into its golden file ([`Self::reviewed`]).
     #[track_caller]
     pub fn says(self, parts: &[&str]) -> Self {
         for part in parts {

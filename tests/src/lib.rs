@@ -6,6 +6,7 @@
 pub mod fuzz;
 pub mod job;
 pub mod memory;
+pub mod messages;
 pub mod place;
 pub mod proxy;
 pub mod recorded;

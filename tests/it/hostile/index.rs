@@ -113,19 +113,19 @@ fn end(footer: &Footer) -> Vec<u8> {
     encode_end(footer, &[data, index]).unwrap()
 }
 
+/// It is refused, for the reason in the golden file.
 #[track_caller]
-fn assert_refused(outcome: &Outcome, target: &std::path::Path, reason: &str) {
+fn assert_refused(outcome: &Outcome, target: &std::path::Path) {
     assert_clean_miss(outcome, target);
-    let warning = outcome.stderr.lines().find(|line| line.contains("entry `key` cannot be used")).unwrap();
-    assert!(warning.contains(reason), "`{reason}` is missing:\n{}", outcome.stderr);
+    outcome.clone().reviewed();
 }
 
-/// A base that is changed in this way is refused for this reason.
+/// A base that is changed in this way is refused.
 #[track_caller]
-fn refused(reason: &str, change: impl FnOnce(&mut Lie)) {
+fn refused(change: impl FnOnce(&mut Lie)) {
     let mut lie = Lie::base();
     change(&mut lie);
-    attack(&lie.object(), |outcome, target| assert_refused(outcome, target, reason));
+    attack(&lie.object(), assert_refused);
 }
 
 #[test]
@@ -140,22 +140,21 @@ fn an_honest_archive_made_in_the_same_way_restores() {
 
 #[test]
 fn frames_that_are_not_where_the_index_says_are_refused() {
-    let outside = "damaged index: a frame lies outside of its object";
-    refused(outside, |lie| lie.index.frames[0].offset = 1);
-    refused(outside, |lie| lie.index.frames[0].stored_bytes += 1);
-    refused(outside, |lie| lie.index.frames[0].stored_bytes = u32::MAX);
-    refused(outside, |lie| lie.index.frames[0].offset = 1 << 60);
-    refused(outside, |lie| lie.index.frames[0].source = 1);
-    refused("damaged index: frames overlap or are out of order", |lie| {
+    refused(|lie| lie.index.frames[0].offset = 1);
+    refused(|lie| lie.index.frames[0].stored_bytes += 1);
+    refused(|lie| lie.index.frames[0].stored_bytes = u32::MAX);
+    refused(|lie| lie.index.frames[0].offset = 1 << 60);
+    refused(|lie| lie.index.frames[0].source = 1);
+    refused(|lie| {
         lie.index.frames.push(lie.index.frames[0]);
         lie.index.chunks[1].frame = 1;
     });
-    refused("damaged index: frames overlap or are out of order", |lie| {
+    refused(|lie| {
         let Frame { stored_bytes, .. } = lie.index.frames[0];
         lie.data.extend_from_within(..);
         lie.index.frames.insert(0, Frame { offset: stored_bytes.into(), ..lie.index.frames[0] });
     });
-    refused("damaged frame: ", |lie| {
+    refused(|lie| {
         lie.index.frames[0].offset = 1;
         lie.index.frames[0].stored_bytes -= 1;
     });
@@ -163,16 +162,16 @@ fn frames_that_are_not_where_the_index_says_are_refused() {
 
 #[test]
 fn frames_of_other_lengths_than_the_index_says_are_refused() {
-    refused("damaged frame: decompresses to 1000 bytes instead of 1001", |lie| lie.index.frames[0].raw_bytes += 1);
-    refused("the length of a frame decompressed is 4294967295; the limit is 16777216", |lie| {
+    refused(|lie| lie.index.frames[0].raw_bytes += 1);
+    refused(|lie| {
         lie.index.frames[0].raw_bytes = u32::MAX;
     });
-    refused("the length of a frame is 17000000; the limit is 16842752", |lie| {
+    refused(|lie| {
         lie.data.resize(17_000_000, 0);
         lie.index.frames[0].stored_bytes = 17_000_000;
     });
     // A bomb: 1 GiB in a frame that says 1,000 bytes.
-    refused("damaged frame: ", |lie| {
+    refused(|lie| {
         let mut bomb = zstd::Encoder::new(Vec::new(), 1).unwrap();
         std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 1 << 30), &mut bomb).unwrap();
         lie.data = bomb.finish().unwrap();
@@ -182,38 +181,36 @@ fn frames_of_other_lengths_than_the_index_says_are_refused() {
 
 #[test]
 fn chunks_that_are_not_where_the_index_says_are_refused() {
-    let outside = "damaged index: a chunk lies outside of its frame";
-    refused(outside, |lie| lie.index.chunks[1].offset += 1);
-    refused(outside, |lie| lie.index.chunks[1].offset = u32::MAX - 400);
-    refused(outside, |lie| lie.index.chunks[1].frame = 1);
-    refused(outside, |lie| lie.index.chunks[1].frame = u32::MAX);
-    refused(outside, |lie| lie.index.chunks[1].length = 0);
-    refused("damaged frame: the hash of a chunk is wrong", |lie| lie.index.chunks[1].offset -= 1);
-    refused("damaged index: chunks that belong to no file", |lie| lie.index.chunks.push(lie.index.chunks[0]));
-    refused("damaged index: columns do not fit together", |lie| lie.index.members[3].content = file_of(1..9, 400));
+    refused(|lie| lie.index.chunks[1].offset += 1);
+    refused(|lie| lie.index.chunks[1].offset = u32::MAX - 400);
+    refused(|lie| lie.index.chunks[1].frame = 1);
+    refused(|lie| lie.index.chunks[1].frame = u32::MAX);
+    refused(|lie| lie.index.chunks[1].length = 0);
+    refused(|lie| lie.index.chunks[1].offset -= 1);
+    refused(|lie| lie.index.chunks.push(lie.index.chunks[0]));
+    refused(|lie| lie.index.members[3].content = file_of(1..9, 400));
 }
 
 #[test]
 fn chunks_that_no_file_is_cut_into_are_refused() {
     let longer = Cutter::FORMAT_1.max_bytes + 1;
-    refused("the length of a chunk is 262145; the limit is 262144", |lie| {
+    refused(|lie| {
         let raw = vec![0; longer.try_into().unwrap()];
         lie.data = Encoder::new(1).unwrap().encode(&raw).unwrap().to_vec();
         let stored_bytes = u32::try_from(lie.data.len()).unwrap();
         lie.index.frames[0] = Frame { source: 0, offset: 0, stored_bytes, raw_bytes: longer };
         lie.index.chunks[0] = Chunk { hash: ChunkHash::of(&raw), length: longer, frame: 0, offset: 0 };
     });
-    let cutter = "damaged index: files cannot have been cut as it says";
-    refused(cutter, |lie| lie.index.cutter.max_bytes = u32::MAX);
-    refused(cutter, |lie| lie.index.cutter.max_bytes = 0);
-    refused(cutter, |lie| lie.index.cutter.min_bytes = 1 << 20);
-    refused(cutter, |lie| lie.index.cutter.whole_bytes = 1 << 20);
+    refused(|lie| lie.index.cutter.max_bytes = u32::MAX);
+    refused(|lie| lie.index.cutter.max_bytes = 0);
+    refused(|lie| lie.index.cutter.min_bytes = 1 << 20);
+    refused(|lie| lie.index.cutter.whole_bytes = 1 << 20);
 }
 
 #[test]
 fn sizes_and_extents_that_do_not_add_up_are_refused() {
     let check = |size, extents: &[(u64, u64)]| {
-        refused("member `file` has a size that its chunks do not come to", |lie| {
+        refused(|lie| {
             let extents = extents.iter().map(|&(offset, length)| Extent { offset, length });
             lie.index.members[FILE].content =
                 Content::File(File { size, chunks: 0..1, extents: Some(extents.collect()) });
@@ -233,9 +230,7 @@ fn sizes_and_extents_that_do_not_add_up_are_refused() {
 #[test]
 fn hard_links_to_what_is_no_earlier_file_are_refused() {
     let check = |number: usize, first: u32| {
-        let lie = Lie::base();
-        let path = String::from_utf8_lossy(&lie.index.members[number].path).into_owned();
-        refused(&format!("member `{path}` is a hard link to something that is no earlier file"), |lie| {
+        refused(|lie| {
             lie.index.members[number].content = Content::HardLink(first);
         });
     };
@@ -245,7 +240,7 @@ fn hard_links_to_what_is_no_earlier_file_are_refused() {
     }
     check(FILE, 1);
     check(FILE, 3);
-    refused("member `more` is a hard link to something that is no earlier file", |lie| {
+    refused(|lie| {
         lie.add(b"more", Content::HardLink(LINK.try_into().unwrap()));
     });
 }
@@ -253,55 +248,52 @@ fn hard_links_to_what_is_no_earlier_file_are_refused() {
 #[test]
 fn members_below_what_is_no_directory_are_refused() {
     for path in ["file/below", "link/below", "link/file", "nowhere/below", "folder/file/below", "a/b/c"] {
-        let expected = format!("member `{path}` has no parent directory");
-        refused(&expected, |lie| lie.add(path.as_bytes(), link_to("x")));
+        refused(|lie| lie.add(path.as_bytes(), link_to("x")));
     }
 }
 
 #[test]
 fn paths_that_lead_elsewhere_are_refused() {
-    for (path, reason) in [
-        ("..", "leads out of its directory"),
-        ("../outside/file", "leads out of its directory"),
-        ("folder/../../outside/file", "leads out of its directory"),
-        ("/tmp/xcache-hostile-absolute", "has an absolute path"),
-        ("folder//x", "has an empty component in its path"),
-        ("folder/", "has an empty component in its path"),
-        ("./x", "has an empty component in its path"),
-        ("folder/.", "has an empty component in its path"),
-        ("folder/x\0y", "has a zero byte in its path"),
-        (&"n".repeat(256), "has a component longer than 255 bytes"),
-        (&"n/".repeat(2049), "has a path longer than 4,096 bytes"),
-        (&"n".repeat(65_535), "has a path longer than 4,096 bytes"),
+    for path in [
+        "..",
+        "../outside/file",
+        "folder/../../outside/file",
+        "/tmp/xcache-hostile-absolute",
+        "folder//x",
+        "folder/",
+        "./x",
+        "folder/.",
+        "folder/x\0y",
+        &"n".repeat(256),
+        &"n/".repeat(2049),
+        &"n".repeat(65_535),
     ] {
-        refused(reason, |lie| lie.add(path.as_bytes(), Content::Directory));
+        refused(|lie| lie.add(path.as_bytes(), Content::Directory));
     }
 }
 
 #[test]
 fn members_that_are_there_twice_or_out_of_order_are_refused() {
     for path in ["", "file", "folder", "folder/file", "link"] {
-        let expected = format!("member `{path}` is out of order or there twice");
         for content in [Content::Directory, link_to("../outside/file")] {
-            refused(&expected, |lie| lie.add(path.as_bytes(), content));
+            refused(|lie| lie.add(path.as_bytes(), content));
         }
     }
-    refused("member `folder/file` is out of order or there twice", |lie| lie.index.members.swap(2, LINK));
+    refused(|lie| lie.index.members.swap(2, LINK));
 }
 
 #[test]
 fn members_that_cannot_be_made_are_refused() {
-    let of_file = |expected: &str, change: fn(&mut Member)| {
-        refused(&format!("member `file` {expected}"), |lie| change(&mut lie.index.members[FILE]));
+    let of_file = |change: fn(&mut Member)| {
+        refused(|lie| change(&mut lie.index.members[FILE]));
     };
-    of_file("has an impossible mode or time", |member| member.meta.mode = 0o10_000);
-    of_file("has an impossible mode or time", |member| member.meta.mtime_nanos = 1_000_000_000);
-    let attribute = "has an extended attribute that is not to be restored";
-    of_file(attribute, |member| member.xattrs = vec![(b"trusted.overlay.opaque"[..].into(), b"y"[..].into())]);
-    of_file(attribute, |member| member.xattrs = vec![(b"user.\0"[..].into(), b"x"[..].into())]);
-    of_file(attribute, |member| member.xattrs = vec![(b"user.x"[..].into(), vec![0; 70_000].into())]);
+    of_file(|member| member.meta.mode = 0o10_000);
+    of_file(|member| member.meta.mtime_nanos = 1_000_000_000);
+    of_file(|member| member.xattrs = vec![(b"trusted.overlay.opaque"[..].into(), b"y"[..].into())]);
+    of_file(|member| member.xattrs = vec![(b"user.\0"[..].into(), b"x"[..].into())]);
+    of_file(|member| member.xattrs = vec![(b"user.x"[..].into(), vec![0; 70_000].into())]);
     for target in ["", "a\0b", &"n".repeat(4097)] {
-        refused("member `link` is a link without a usable target", |lie| {
+        refused(|lie| {
             lie.index.members[LINK].content = link_to(target);
         });
     }
@@ -323,8 +315,7 @@ fn an_index_that_names_one_chunk_without_end_is_refused_before_anything_is_writt
     lie.index.members[FILE].content = file_of(0..1_700_000, 1_700_000 * u64::from(length));
     attack(&lie.object(), |outcome, target| {
         assert_clean_miss(outcome, target);
-        assert!(outcome.stderr.contains("the entry needs 445644800000 bytes in"), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("hint: free some space"), "{}", outcome.stderr);
+        outcome.clone().says(&["445644800000", "hint: "]);
     });
 }
 
@@ -337,31 +328,30 @@ fn only(lie: &mut Lie, kind: RootKind, members: Vec<Member>) {
 
 #[test]
 fn roots_that_are_not_what_they_say_are_refused() {
-    let of_kind = |reason: &str, kind, members: Vec<Member>| {
-        refused(&format!("damaged index: {reason}"), |lie| only(lie, kind, members));
+    let of_kind = |kind, members: Vec<Member>| {
+        refused(|lie| only(lie, kind, members));
     };
-    let other = "a root that is a file has other members";
-    of_kind(other, RootKind::File, vec![member(b"x", Content::Directory)]);
-    of_kind(other, RootKind::File, vec![member(b"x/y", link_to("y"))]);
-    of_kind(other, RootKind::File, vec![member(b"x", link_to("y")), member(b"y", link_to("y"))]);
-    of_kind(other, RootKind::File, vec![]);
-    of_kind("a root is not what it should be", RootKind::File, vec![member(b"", link_to("y"))]);
-    of_kind("a root is not what it should be", RootKind::Pattern, vec![member(b"", Content::Directory)]);
-    of_kind("a root that is nothing has members", RootKind::Nothing, vec![member(b"", Content::Directory)]);
-    of_kind("a root directory is missing", RootKind::Directory, vec![]);
-    of_kind("a root directory is missing", RootKind::Directory, vec![member(b"x", Content::Directory)]);
-    of_kind("a root directory is missing", RootKind::Directory, vec![member(b"", link_to("../outside"))]);
-    refused("member `..` leads out of its directory", |lie| {
+    of_kind(RootKind::File, vec![member(b"x", Content::Directory)]);
+    of_kind(RootKind::File, vec![member(b"x/y", link_to("y"))]);
+    of_kind(RootKind::File, vec![member(b"x", link_to("y")), member(b"y", link_to("y"))]);
+    of_kind(RootKind::File, vec![]);
+    of_kind(RootKind::File, vec![member(b"", link_to("y"))]);
+    of_kind(RootKind::Pattern, vec![member(b"", Content::Directory)]);
+    of_kind(RootKind::Nothing, vec![member(b"", Content::Directory)]);
+    of_kind(RootKind::Directory, vec![]);
+    of_kind(RootKind::Directory, vec![member(b"x", Content::Directory)]);
+    of_kind(RootKind::Directory, vec![member(b"", link_to("../outside"))]);
+    refused(|lie| {
         only(lie, RootKind::File, vec![member(b"..", link_to("y"))]);
     });
     for members in [0, 4, 6, u32::MAX] {
-        refused("damaged index: roots and members do not add up", |lie| lie.index.roots[0].members = members);
+        refused(|lie| lie.index.roots[0].members = members);
     }
 }
 
 #[test]
 fn an_index_that_would_not_fit_into_memory_is_refused() {
-    refused("the number of paths in the index is 100000; the limit is 65536", |lie| {
+    refused(|lie| {
         let root = IndexRoot { given: String::new(), kind: RootKind::Nothing, members: 0 };
         lie.index.roots.resize(100_000, root);
     });
@@ -373,7 +363,7 @@ fn an_index_that_would_not_fit_into_memory_is_refused() {
     lie.footer.index_hash = *blake3::hash(&bomb).as_bytes();
     let object = [&lie.data[..], &skippable(INDEX_FRAME, &bomb), &end(&lie.footer)].concat();
     attack(&object, |outcome, target| {
-        assert_refused(outcome, target, "the length of the index decompressed is 83886080; the limit is 67108864");
+        assert_refused(outcome, target);
     });
 }
 
@@ -394,7 +384,7 @@ fn a_damaged_format_is_damage_and_not_a_newer_version() {
     let mut object = Lie::base().object();
     let magic = object.windows(8).rposition(|window| window == FOOTER_MAGIC).unwrap();
     object[magic - 2..magic].copy_from_slice(&(FORMAT + 1).to_le_bytes());
-    attack(&object, |outcome, target| assert_refused(outcome, target, "damaged footer: its checksum is wrong"));
+    attack(&object, assert_refused);
 }
 
 #[test]
@@ -402,19 +392,18 @@ fn a_newer_format_is_a_miss_with_a_notice() {
     let object = as_newer(Lie::base().object());
     attack(&object, |outcome, target| {
         assert_eq!((&outcome.json()["outcome"], &outcome.json()["reason"]), (&"miss".into(), &"newer-format".into()));
-        let expected = format!("written in format {}, and this version reads formats up to {FORMAT}", FORMAT + 1);
-        assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
+        outcome.clone().reviewed();
         assert_eq!(fs::read_dir(target).unwrap().count(), 0);
     });
 }
 
 /// An object of so many bytes, all holes but for its end.
 #[track_caller]
-fn huge(object_bytes: u64, end: &[u8], reason: &str) {
+fn huge(object_bytes: u64, end: &[u8]) {
     let place = Place::local();
     let object = OsFile::create(place.dir().join("key-base.tar.zst")).unwrap();
     object.write_all_at(end, object_bytes - end.len() as u64).unwrap();
-    attack_at(&place, |outcome, target| assert_refused(outcome, target, reason));
+    attack_at(&place, assert_refused);
 }
 
 #[test]
@@ -426,16 +415,16 @@ fn lengths_in_a_huge_object_are_not_asked_for() {
         (8 + index_bytes + end.len() as u64, end)
     };
     let (object_bytes, long) = object(2 << 30);
-    huge(object_bytes, &long, "the length of the index is 2147483648; the limit is 269484032");
+    huge(object_bytes, &long);
     // A footer of 3 GiB, and a seek table of 1.6 GB.
     let magic = long.windows(8).rposition(|window| window == FOOTER_MAGIC).unwrap();
     let mut footer = long.clone();
     footer[magic - 6..magic - 2].copy_from_slice(&(3u32 << 30).to_le_bytes());
-    huge(5 << 30, &footer, "the length of the footer is 3221225472; the limit is 1048576");
+    huge(5 << 30, &footer);
     let mut table = long.clone();
     let count = table.len() - 9;
     table[count..count + 4].copy_from_slice(&200_000_000_u32.to_le_bytes());
-    huge(5 << 30, &table, "the number of frames in the seek table is 200000000; the limit is 1048576");
+    huge(5 << 30, &table);
 }
 
 /// A delta that the program made, so that its one ref is real; and the place where both lie.
@@ -454,11 +443,11 @@ fn delta() -> (Place, Lie) {
 }
 
 #[track_caller]
-fn refused_delta(reason: &str, change: impl FnOnce(&mut Lie)) {
+fn refused_delta(change: impl FnOnce(&mut Lie)) {
     let (place, mut lie) = delta();
     change(&mut lie);
     place.put("key-delta.tar.zst", &lie.object());
-    attack_at(&place, |outcome, target| assert_refused(outcome, target, reason));
+    attack_at(&place, assert_refused);
 }
 
 /// A delta that is changed in this way cannot be restored, but is not damaged.
@@ -487,8 +476,7 @@ fn an_honest_delta_made_in_the_same_way_restores() {
 #[test]
 fn refs_to_what_an_entry_may_not_build_on_are_refused() {
     for name in ["../other-base.tar.zst", "/other-base.tar.zst", ".xcache/condemned/0", "other", ""] {
-        let expected = format!("it refers to `{name}`, which is no entry");
-        refused_delta(&expected, |lie| lie.footer.refs[0].name = name.to_owned());
+        refused_delta(|lie| lie.footer.refs[0].name = name.to_owned());
     }
     // No damage: another job may be allowed to.
     let (place, mut lie) = delta();
@@ -520,9 +508,9 @@ fn refs_that_are_not_there_or_another_object_are_refused() {
     place.delete("key-delta.tar.zst");
     place.put("key-base.tar.zst", &lie.object());
     attack_at(&place, |outcome, target| {
-        assert_refused(outcome, target, "damaged footer: a base that refers to other objects");
+        assert_refused(outcome, target);
     });
-    refused_delta("the number of refs is 257; the limit is 256", |lie| {
+    refused_delta(|lie| {
         lie.footer.refs.resize(257, lie.footer.refs[0].clone());
     });
 }
@@ -533,16 +521,15 @@ fn frames_that_are_not_in_their_ref_are_refused() {
         let frame = lie.index.frames.iter_mut().find(|frame| frame.source == 1).unwrap();
         change(frame, &mut lie.footer.refs[0]);
     };
-    let outside = "damaged index: a frame lies outside of its object";
-    refused_delta(outside, |lie| of_ref(lie, |frame, r| frame.offset = r.data_bytes));
-    refused_delta(outside, |lie| of_ref(lie, |frame, r| (frame.offset, r.data_bytes) = (r.size, u64::MAX)));
-    refused_delta(outside, |lie| of_ref(lie, |frame, _| frame.source = 2));
+    refused_delta(|lie| of_ref(lie, |frame, r| frame.offset = r.data_bytes));
+    refused_delta(|lie| of_ref(lie, |frame, r| (frame.offset, r.data_bytes) = (r.size, u64::MAX)));
+    refused_delta(|lie| of_ref(lie, |frame, _| frame.source = 2));
     // A ref that says it is longer than it is.
-    refused_delta("`other-base.tar.zst`", |lie| {
+    refused_delta(|lie| {
         of_ref(lie, |frame, r| {
             (r.data_bytes, r.size) = (1 << 40, 1 << 40);
             frame.offset = 1 << 39;
         });
     });
-    refused_delta("damaged frame: ", |lie| of_ref(lie, |frame, _| frame.offset += 1));
+    refused_delta(|lie| of_ref(lie, |frame, _| frame.offset += 1));
 }
