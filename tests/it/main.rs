@@ -46,6 +46,7 @@ mod one_step;
 mod quirks;
 mod overlap;
 mod poisoning;
+mod progress;
 mod readme;
 mod report;
 mod restore_back;

@@ -6,6 +6,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
+use xcache_core::monitor::Progress;
 use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict, own_ref};
 use xcache_core::paths::PathList;
 use xcache_core::restore::{Entry, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, restore_plain};
@@ -249,12 +250,33 @@ fn hard_links_onto_another_file_system_become_copies() {
     }
 }
 
+/// Progress that is told to the test, whenever bytes come.
+struct Told<F>(F);
+
+impl<F> std::fmt::Debug for Told<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+impl<F: Fn() + Send + Sync> Progress for Told<F> {
+    fn add(&self, _count: u64) {
+        (self.0)();
+    }
+
+    fn expect(&self, _total: u64) {}
+
+    fn done(&self) -> u64 {
+        0
+    }
+}
+
 /// Restores as the program does, but in this process, so that the test is told of bytes as they come.
 fn restore_here(
     place: &Place,
     target: &Path,
     interrupt: &Interrupt,
-    progress: &(dyn Fn(u64) + Sync),
+    progress: &dyn Progress,
 ) -> Result<Restored, Failed> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store: Arc<dyn Store> = Arc::new(runtime.block_on(LocalStore::open(place.dir().to_owned())).unwrap());
@@ -297,17 +319,17 @@ fn an_interrupted_restore_leaves_everything_as_it_was() {
     let job = Job::new();
     let (place, target) = half_there(&job);
     let before = Snapshot::of(&target);
-    let check = |interrupt: &Interrupt, progress: &(dyn Fn(u64) + Sync)| {
+    let check = |interrupt: &Interrupt, progress: &dyn Progress| {
         let failed = restore_here(&place, &target, interrupt, progress).unwrap_err();
         assert!(matches!(failed, Failed { error: Error::Interrupted, replaced_files: 0 }), "{failed:?}");
         assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
     };
     // While files are fetched, and while what is there is compared.
     let interrupt = Interrupt::default();
-    check(&interrupt, &|_| interrupt.raise());
+    check(&interrupt, &Told(|| interrupt.raise()));
     let interrupt = Interrupt::default();
     interrupt.raise();
-    check(&interrupt, &|_| panic!("bytes were fetched"));
+    check(&interrupt, &Told(|| panic!("bytes were fetched")));
 }
 
 #[test]
@@ -316,7 +338,7 @@ fn a_panic_leaves_everything_as_it_was() {
     let (place, target) = half_there(&job);
     let before = Snapshot::of(&target);
     // A panic with a payload that is no message leaves stderr quiet.
-    let panic = |_| resume_unwind(Box::new(()));
+    let panic = Told(|| resume_unwind(Box::new(())));
     let failed = restore_here(&place, &target, &Interrupt::default(), &panic).unwrap_err();
     assert!(matches!(failed, Failed { error: Error::Panic { .. }, replaced_files: 0 }), "{failed:?}");
     assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());
@@ -332,7 +354,7 @@ fn a_panic_says_nothing_about_an_archive_without_an_index() {
     let name = ObjectName::new("key-base.tar.zst".to_owned()).unwrap();
     let meta = runtime.block_on(store.head(&name)).unwrap();
     let (etag, size, limits) = (meta.etag, meta.size, DownloadLimits::default());
-    let progress = |_| resume_unwind(Box::new(()));
+    let progress = Told(|| resume_unwind(Box::new(())));
     // An archive with an index is one without, too.
     let source = PlainSource { store, name, etag, size, limits: &limits, progress: &progress };
     let paths = PathList::parse(&[target.to_str().unwrap()], Path::new("/"), None).unwrap();

@@ -36,10 +36,10 @@ pub(crate) async fn run(
     let ids = with_keys(&inventory, &[]);
     let ids = args.filter.select(store, &mut inventory, ids, context.now, (OnHidden::Notice, reporter)).await?;
     if !args.filter.needs_tags() {
-        let tagging = look::tags(store, &mut inventory, ids.clone()).await?;
+        let tagging = look::tags(store, reporter, &mut inventory, ids.clone()).await?;
         tell_tagging(&tagging, reporter);
     }
-    look::ends(store, &mut inventory, ids.clone()).await?;
+    look::ends(store, reporter, &mut inventory, ids.clone()).await?;
     tell_foreign(&inventory, reporter);
     tell_unreadable(&inventory, reporter);
     let mut total = Usage::default();

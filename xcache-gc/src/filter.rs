@@ -51,7 +51,7 @@ impl FilterArgs {
     ) -> anyhow::Result<Vec<EntryId>> {
         let mut ids = self.select_by_listing(inventory, ids, now)?;
         if self.needs_tags() {
-            let tagging = look::tags(store, inventory, ids.clone()).await?;
+            let tagging = look::tags(store, reporter, inventory, ids.clone()).await?;
             match on_hidden {
                 OnHidden::Notice => tell_tagging(&tagging, reporter),
                 OnHidden::Warn => {

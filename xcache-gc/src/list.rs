@@ -32,11 +32,11 @@ pub(crate) async fn run(
     }
     ids.truncate(args.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX));
     if args.long && !args.filter.needs_tags() {
-        let tagging = look::tags(store, &mut inventory, ids.clone()).await?;
+        let tagging = look::tags(store, reporter, &mut inventory, ids.clone()).await?;
         tell_tagging(&tagging, reporter);
     }
     if args.long {
-        look::ends(store, &mut inventory, ids.clone()).await?;
+        look::ends(store, reporter, &mut inventory, ids.clone()).await?;
         ids.retain(|&id| inventory.is_ours(id));
         tell_unreadable(&inventory, reporter);
     }

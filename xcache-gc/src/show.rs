@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &ShowArgs, connection: &Connection, reporter: &Rep
         return Ok(Exit::Failed);
     }
     let deltas = inventory.ids().filter(|&id| inventory.kind(id) == Kind::Delta).collect();
-    look::ends(store, &mut inventory, deltas).await?;
+    look::ends(store, reporter, &mut inventory, deltas).await?;
     let dependents = Dependents::of(&inventory);
     let mut entries = Vec::new();
     for id in ids {

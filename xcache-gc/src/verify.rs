@@ -47,9 +47,10 @@ pub(crate) async fn run(
     };
     let progress = reporter.progress("verifying", Unit::Items("entry"), Some(ids.len() as u64));
     for id in ids {
-        progress.add(1);
         let (name, etag) = (inventory.object_name(id), inventory.etag(id));
-        let faults = match verify(&connection.store, &name, &etag, depth).await {
+        let verified = verify(&connection.store, &name, &etag, depth).await;
+        progress.add(1);
+        let faults = match verified {
             Ok(Some(Verified { is_foreign: true, .. })) => {
                 told.foreign.push(name.to_string());
                 continue;

@@ -80,12 +80,11 @@ impl Job {
     /// Restores, and takes everything back if that fails. `before` is what was known of the files.
     pub(crate) fn run(self, source: &Source, before: Option<&State>) -> Result<Restored, Failed> {
         let Self { runtime, store, name, tail, options, limits, progress, interrupted, paths } = self;
-        let progress = |bytes| progress.add(bytes);
         let indexed = match source {
             Source::Indexed(indexed) => indexed,
             Source::Plain => {
                 let (etag, size) = (tail.meta.etag, tail.meta.size);
-                let source = PlainSource { store, name, etag, size, limits: &limits, progress: &progress };
+                let source = PlainSource { store, name, etag, size, limits: &limits, progress: &*progress };
                 return restore_plain(&runtime, &source, &paths, &options, &interrupted);
             }
         };
@@ -100,7 +99,7 @@ impl Job {
             refs: &indexed.archive.footer.refs,
             tail: (tail.bytes, tail.offset),
             limits: &limits,
-            progress: &progress,
+            progress: &*progress,
         };
         let entry = Entry { runtime: &runtime, index: indexed.index(), frames: &frames, before };
         restore(&entry, &paths, &options, &interrupted)

@@ -12,6 +12,7 @@ use xcache_core::archive::footer::Ref;
 use xcache_core::delta::plan::{Reason, SavePlan, Standing, plan};
 use xcache_core::delta::{Facts, Known, Trust, compare};
 use xcache_core::gc::protocol::{Intent, Refusal, Verdict};
+use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::object_name;
 use xcache_core::object::Kind;
 use xcache_core::scan::Tree;
@@ -92,10 +93,11 @@ impl Run<'_> {
     ) -> anyhow::Result<(Intent, Facts)> {
         let comparing = {
             let (tree, known, threads) = (tree.clone(), known.clone(), self.config.limits.workers);
+            let progress = self.reporter.progress("comparing", Unit::Bytes, None);
             tokio::task::spawn_blocking(move || {
                 let LeftBehind { signatures, roots, noted_nanos } = &left;
                 let trust = Trust { roots, signatures, noted_nanos: *noted_nanos };
-                compare(&tree, &known, Some(&trust), threads)
+                compare(&tree, &known, Some(&trust), threads, &*progress)
             })
         };
         let sid = random()?;

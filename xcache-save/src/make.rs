@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -47,16 +47,47 @@ pub(crate) struct Maker {
     pub(crate) sender: mpsc::Sender<Piece>,
     /// Whether to give up.
     pub(crate) stop: Arc<AtomicBool>,
+    /// How far it is.
+    pub(crate) extent: Arc<Extent>,
+}
+
+/// How much there is to pack, and how much has been packed. The size of the object is known only at the end, so progress
+/// is told in bytes of tar.
+#[derive(Debug, Default)]
+pub(crate) struct Extent {
+    /// Bytes of tar that will be packed.
+    expected_bytes: AtomicU64,
+    /// Bytes of tar that have been packed.
+    raw_bytes: AtomicU64,
+    /// What they were compressed to.
+    stored_bytes: AtomicU64,
+}
+
+impl Extent {
+    fn expect(&self, tree: &Tree, jobs: &[Job]) {
+        let bytes: u64 = jobs.iter().map(|job| job.raw_bytes(tree)).sum();
+        self.expected_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of tar that the first `sent` bytes of the object stand for, and how many there will be.
+    pub(crate) fn progress(&self, sent: u64) -> (u64, u64) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (expected, raw, stored) = (load(&self.expected_bytes), load(&self.raw_bytes), load(&self.stored_bytes));
+        let done = u128::from(raw) * u128::from(sent.min(stored)) / u128::from(stored.max(1));
+        (u64::try_from(done).unwrap_or(raw), expected.max(raw))
+    }
 }
 
 impl Maker {
     /// Packs the tree, puts the index together and ends the archive.
     pub(crate) fn make(self, tree: &Tree, what: What, title: Title) -> std::io::Result<Made> {
-        let Self { settings, sender, stop } = self;
-        let mut send = |bytes: Bytes| {
+        let Self { settings, sender, stop, extent } = self;
+        let mut send = |bytes: Bytes, raw_bytes: u32| {
             if stop.load(Ordering::Relaxed) {
                 return Err(std::io::ErrorKind::Interrupted.into());
             }
+            extent.stored_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            extent.raw_bytes.fetch_add(u64::from(raw_bytes), Ordering::Relaxed);
             sender.blocking_send(Piece::Data(bytes)).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
         };
         let mut packed = Packed::default();
@@ -69,12 +100,14 @@ impl Maker {
                 (select(tree, known, facts, keep), Some(KnownEntries::new(known, facts, keep)))
             }
         };
+        extent.expect(tree, &jobs);
         pack(tree, jobs, settings, &mut packed, &mut send)?;
         let writer = concat!("xcache ", env!("CARGO_PKG_VERSION"));
         let assembled = loop {
             // Changed since they were compared or planned: as they are now. Each file gets here twice at most.
             let rest = std::mem::take(&mut packed.rest).into_jobs();
             if !rest.is_empty() {
+                extent.expect(tree, &rest);
                 pack(tree, rest, settings, &mut packed, &mut send)?;
                 continue;
             }
@@ -88,7 +121,7 @@ impl Maker {
         pack(tree, vec![Job::End], settings, &mut packed, &mut send)?;
         let Assembled { index, refs, signatures } = assembled;
         let end = finish(title, index, refs, packed.seeks())?;
-        send(end.bytes.clone())?;
+        send(end.bytes.clone(), 0)?;
         let archive = end.read_back()?;
         let broken = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         sender.blocking_send(Piece::Finish).map_err(broken)?;
@@ -98,5 +131,27 @@ impl Maker {
         }
         skipped.append(&mut packed.skipped);
         Ok(Made { archive, end: end.bytes, signatures, skipped })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_what_has_arrived_of_what_is_to_be_packed() {
+        let check = |[expected, raw, stored]: [u64; 3], sent, (done, total)| {
+            let extent = Extent {
+                expected_bytes: AtomicU64::new(expected),
+                raw_bytes: AtomicU64::new(raw),
+                stored_bytes: AtomicU64::new(stored),
+            };
+            assert_eq!(extent.progress(sent), (done, total));
+        };
+        check([0, 0, 0], 0, (0, 0));
+        check([1000, 400, 100], 0, (0, 1000));
+        check([1000, 400, 100], 50, (200, 1000));
+        // More than planned, since files grew; and the request has sent more than was packed, since it was tried twice.
+        check([1000, 1200, 300], 600, (1200, 1200));
     }
 }

@@ -25,7 +25,7 @@ use xcache_core::store::{self, ETag, ErrorKind, ObjectName, PutMode};
 use xcache_core::transfer::publication::{NewObject, Published, Signals};
 use xcache_core::transfer::upload::{Confirm, UploadLimits, publish};
 
-use crate::make::{Made, Maker, What};
+use crate::make::{Extent, Made, Maker, What};
 use crate::run::{Run, random};
 
 /// The first parts of an upload have this size, unless the archive would need more than [`PART_COUNT`] of them.
@@ -149,13 +149,14 @@ async fn make_and_publish(
     let (sender, receiver) = mpsc::channel(QUEUE);
     let settings = Settings { level: run.config.level, workers: run.config.limits.workers };
     let stop = Arc::new(AtomicBool::new(false));
-    let maker = Maker { settings, sender, stop: stop.clone() };
+    let extent = Arc::new(Extent::default());
+    let maker = Maker { settings, sender, stop: stop.clone(), extent: extent.clone() };
     let making = tokio::task::spawn_blocking(move || maker.make(&tree, what, title));
     let publishing = publish(&*run.store, object, receiver, &limits, signals.clone());
     let mut both = std::pin::pin!(async { tokio::join!(publishing, making) });
     let (published, made) = tokio::select! {
         both = &mut both => both,
-        never = show(run, &signals.sent) => match never {},
+        never = show(run, &signals.sent, &extent) => match never {},
         interrupted = cli::interrupted() => {
             // Dropping the upload would leave its parts in the store, and a maker that waits for room in the channel
             // would wait for ever. So the maker stops, the upload is aborted, and only then this ends.
@@ -190,14 +191,14 @@ fn report_lacks(run: &Run<'_>, tags_dropped: bool, is_pin_lost: bool, is_uncondi
 }
 
 /// Shows how far the upload is, for ever.
-async fn show(run: &Run<'_>, sent: &AtomicU64) -> Infallible {
+async fn show(run: &Run<'_>, sent: &AtomicU64, extent: &Extent) -> Infallible {
     let progress = run.reporter.progress("saving", Unit::Bytes, None);
-    let mut shown = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let now = sent.load(Ordering::Relaxed);
-        progress.add(now - shown);
-        shown = now;
+        let (done, total) = extent.progress(sent.load(Ordering::Relaxed));
+        progress.expect(total);
+        // It never goes back, although what comes next may be harder to compress.
+        progress.add(done.saturating_sub(progress.done()));
     }
 }
 

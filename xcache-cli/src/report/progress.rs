@@ -1,11 +1,13 @@
 //! Progress of a transfer: a bar on a terminal, plain lines elsewhere, nothing for short work.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use xcache_core::monitor::{self, Counter, Unit};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use xcache_core::monitor::{self, Counter, Progress as _, Unit};
 
 use super::human::{Bytes, Count, Elapsed, Rate};
 use super::settings::ProgressMode;
@@ -25,82 +27,53 @@ pub(super) struct Form<'a> {
     pub(super) bars: &'a MultiProgress,
 }
 
-/// The progress of one stage.
+/// The progress of one stage. A thread of its own shows it, so that a stage in which nothing moves is seen to be alive.
+#[derive(Debug)]
 pub(super) struct Progress {
-    stage: Stage,
-    counter: Counter,
-    started: Instant,
-    display: Display,
+    counter: Arc<Counter>,
+    /// Ends the thread when it is dropped; none if nothing is shown.
+    shown: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
 
-enum Display {
-    Nothing,
-    Lines { print: Box<dyn Fn(String) + Send + Sync>, cadence: Cadence },
-    Bar { bar: ProgressBar, bars: MultiProgress, start: Cadence },
+/// When progress is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    first: Duration,
+    then: Duration,
 }
+
+/// Work shorter than a second is not worth a bar.
+const BAR: Pace = Pace { first: Duration::from_secs(1), then: Duration::from_millis(100) };
+/// A log is read later: one line in ten seconds is enough.
+const LINES: Pace = Pace { first: Duration::from_secs(10), then: Duration::from_secs(10) };
 
 impl Progress {
-    /// Work shorter than this is not worth a bar.
-    const BAR_AFTER: Duration = Duration::from_secs(1);
-    /// A log is read later: a line in ten seconds tells enough.
-    const LINE_EVERY: Duration = Duration::from_secs(10);
-
     /// `print` gets the plain lines.
     pub(super) fn new(
         Form { mode, bars }: Form<'_>,
-        print: impl Fn(String) + Send + Sync + 'static,
+        print: impl Fn(String) + Send + 'static,
         stage: Stage,
         total: Option<u64>,
     ) -> Self {
-        let display = match mode {
-            ProgressMode::None => Display::Nothing,
-            ProgressMode::Plain => Display::Lines { print: Box::new(print), cadence: Cadence::every(Self::LINE_EVERY) },
-            ProgressMode::Bar => Display::Bar {
-                // Hidden until it joins the others, which is when the work turns out not to be short.
-                bar: ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden())
-                    .with_style(style(stage.unit, total.is_some())),
-                bars: bars.clone(),
-                start: Cadence::once(Self::BAR_AFTER),
-            },
+        let counter = Arc::new(Counter::new(total));
+        let (ended, end) = mpsc::channel();
+        let thread = match mode {
+            ProgressMode::None => None,
+            ProgressMode::Plain => Some(show(LINES, end, lines(print, stage, counter.clone()))),
+            ProgressMode::Bar => Some(show(BAR, end, bar(bars.clone(), stage, counter.clone()))),
         };
-        Self { stage, counter: Counter::new(total), started: Instant::now(), display }
-    }
-}
-
-impl fmt::Debug for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Progress").field("stage", &self.stage).field("counter", &self.counter).finish_non_exhaustive()
+        // Without a thread, as on a machine that has no more of them, the work is still done.
+        Self { counter, shown: thread.and_then(Result::ok).map(|thread| (ended, thread)) }
     }
 }
 
 impl monitor::Progress for Progress {
     fn add(&self, count: u64) {
         self.counter.add(count);
-        let (done, elapsed) = (self.counter.done(), self.started.elapsed());
-        match &self.display {
-            Display::Nothing => {}
-            Display::Lines { print, cadence } => {
-                if cadence.is_due(elapsed) {
-                    print(line(self.stage, done, self.counter.total(), elapsed));
-                }
-            }
-            Display::Bar { bar, bars, start } => {
-                if elapsed >= Self::BAR_AFTER {
-                    bar.set_position(done);
-                }
-                if start.is_due(elapsed) {
-                    bars.add(bar.clone()).set_message(self.stage.name);
-                }
-            }
-        }
     }
 
     fn expect(&self, total: u64) {
         self.counter.expect(total);
-        if let Display::Bar { bar, .. } = &self.display {
-            bar.set_length(total);
-            bar.set_style(style(self.stage.unit, true));
-        }
     }
 
     fn done(&self) -> u64 {
@@ -110,38 +83,62 @@ impl monitor::Progress for Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Display::Bar { bar, .. } = &self.display {
-            bar.finish_and_clear();
+        if let Some((ended, thread)) = self.shown.take() {
+            drop(ended);
+            // Nothing more is shown of this stage once it has ended.
+            let _ = thread.join();
         }
     }
 }
 
-/// When the next sign of life is due. Of several threads that ask at once, one gets it.
-#[derive(Debug)]
-struct Cadence {
-    every_ms: u64,
-    next_ms: AtomicU64,
+/// Calls `tick` with the time since now, at this pace, until the other end of the channel is dropped.
+fn show(
+    pace: Pace,
+    end: mpsc::Receiver<()>,
+    mut tick: impl FnMut(Duration) + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("progress".to_owned()).spawn(move || {
+        let started = Instant::now();
+        let mut wait = pace.first;
+        while end.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            tick(started.elapsed());
+            wait = pace.then;
+        }
+    })
 }
 
-impl Cadence {
-    fn every(interval: Duration) -> Self {
-        let ms = millis(interval);
-        Self { every_ms: ms, next_ms: AtomicU64::new(ms) }
-    }
+fn lines(print: impl Fn(String), stage: Stage, counter: Arc<Counter>) -> impl FnMut(Duration) {
+    move |elapsed| print(line(stage, counter.done(), counter.total(), elapsed))
+}
 
-    fn once(after: Duration) -> Self {
-        Self { every_ms: u64::MAX, next_ms: AtomicU64::new(millis(after)) }
-    }
+/// A bar that appears with the first tick, and is removed when this is dropped.
+struct Drawn {
+    bar: ProgressBar,
+    has_total: bool,
+}
 
-    fn is_due(&self, elapsed: Duration) -> bool {
-        let (now, next) = (millis(elapsed), self.next_ms.load(Ordering::Relaxed));
-        let after = now.saturating_add(self.every_ms);
-        now >= next && self.next_ms.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+impl Drop for Drawn {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn bar(bars: MultiProgress, stage: Stage, counter: Arc<Counter>) -> impl FnMut(Duration) {
+    let mut drawn: Option<Drawn> = None;
+    move |elapsed| {
+        let drawn = drawn.get_or_insert_with(|| {
+            let bar = ProgressBar::no_length().with_style(style(stage.unit, false)).with_elapsed(elapsed);
+            Drawn { bar: bars.add(bar).with_message(stage.name), has_total: false }
+        });
+        if let Some(total) = counter.total() {
+            if !std::mem::replace(&mut drawn.has_total, true) {
+                drawn.bar.set_style(style(stage.unit, true));
+            }
+            drawn.bar.set_length(total);
+        }
+        drawn.bar.set_position(counter.done());
+        drawn.bar.tick();
+    }
 }
 
 fn line(stage: Stage, done: u64, total: Option<u64>, elapsed: Duration) -> String {
@@ -195,23 +192,34 @@ mod tests {
     use crate::report::settings::Settings;
 
     #[test]
-    fn a_line_is_due_at_most_every_interval() {
-        let cadence = Cadence::every(Duration::from_secs(10));
-        let check = |seconds, expected| assert_eq!(cadence.is_due(Duration::from_secs(seconds)), expected, "{seconds}");
-        check(0, false);
-        check(9, false);
-        check(13, true);
-        check(13, false);
-        check(22, false);
-        check(23, true);
+    fn a_stage_is_shown_until_it_ends_even_if_nothing_moves() {
+        let (sender, ticks) = mpsc::channel();
+        let (ended, end) = mpsc::channel();
+        let pace = Pace { first: Duration::from_millis(1), then: Duration::from_millis(1) };
+        let thread = show(pace, end, move |elapsed| sender.send(elapsed).unwrap_or_default()).unwrap();
+        let (first, second) = (ticks.recv().unwrap(), ticks.recv().unwrap());
+        assert!(first >= pace.first && second > first);
+        drop(ended);
+        thread.join().unwrap();
+        // Whatever came before the end; then the thread is gone.
+        while let Ok(later) = ticks.recv() {
+            assert!(later > second);
+        }
     }
 
     #[test]
-    fn a_start_is_due_once() {
-        let start = Cadence::once(Duration::from_secs(1));
-        assert!(!start.is_due(Duration::ZERO));
-        assert!(start.is_due(Duration::from_secs(1)));
-        assert!(!start.is_due(Duration::from_secs(1_000_000)));
+    fn a_tick_prints_a_line() {
+        let (sender, lines_printed) = mpsc::channel();
+        let counter = Arc::new(Counter::new(None));
+        let print = move |line| sender.send(line).unwrap();
+        let mut tick = lines(print, Stage { name: "saving", unit: Unit::Bytes }, counter.clone());
+        tick(Duration::from_secs(10));
+        counter.expect(100 << 20);
+        counter.add(25 << 20);
+        tick(Duration::from_secs(20));
+        drop(tick);
+        let expected = ["saving: 0 B, 0 B/s", "saving: 25.0 MiB of 100.0 MiB (25 %), 1.2 MiB/s, 1 min 00 s left"];
+        assert_eq!(lines_printed.iter().collect::<Vec<_>>(), expected);
     }
 
     #[test]

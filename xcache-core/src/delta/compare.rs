@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::known::{Known, Trust};
 use crate::archive::index::{Chunk, Content};
 use crate::chunk::{ChunkHash, Cutter, Ends};
+use crate::monitor::Progress;
 use crate::pack::{ATTEMPTS, FileRecord, Opened, open};
 use crate::scan::{Node, NodeKind, SkipReason, Skipped, Tree};
 
@@ -42,7 +43,15 @@ const BUFFER_BYTES: usize = 2 << 20;
 const _: () = assert!(BUFFER_BYTES > Cutter::FORMAT_1.max_bytes as usize);
 
 /// Finds out what each file consists of; those that `trust` vouches for are not read.
-pub fn compare(tree: &Tree, known: &Known, trust: Option<&Trust<'_>>, threads: usize) -> Facts {
+pub fn compare(
+    tree: &Tree,
+    known: &Known,
+    trust: Option<&Trust<'_>>,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Facts {
+    let bytes = |node: &Node| if node.kind == NodeKind::File { node.stat.size } else { 0 };
+    progress.expect(tree.nodes.iter().map(bytes).sum());
     let next = AtomicUsize::new(0);
     let all = Mutex::new(Facts { files: vec![None; tree.nodes.len()], ..Facts::default() });
     let is_trusted = (0..tree.roots.len())
@@ -57,6 +66,7 @@ pub fn compare(tree: &Tree, known: &Known, trust: Option<&Trust<'_>>, threads: u
             let start = next.fetch_add(BATCH, Ordering::Relaxed);
             let Some(batch) = tree.nodes.get(start..(start + BATCH).min(tree.nodes.len())) else { break };
             let found = comparison.batch(batch, &mut buffer);
+            progress.add(batch.iter().map(bytes).sum());
             all.lock().unwrap_or_else(PoisonError::into_inner).add(tree, start, batch, found);
         }
     });

@@ -10,7 +10,7 @@ use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State};
 use crate::archive;
 use crate::archive::footer::{Footer, Head, Ref};
-use crate::monitor::chain;
+use crate::monitor::{Monitor, Progress, Unit, chain};
 use crate::object_end::{self, Verdict};
 use crate::store::{self, ETag, ErrorKind, ObjectName, Store};
 
@@ -76,22 +76,34 @@ pub(super) async fn is_still(store: &dyn Store, name: &ObjectName, etag: &ETag) 
 }
 
 /// Reads the ends of `ids` into `inventory`, and makes sure of every ref that the listing did not show.
-pub(super) async fn read_ends(store: &dyn Store, inventory: &mut Inventory, ids: Vec<EntryId>) -> Result<()> {
+pub(super) async fn read_ends(
+    store: &dyn Store,
+    monitor: &dyn Monitor,
+    inventory: &mut Inventory,
+    ids: Vec<EntryId>,
+) -> Result<()> {
+    let progress = monitor.progress("reading entries", Unit::Items("entry"), Some(ids.len() as u64));
     for batch in ids.chunks(BATCH) {
-        let unsure = read_batch(store, inventory, batch).await?;
+        let unsure = read_batch(store, &*progress, inventory, batch).await?;
         find_refs(store, inventory, unsure).await?;
     }
     Ok(())
 }
 
 /// Returns the refs that the listing did not show as they are noted.
-async fn read_batch(store: &dyn Store, inventory: &mut Inventory, ids: &[EntryId]) -> Result<Vec<(EntryId, Ref)>> {
+async fn read_batch(
+    store: &dyn Store,
+    progress: &dyn Progress,
+    inventory: &mut Inventory,
+    ids: &[EntryId],
+) -> Result<Vec<(EntryId, Ref)>> {
     let mut unsure: Vec<(EntryId, Ref)> = Vec::new();
     let requests: Vec<_> = ids.iter().map(|&id| (id, inventory.object_name(id), inventory.etag(id))).collect();
     let mut ends = stream::iter(requests)
         .map(|(id, name, etag)| async move { Ok::<_, Error>((id, read_end(store, &name, &etag).await?)) })
         .buffer_unordered(PARALLEL);
     while let Some((id, end)) = ends.try_next().await? {
+        progress.add(1);
         match end {
             EntryEnd::Footer(footer) => {
                 if inventory.set_footer(id, &footer) {

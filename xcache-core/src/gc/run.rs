@@ -127,8 +127,8 @@ async fn prune_at(around: Surroundings<'_>, mut tagging: Tagging, policy: &Polic
         if questions.tags.is_empty() && questions.ends.is_empty() {
             break plan;
         }
-        tagging = read_tags(store, &mut inventory, tagging, questions.tags).await?;
-        read_ends(store, &mut inventory, questions.ends).await?;
+        tagging = read_tags(store, monitor, &mut inventory, tagging, questions.tags).await?;
+        read_ends(store, monitor, &mut inventory, questions.ends).await?;
     };
     let swept = sweep_in(pass, &inventory, &plan).await;
     let (uploads, uploads_failure) = match stale_uploads(&around, &inventory, policy).await {
@@ -148,7 +148,7 @@ async fn remove_at(around: Surroundings<'_>, targets: &[Target], cascade: Cascad
         if ends.is_empty() {
             break plan;
         }
-        read_ends(store, &mut inventory, ends).await?;
+        read_ends(store, monitor, &mut inventory, ends).await?;
     };
     let swept = sweep_in(pass, &inventory, &plan).await;
     let (tagging, uploads, uploads_failure) = (Tagging::Known, Vec::new(), None);

@@ -18,6 +18,7 @@ use super::inventory::{EntryId, Inventory, State, at};
 use super::pass::{DeleteMode, Pass};
 use super::plan::Plan;
 use super::survey::{Needed, needed_since, remove_all};
+use crate::monitor::Unit;
 use crate::naming::{MarkId, condemned_name};
 use crate::store::{self, Deletion, ETag, ErrorKind, ObjectName, PutMode, Store, Tags};
 
@@ -164,11 +165,14 @@ impl Sweep<'_> {
                 ready.push(*id);
             }
         }
+        let victims = condemned.iter().filter(|(id, _)| self.fates[at(*id)] == Fate::Victim).count() as u64;
+        let progress = self.pass.monitor.progress("deleting", Unit::Items("entry"), Some(victims));
         while !ready.is_empty() {
             let rest = ready.split_off(ready.len().min(BATCH));
             let batch = std::mem::replace(&mut ready, rest);
             self.pass.hold().await?;
             let done = self.delete_batch(batch).await;
+            progress.add(done.len() as u64);
             remove_all(self.pass.store, self.pass.monitor, done.iter().filter_map(|&id| marks[at(id)].cloned())).await;
             for target in done.iter().filter_map(|id| targets.get(id)).flatten() {
                 dependents[at(*target)] -= 1;

@@ -6,6 +6,7 @@ use super::bounds::PARALLEL;
 use super::ends::is_still;
 use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State};
+use crate::monitor::{Monitor, Unit};
 use crate::store::{self, ErrorKind, Store};
 
 /// Whether a store shows tags.
@@ -24,6 +25,7 @@ pub enum Tagging {
 /// are not an error: their entries are kept.
 pub(super) async fn read_tags(
     store: &dyn Store,
+    monitor: &dyn Monitor,
     inventory: &mut Inventory,
     mut tagging: Tagging,
     ids: Vec<EntryId>,
@@ -32,11 +34,13 @@ pub(super) async fn read_tags(
         ids.into_iter().for_each(|id| inventory.set_tags(id, Some(&store::Tags::new())));
         return Ok(tagging);
     }
+    let progress = monitor.progress("reading tags", Unit::Items("entry"), Some(ids.len() as u64));
     let requests: Vec<_> = ids.into_iter().map(|id| (id, inventory.object_name(id), inventory.etag(id))).collect();
     let mut answers = stream::iter(requests)
         .map(|(id, name, etag)| async move { (id, store.tags(&name).await, name, etag) })
         .buffer_unordered(PARALLEL);
     while let Some((id, answer, name, etag)) = answers.next().await {
+        progress.add(1);
         let error = match answer {
             Ok(tags) => {
                 inventory.set_tags(id, Some(&tags));

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
+use super::Sink;
 use super::job::Rest;
 use super::packed::{Finished, Packed};
 use super::sequence::Sequence;
@@ -15,7 +15,7 @@ pub(super) fn collect(
     sequence: &Sequence<'_>,
     finished: &Receiver<io::Result<Finished>>,
     packed: &mut Packed,
-    sink: &mut dyn FnMut(Bytes) -> io::Result<()>,
+    sink: &mut Sink<'_>,
 ) -> io::Result<()> {
     // Bounded by the window of the sequence.
     let mut waiting = BTreeMap::new();

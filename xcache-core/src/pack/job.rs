@@ -21,6 +21,23 @@ pub enum Job {
     End,
 }
 
+impl Job {
+    /// About how many bytes of tar it comes to.
+    pub fn raw_bytes(&self, tree: &Tree) -> u64 {
+        let member = |&number: &u32| {
+            let node = &tree.nodes[number as usize];
+            let content = if node.kind == NodeKind::File { node.stat.size } else { 0 };
+            header::estimate(node.path.len()) as u64 + content
+        };
+        match self {
+            Self::Members(members) => members.iter().map(member).sum(),
+            Self::Large(number) => member(number),
+            Self::Chunks(chunks) => chunks.iter().map(|chunk| u64::from(chunk.length)).sum(),
+            Self::End => 0,
+        }
+    }
+}
+
 /// A chunk of a file that is otherwise known.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkItem {

@@ -43,6 +43,9 @@ pub fn window(workers: usize) -> u64 {
     2 * workers as u64 + 2
 }
 
+/// Takes frames, each with the number of bytes that it decompresses to.
+pub type Sink<'a> = dyn FnMut(Bytes, u32) -> io::Result<()> + 'a;
+
 /// Packs `jobs` behind what was packed before, and hands the frames to `sink` in order. Stops at the first error of
 /// `sink`.
 pub fn pack(
@@ -50,7 +53,7 @@ pub fn pack(
     jobs: Vec<Job>,
     settings: Settings,
     packed: &mut Packed,
-    sink: &mut dyn FnMut(Bytes) -> io::Result<()>,
+    sink: &mut Sink<'_>,
 ) -> io::Result<()> {
     let links = links::Links::new(tree, &jobs, packed);
     let sequence = sequence::Sequence::new(tree, jobs, &links, window(settings.workers));

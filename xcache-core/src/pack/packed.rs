@@ -5,6 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::Sink;
 use super::file::Opened;
 use super::job::Rest;
 use crate::archive::footer::Seek;
@@ -105,7 +106,7 @@ pub(super) struct PackedFile {
 }
 
 impl Packed {
-    pub(super) fn add(&mut self, finished: Finished, sink: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn add(&mut self, finished: Finished, sink: &mut Sink<'_>) -> io::Result<()> {
         let Finished { number: _, frames, links, stale, unlinked, skipped } = finished;
         for frame in frames {
             self.add_frame(frame, sink)?;
@@ -119,7 +120,7 @@ impl Packed {
         Ok(())
     }
 
-    fn add_frame(&mut self, frame: PackedFrame, sink: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
+    fn add_frame(&mut self, frame: PackedFrame, sink: &mut Sink<'_>) -> io::Result<()> {
         let PackedFrame { stored, raw_bytes, files, loose } = frame;
         let number = u32::try_from(self.frames.len()).map_err(io::Error::other)?;
         for PackedFile { node, record, chunks } in files {
@@ -137,7 +138,7 @@ impl Packed {
         let stored_bytes = u32::try_from(stored.len()).map_err(io::Error::other)?;
         self.frames.push(Frame { source: 0, offset: self.stored_bytes, stored_bytes, raw_bytes });
         self.stored_bytes += u64::from(stored_bytes);
-        sink(stored)
+        sink(stored, raw_bytes)
     }
 
     pub(super) fn skip(&mut self, node: u32, skipped: Skipped) {

@@ -13,6 +13,7 @@ use crate::archive::reader::Archive;
 use crate::archive::writer::{Title, finish};
 use crate::chunk::ChunkHash;
 use crate::delta::{Assembled, Known, KnownEntries, assemble, compare, select};
+use crate::monitor::Counter;
 use crate::object::Kind;
 use crate::paths::PathList;
 use crate::scan::{NodeKind, SkipReason, scan};
@@ -37,7 +38,7 @@ fn title(kind: Kind) -> Title {
 
 fn make(tree: &Tree, jobs: Vec<Job>, earlier: Option<&KnownEntries<'_>>) -> Made {
     let (mut packed, mut stored) = (Packed::default(), Vec::new());
-    let mut sink = |bytes: Bytes| {
+    let mut sink = |bytes: Bytes, _| {
         stored.extend_from_slice(&bytes);
         Ok(())
     };
@@ -311,7 +312,7 @@ fn a_delta_has_the_names_that_are_left_of_a_file_whose_first_is_gone() {
         }
         let tree = scanned(dir.path());
         before(dir.path());
-        let facts = compare(&tree, &known, None, 2);
+        let facts = compare(&tree, &known, None, 2, &Counter::default());
         after(dir.path());
         let earlier = KnownEntries::new(&known, &facts, &[true]);
         let made = make(&tree, select(&tree, &known, &facts, &[true]), Some(&earlier));
@@ -355,7 +356,7 @@ fn extended_attributes_that_nobody_planned_for_make_more_frames_and_no_larger_on
     let (mut packed, mut frames) = (Packed::default(), Vec::new());
     let jobs = jobs_of_members(&tree, 0..u32::try_from(tree.nodes.len()).unwrap());
     assert_eq!(jobs.len(), 1);
-    let mut sink = |frame| {
+    let mut sink = |frame, _| {
         frames.push(frame);
         Ok(())
     };

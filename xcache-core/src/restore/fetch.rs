@@ -11,6 +11,7 @@ use super::error::Error;
 use crate::archive;
 use crate::archive::footer::Ref;
 use crate::archive::index::{Frame, Index};
+use crate::monitor::Progress;
 use crate::object_end::{self, Fault, Gone, Unusable, Verdict};
 use crate::store::{self, ETag, ErrorKind, ObjectName, Payload, Store};
 use crate::transfer::download::download_parts;
@@ -35,8 +36,8 @@ pub struct Frames<'a> {
     pub tail: (Bytes, u64),
     /// Bounds of the transfer.
     pub limits: &'a DownloadLimits,
-    /// Is told of bytes as they come.
-    pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Counts bytes as they arrive; gets the total when it is known.
+    pub progress: &'a dyn Progress,
 }
 
 /// One request.
@@ -106,6 +107,7 @@ pub(super) async fn fetch(
     let (near, far): (Vec<u32>, Vec<u32>) = needed.iter().partition(|&&frame| in_tail(frame));
     let first = parts(index, &far, *tail_start);
     let fetched_bytes = first.iter().map(|part| part.end() - part.start).sum();
+    frames.progress.expect(frames.progress.done() + fetched_bytes);
 
     let send_near = async {
         for number in near {
@@ -163,7 +165,7 @@ impl Wanted<'_> {
             requests.push(PartRequest { name, etag, range: part.start..part.end(), cuts });
         }
         let sink = |part: usize, piece: usize, bytes: Payload| {
-            (frames.progress)(bytes.len() as u64);
+            frames.progress.add(bytes.len() as u64);
             let wanted = parts[part].pieces[piece].1;
             let bytes = match wanted {
                 Some(frame) => whole(&index.frames[frame as usize], bytes, &frames.tail.0, tail_start),

@@ -21,6 +21,7 @@ use super::interrupt::Interrupt;
 use super::options::Restored;
 use super::tar_stream::TarStream;
 use crate::archive;
+use crate::monitor::{Counter, Progress};
 use crate::object_end::{self, Fault, Gone, Unusable};
 use crate::store::{self, ETag, ObjectName, Payload, Store};
 use crate::threads::spawn;
@@ -53,7 +54,7 @@ pub struct PlainSource<'a> {
     /// Bounds of the transfer.
     pub limits: &'a DownloadLimits,
     /// Is told of bytes as they come.
-    pub progress: &'a (dyn Fn(u64) + Sync),
+    pub progress: &'a dyn Progress,
 }
 
 /// Restores a `.tar.zst` without an index onto the one root of `paths`.
@@ -81,7 +82,8 @@ pub(crate) async fn read_to_end(store: &Arc<dyn Store>, name: &ObjectName, pin: 
     let cancelled = RaisedOnDrop(Arc::default());
     let interrupt = Arc::clone(&cancelled.0);
     let reading = tokio::task::spawn_blocking(move || {
-        let source = PlainSource { store, name, etag, size, limits: &DownloadLimits::default(), progress: &|_| {} };
+        let source =
+            PlainSource { store, name, etag, size, limits: &DownloadLimits::default(), progress: &Counter::default() };
         stream(&runtime, &source, &interrupt, |mut tar| {
             while tar.next()?.is_some() {}
             Ok(())
@@ -162,6 +164,7 @@ fn stream(
 
 /// Hands the parts on in order.
 async fn fetch(source: &PlainSource<'_>, sender: mpsc::Sender<Bytes>) -> Result<(), Error> {
+    source.progress.expect(source.size);
     let starts = (0..source.size).step_by(usize::try_from(PART_BYTES).unwrap_or(usize::MAX));
     let parts = futures_util::stream::iter(starts.map(|start| {
         let end = (start + PART_BYTES).min(source.size);
@@ -175,7 +178,7 @@ async fn fetch(source: &PlainSource<'_>, sender: mpsc::Sender<Bytes>) -> Result<
             };
             let fetched = download_part(&*source.store, &request, source.limits, sink).await;
             fetched.map_err(|error| gone(source, error))?;
-            (source.progress)(part.len() as u64);
+            source.progress.add(part.len() as u64);
             Ok::<_, Error>(part)
         }
     }));

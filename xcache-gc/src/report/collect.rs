@@ -74,11 +74,11 @@ async fn read_rest(
     let mut tagging = tagging;
     if tagging == Tagging::Known {
         let unknown = ours(inventory).into_iter().filter(|&id| inventory.tag_state(id) == TagState::Unknown).collect();
-        tagging = look::tags(store, inventory, unknown).await?;
+        tagging = look::tags(store, reporter, inventory, unknown).await?;
     }
     tell_tagging(&tagging, reporter);
     let unread = ours(inventory).into_iter().filter(|&id| inventory.state(id) == State::Unread).collect();
-    look::ends(store, inventory, unread).await?;
+    look::ends(store, reporter, inventory, unread).await?;
     Ok(tagging != Tagging::Unsupported)
 }
 
