@@ -214,11 +214,11 @@ mod tests {
         let print = move |line| sender.send(line).unwrap();
         let mut tick = lines(print, Stage { name: "saving", unit: Unit::Bytes }, counter.clone());
         tick(Duration::from_secs(10));
-        counter.expect(100 << 20);
-        counter.add(25 << 20);
+        counter.expect(80 << 20);
+        counter.add(20 << 20);
         tick(Duration::from_secs(20));
         drop(tick);
-        let expected = ["saving: 0 B, 0 B/s", "saving: 25.0 MiB of 100.0 MiB (25 %), 1.2 MiB/s, 1 min 00 s left"];
+        let expected = ["saving: 0 B, 0 B/s", "saving: 20.0 MiB of 80.0 MiB (25 %), 1.0 MiB/s, 1 min 00 s left"];
         assert_eq!(lines_printed.iter().collect::<Vec<_>>(), expected);
     }
 
