@@ -4,11 +4,10 @@ use std::fs;
 use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use xcache_core::archive::footer::{ArchiveId, Ref};
 use xcache_core::gc::inventory::Inventory;
 use xcache_core::gc::plan::plan;
 use xcache_core::gc::policy::Policy;
-use xcache_core::object::Kind;
+use xcache_core::object::{ArchiveId, Kind, Ref};
 use xcache_core::store::{ETag, ListedObject, ObjectMeta, ObjectName, Tags};
 
 use crate::model::footer;
@@ -69,8 +68,8 @@ fn inventory(now: DateTime<Utc>) -> Inventory {
     let refs = |n: u32, save: u32| {
         let before = save / 10 * 10;
         [before, save - 1].map(|save| Ref {
-            name: name(n, save),
-            etag: etag(n, save),
+            name: ObjectName::new(name(n, save)).unwrap(),
+            etag: ETag(etag(n, save)),
             size: 0,
             data_bytes: 0,
             archive_id: ArchiveId([0; 16]),

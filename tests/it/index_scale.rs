@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use xcache_core::archive::footer::ArchiveId;
 use xcache_core::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member, Metadata, RootKind};
 use xcache_core::archive::writer::{Title, finish};
 use xcache_core::chunk::{ChunkHash, Cutter};
-use xcache_core::object::Kind;
+use xcache_core::object::{ArchiveId, Kind};
 use xcache_tests::tree::Rng;
 
 const FILES: u32 = 60_000;

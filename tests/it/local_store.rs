@@ -171,7 +171,10 @@ fn a_mark_without_a_document_is_understood() {
         let listed = job.command(GC).args(["ls", "--json"]).store(&place).run().ok().json();
         let etag = listed["entries"][0]["etag"].as_str().unwrap().to_owned();
         let mark = |etag: &str| {
-            let id = xcache_core::naming::MarkId::of_object("key-base.tar.zst", etag);
+            let id = xcache_core::naming::MarkId::of_object(
+                &"key-base.tar.zst".to_owned().try_into().unwrap(),
+                &etag.into(),
+            );
             xcache_core::naming::condemned_name(&id).to_string()
         };
         place.put(&mark(&etag), b"");

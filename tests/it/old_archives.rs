@@ -60,10 +60,10 @@ fn give_back_its_etag(place: &Place) {
     let delta = fs::read(place.dir().join("new-delta.tar.zst")).unwrap();
     let Ok(Tail::Archive(archive)) = read_tail(&delta, delta.len() as u64) else { panic!("no index") };
     for r in &archive.footer.refs {
-        let (_, time) = r.etag.split_once('-').unwrap();
+        let (_, time) = r.etag.0.split_once('-').unwrap();
         let (seconds, nanos) = time.split_at(time.len() - 8);
         let number = |text| u64::from_str_radix(text, 16).unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(number(seconds)) + Duration::from_nanos(number(nanos));
-        fs::File::options().write(true).open(place.dir().join(&r.name)).unwrap().set_modified(time).unwrap();
+        fs::File::options().write(true).open(place.dir().join(r.name.as_str())).unwrap().set_modified(time).unwrap();
     }
 }

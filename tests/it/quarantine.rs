@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use xcache_core::archive::footer::FOOTER_MAGIC;
 use xcache_core::naming::{MarkId, condemned_name};
+use xcache_core::object::ObjectName;
 use xcache_tests::job::{Job, Outcome};
 use xcache_tests::place::Place;
 use xcache_tests::proxy::Proxy;
@@ -66,7 +67,7 @@ fn marks(place: &Place) -> Vec<String> {
 
 fn mark_of(place: &Place, object: &str) -> String {
     let id = archive(place, object).footer.archive_id;
-    condemned_name(&MarkId::of_archive(object, &id.0)).to_string()
+    condemned_name(&MarkId::of_archive(&ObjectName::new(object).unwrap(), id)).to_string()
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use xcache_core::monitor::Progress;
+use xcache_core::object::RunId;
 use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict, own_ref};
 use xcache_core::paths::PathList;
 use xcache_core::restore::{Entry, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, restore_plain};
@@ -293,7 +294,8 @@ fn restore_here(
         progress,
     };
     let paths = PathList::parse(&[target.to_str().unwrap()], Path::new("/"), None).unwrap();
-    let options = Options { workers: 2, same_owner: false, clean: false, clean_repositories: false, run: 7 };
+    let options =
+        Options { workers: 2, same_owner: false, clean: false, clean_repositories: false, run: RunId([7; 16]) };
     let entry = Entry { runtime: runtime.handle(), index: &archive.index, frames: &frames, before: None };
     xcache_core::restore::restore(&entry, &paths, &options, interrupt)
 }
@@ -358,7 +360,8 @@ fn a_panic_says_nothing_about_an_archive_without_an_index() {
     // An archive with an index is one without, too.
     let source = PlainSource { store, name, etag, size, limits: &limits, progress: &progress };
     let paths = PathList::parse(&[target.to_str().unwrap()], Path::new("/"), None).unwrap();
-    let options = Options { workers: 2, same_owner: false, clean: false, clean_repositories: false, run: 7 };
+    let options =
+        Options { workers: 2, same_owner: false, clean: false, clean_repositories: false, run: RunId([7; 16]) };
     let failed = restore_plain(runtime.handle(), &source, &paths, &options, &Interrupt::default()).unwrap_err();
     assert!(matches!(failed, Failed { error: Error::Panic { .. }, replaced_files: 0 }), "{failed:?}");
     assert_eq!(Snapshot::of(&target).differences(&before, &[Aspect::Root]), Vec::<String>::new());

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use xcache_core::archive::footer::Ref;
 use xcache_core::archive::index::Index;
 use xcache_core::archive::reader::{Tail, read_tail};
 use xcache_core::delta::plan::MAX_REFS;
+use xcache_core::object::Ref;
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::tree::{Rng, assert_same_tree, set_mode, set_mtime};

@@ -7,14 +7,14 @@
 use std::path::Path;
 
 use xcache_cli::ci::event::Event;
-use xcache_core::archive::footer::{ArchiveId, Footer};
+use xcache_core::archive::footer::Footer;
 use xcache_core::archive::frame::Decoder;
 use xcache_core::archive::reader::{read_index, read_tail};
 use xcache_core::archive::writer::{Title, finish};
 use xcache_core::gc::document::{IntentDocument, MarkDocument};
 use xcache_core::key::{Key, Keys, RestoreKey};
 use xcache_core::naming::{self, decode_tag_value, encode_tag_value};
-use xcache_core::object::Kind;
+use xcache_core::object::{ArchiveId, Kind};
 use xcache_core::paths::PathList;
 use xcache_core::store::ObjectName;
 

@@ -6,10 +6,10 @@ use super::env_vars as var;
 use super::values::{Choice, parse_secret, parse_switch};
 use super::{RunContext, UsageError};
 use crate::ci::identity::{self, VARIABLE};
-use xcache_core::identity::role::{RoleOptions, session_name};
-use xcache_core::identity::token::TokenSource;
 use xcache_core::redact::{GivenAddress, Secret};
 use xcache_core::store::open::StoreConfig;
+use xcache_core::store::s3::identity::role::{RoleOptions, session_name};
+use xcache_core::store::s3::identity::token::TokenSource;
 use xcache_core::store::s3::options::{Credentials, Encryption, Endpoint, EndpointError, S3Options};
 use xcache_core::store::url::StoreUrl;
 

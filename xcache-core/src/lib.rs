@@ -22,7 +22,6 @@ pub mod delta;
 pub mod archive;
 pub mod pack;
 pub mod restore;
-pub mod identity;
 pub mod store;
 pub mod transfer;
 pub mod state;

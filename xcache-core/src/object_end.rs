@@ -15,10 +15,10 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::archive;
-use crate::archive::footer::{ArchiveId, End, Footer, Head, Ref, decode_end, decode_newer};
+use crate::archive::footer::{End, Footer, Head, decode_end, decode_newer};
 use crate::archive::reader::{self, Archive};
 use crate::naming;
-use crate::object::Kind;
+use crate::object::{ArchiveId, Kind, Pinned, Ref};
 use crate::store::{self, ByteRange, ETag, ErrorKind, ObjectMeta, ObjectName, Store};
 use crate::transfer::limits::DownloadLimits;
 pub use crate::transfer::request::Expected;
@@ -218,28 +218,29 @@ pub async fn read_newer(store: &dyn Store, name: &ObjectName, etag: &ETag) -> st
 
 /// The object that `r` means, with the ETag that it has now. [`Verdict::Gone`] if it is not there any more, or another
 /// archive has its name.
-pub async fn find_ref(store: &dyn Store, r: &Ref) -> store::Result<Verdict<(ObjectName, ETag)>> {
-    let Ok(name) = ObjectName::new(r.name.clone()) else { return Ok(Verdict::Gone(Gone::Missing)) };
-    let meta = match store.head(&name).await {
+pub async fn find_ref(store: &dyn Store, r: &Ref) -> store::Result<Verdict<Pinned>> {
+    let name = &r.name;
+    let meta = match store.head(name).await {
         Ok(meta) => meta,
         // One answer more than a HEAD must say that it is gone.
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            match fetch(store, &name, FOOTER_BYTES, Expected::Present).await {
+            match fetch(store, name, FOOTER_BYTES, Expected::Present).await {
                 Ok(tail) => tail.meta,
                 Err(error) => return Gone::of(&error).map(Verdict::Gone).ok_or(error),
             }
         }
         Err(error) => return Err(error),
     };
-    Ok(is_ref(store, r, &name, &meta).await?.map(|()| (name, meta.etag)))
+    Ok(is_ref(store, r, &meta).await?.map(|()| Pinned { name: name.clone(), etag: meta.etag }))
 }
 
-/// Whether the object `name`, of which HEAD has told `meta`, is the one that `r` means. One request if the ETag differs.
-pub async fn is_ref(store: &dyn Store, r: &Ref, name: &ObjectName, meta: &ObjectMeta) -> store::Result<Verdict<()>> {
-    if meta.etag.0 == r.etag {
+/// Whether the object of the name of `r`, of which HEAD has told `meta`, is the one that `r` means. One request if the ETag
+/// differs.
+pub async fn is_ref(store: &dyn Store, r: &Ref, meta: &ObjectMeta) -> store::Result<Verdict<()>> {
+    if meta.etag == r.etag {
         return Ok(Verdict::Readable(()));
     }
-    Ok(match read_footer(store, name, &meta.etag).await? {
+    Ok(match read_footer(store, &r.name, &meta.etag).await? {
         Verdict::Readable(Some(footer)) if footer.archive_id == r.archive_id => Verdict::Readable(()),
         Verdict::Readable(_) | Verdict::Newer(_) => Verdict::Gone(Gone::Replaced),
         Verdict::Damaged(error) => Verdict::Damaged(error),
@@ -376,8 +377,8 @@ pub fn created_nanos(tail: &Tail) -> Option<i64> {
 pub fn own_ref(name: &ObjectName, etag: &ETag, size: u64, archive: &Archive) -> Ref {
     let footer = &archive.footer;
     Ref {
-        name: name.to_string(),
-        etag: etag.0.clone(),
+        name: name.clone(),
+        etag: etag.clone(),
         size,
         data_bytes: footer.index_offset,
         archive_id: footer.archive_id,

@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::footer::{Footer, Ref};
+use crate::archive::footer::Footer;
 use crate::archive::index::{Content, RootKind};
 use crate::archive::reader::{Archive, read_index};
+use crate::object::Ref;
 use crate::paths::PathList;
 use crate::restore::{Leftovers, Lines};
 use crate::scan::Signature;
@@ -222,11 +223,10 @@ fn parse(bytes: &[u8], store: &str, paths: &PathList) -> Result<State, &'static 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::footer::ArchiveId;
     use crate::archive::index::{Content, File, Index, IndexRoot, Member, Metadata};
     use crate::archive::writer::{Title, finish};
     use crate::chunk::Cutter;
-    use crate::object::Kind;
+    use crate::object::{ArchiveId, Kind, ObjectName};
 
     const STORE: &str = "s3://bucket/prefix";
 
@@ -258,7 +258,7 @@ mod tests {
     fn written(directory: &Path) -> Vec<u8> {
         let (end, archive) = archive();
         let own = Ref {
-            name: "key-base.tar.zst".into(),
+            name: ObjectName::new("key-base.tar.zst").unwrap(),
             etag: "e".into(),
             size: 100,
             data_bytes: 0,
@@ -293,7 +293,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let bytes = written(directory.path());
         let read = |bytes: &[u8]| parse(bytes, STORE, &paths("dir")).map(|state| state.own.name);
-        assert_eq!(read(&bytes).unwrap(), "key-base.tar.zst");
+        assert_eq!(read(&bytes).unwrap().as_str(), "key-base.tar.zst");
         for at in 0..bytes.len() {
             assert!(read(&bytes[..at]).is_err(), "cut at {at}");
             for bit in 0..8 {

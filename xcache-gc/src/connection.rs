@@ -65,10 +65,3 @@ fn refuse_blanks(common: &CommonArgs) -> Result<(), UsageError> {
         None => Ok(()),
     }
 }
-
-/// An id that no other run has.
-pub(crate) fn unique_id() -> anyhow::Result<[u8; 16]> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).context("the system gives no random numbers")?;
-    Ok(id)
-}

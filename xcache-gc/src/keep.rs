@@ -5,9 +5,10 @@ use xcache_cli::report::Reporter;
 use xcache_cli::report::human::Count;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::{Mode, Operation, look, release};
+use xcache_core::object::RunId;
 
 use crate::args::KeepArgs;
-use crate::connection::{Connection, unique_id};
+use crate::connection::Connection;
 use crate::filter::{missing_keys, with_keys};
 
 /// Runs the command.
@@ -20,8 +21,8 @@ pub(crate) async fn run(args: &KeepArgs, connection: &Connection, reporter: &Rep
         reporter.error(format_args!("no entry has the key `{missing}`"), None);
     }
     let delete_mode = DeleteMode::of(&connection.features(Mode::Real).await?);
-    let sid = unique_id()?;
-    let operation = Operation { store, sid: &sid, mode: Mode::Real, monitor: reporter };
+    let run = RunId::new()?;
+    let operation = Operation { store, run: &run, mode: Mode::Real, monitor: reporter };
     let names: Vec<_> = ids.into_iter().map(|id| listed.object_name(id)).collect();
     let released = release(&operation, delete_mode, &names).await?;
     reporter.line(format_args!("{} taken back", Count(released, "mark")));

@@ -7,11 +7,12 @@ use xcache_cli::report::Reporter;
 use xcache_cli::{Exit, RunContext, UsageError};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::{Mode, Operation, prune};
+use xcache_core::object::RunId;
 
 use crate::args::{PruneArgs, RuleArgs};
 use crate::ask::{confirm, is_interactive};
 use crate::branches;
-use crate::connection::{Connection, unique_id};
+use crate::connection::Connection;
 use crate::outcome::Presented;
 
 /// The policy of the command line, which must have a rule.
@@ -75,8 +76,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let store = &*connection.store;
     let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
-    let sid = unique_id()?;
-    let operation = Operation { store, sid: &sid, mode, monitor: reporter };
+    let run = RunId::new()?;
+    let operation = Operation { store, run: &run, mode, monitor: reporter };
     let features = connection.features(mode).await?;
     if features.tags && !features.tags_large_objects() {
         reporter.notice("the store keeps no tags on large objects: those have no branch, and none of them is pinned");

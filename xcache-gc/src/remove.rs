@@ -8,10 +8,11 @@ use xcache_core::gc::plan::{Cascade, Decision, Keep, Target};
 use xcache_core::gc::run::Outcome;
 use xcache_core::gc::sweep::Left;
 use xcache_core::gc::{Mode, Operation, look, remove};
+use xcache_core::object::RunId;
 
 use crate::args::RemoveArgs;
 use crate::ask::{confirm, is_interactive};
-use crate::connection::{Connection, unique_id};
+use crate::connection::Connection;
 use crate::filter::{OnHidden, missing_keys, with_keys};
 use crate::outcome::Presented;
 
@@ -39,8 +40,8 @@ pub(crate) async fn run(
     let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
     let cascade = if args.cascade { Cascade::Yes } else { Cascade::No };
     let delete_mode = DeleteMode::of(&connection.features(mode).await?);
-    let sid = unique_id()?;
-    let operation = Operation { store, sid: &sid, mode, monitor: reporter };
+    let run = RunId::new()?;
+    let operation = Operation { store, run: &run, mode, monitor: reporter };
     if mode == Mode::Real && !args.yes && is_interactive() {
         let dry = Operation { mode: Mode::Dry(context.now), ..operation };
         let planned = remove(&dry, delete_mode, &targets, cascade).await?;

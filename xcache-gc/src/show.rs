@@ -85,14 +85,14 @@ async fn show_archive(
         used[usize::from(frame.source)] += u64::from(frame.stored_bytes);
     }
     let source = |n: usize, name: &str, data_bytes| Source {
-        is_there: n == 0 || inventory.find(name).is_some_and(|t| inventory.etag_text(t) == footer.refs[n - 1].etag),
+        is_there: n == 0 || inventory.find(name).is_some_and(|t| inventory.etag_text(t) == footer.refs[n - 1].etag.0),
         name: name.to_owned(),
         data_bytes,
         used_bytes: used[n],
     };
-    let refs = footer.refs.iter().zip(1..).map(|(r, n)| source(n, &r.name, r.data_bytes)).collect();
-    let by_archive = MarkId::of_archive(inventory.name(id), &footer.archive_id.0);
-    let by_object = MarkId::of_object(inventory.name(id), inventory.etag_text(id));
+    let refs = footer.refs.iter().zip(1..).map(|(r, n)| source(n, r.name.as_str(), r.data_bytes)).collect();
+    let by_archive = MarkId::of_archive(&inventory.object_name(id), footer.archive_id);
+    let by_object = MarkId::of_object(&inventory.object_name(id), &inventory.etag(id));
     let is_there = async |mark| store.head(&condemned_name(&mark)).await.is_ok();
     Ok(v1::Archive {
         archive_id: footer.archive_id.to_string(),

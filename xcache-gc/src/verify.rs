@@ -61,7 +61,7 @@ pub(crate) async fn run(
                 told.without_index += u64::from(is_plain);
                 if args.mark && !damaged.is_empty() {
                     mark(&*connection.store, &damaged).await.context("cannot mark what is damaged")?;
-                    told.marked.extend(damaged.into_iter().map(|(name, ..)| name.to_string()));
+                    told.marked.extend(damaged.into_iter().map(|(object, _)| object.name.to_string()));
                 }
                 found.faults.iter().map(|fault| chain::text(fault)).collect()
             }

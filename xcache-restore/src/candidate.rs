@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use xcache_cli as cli;
 use xcache_cli::report::{Reporter, chain};
-use xcache_core::archive::footer::{ArchiveId, Ref};
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::{self};
 use xcache_core::entry::Entry;
 use xcache_core::gc::quarantine::quarantine;
 use xcache_core::lookup::Match;
 use xcache_core::naming;
+use xcache_core::object::{ArchiveId, Pinned, Ref};
 use xcache_core::object_end::{self, Fault, Tail, Unusable, own_ref};
 use xcache_core::restore::{Error, Leftovers, Lines, Roots};
-use xcache_core::state::unusable::{Pinned, Why};
-use xcache_core::store::{ErrorKind, ObjectName};
+use xcache_core::state::unusable::Why;
+use xcache_core::store::ErrorKind;
 
 use crate::config::Relocation;
 use crate::job::{Arranged, Indexed, Source};
@@ -137,12 +137,12 @@ impl Run<'_> {
         let Choice { entry, matched } = choice;
         // An entry of a trusted scope must not be made of what a less trusted one can write.
         for r in &archive.footer.refs {
-            let Some((scope, ..)) = ObjectName::new(r.name.clone()).ok().and_then(|name| naming::parse(&name)) else {
+            let Some((scope, ..)) = naming::parse(&r.name) else {
                 let reason = format!("it refers to `{}`, which is no entry", r.name);
                 return Err(archive::Error::Damaged { part: "footer", reason }.into());
             };
             if !self.config.scopes.may_build_on(entry.scope.as_ref(), scope.as_ref()) {
-                return Err(Error::OtherScope(r.name.clone()));
+                return Err(Error::OtherScope(r.name.to_string()));
             }
         }
         let leftovers = match (matched, self.config.relocation) {
@@ -188,8 +188,7 @@ impl Run<'_> {
     /// Whether this run is trusted with the object: a mark can be the end of it, so a pull request leaves none on what
     /// `main` has saved.
     fn may_mark(&self, object: &Pinned) -> bool {
-        let scope = ObjectName::new(object.name.clone()).ok().and_then(|name| naming::parse(&name));
-        scope.is_some_and(|(scope, ..)| scope == self.config.scopes.write)
+        naming::parse(&object.name).is_some_and(|(scope, ..)| scope == self.config.scopes.write)
     }
 
     /// Tells other jobs that nothing is to be built on an object. A role that may only read cannot.

@@ -8,7 +8,7 @@ use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::sweep::Swept;
 use xcache_core::gc::{self, Mode};
 use xcache_core::naming::object_name;
-use xcache_core::object::Kind;
+use xcache_core::object::{Kind, RunId};
 use xcache_core::store::open::Opened;
 
 use crate::config::Config;
@@ -21,10 +21,9 @@ pub(crate) async fn clear(config: &Config, reporter: &Reporter, opened: &Opened)
     let name = |kind| object_name(config.scopes.write.as_ref(), key, kind);
     let targets = [Kind::Base, Kind::Delta].into_iter().map(|kind| Ok(Target { name: name(kind)?, etag: None }));
     let targets = targets.collect::<anyhow::Result<Vec<_>>>()?;
-    let mut sid = [0; 16];
-    getrandom::fill(&mut sid).context("the system gives no random numbers")?;
+    let run = RunId::new()?;
     let mode = DeleteMode::of(&features);
-    let operation = gc::Operation { store, sid: &sid, mode: Mode::Real, monitor: reporter };
+    let operation = gc::Operation { store, run: &run, mode: Mode::Real, monitor: reporter };
     let outcome = gc::remove(&operation, mode, &targets, Cascade::Yes).await;
     let outcome = outcome.with_context(|| format!("cannot clear the entry of key `{key}`"))?;
     let Some(Swept { deleted, gone: _, left, failed, unmarked: _, stopped }) = outcome.swept else { return Ok(()) };

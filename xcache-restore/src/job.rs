@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use xcache_core::archive::footer::Ref;
 use xcache_core::archive::index::Index;
 use xcache_core::archive::reader::Archive;
 use xcache_core::monitor::Progress;
+use xcache_core::object::Ref;
 use xcache_core::object_end::Tail;
 use xcache_core::paths::PathList;
 use xcache_core::restore::{

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use tokio::task::JoinHandle;
 use xcache_cli::report::Reporter;
-use xcache_core::archive::footer::ArchiveId;
+use xcache_core::object::{ArchiveId, Pinned, RunId};
 use xcache_core::restore::Restored;
 use xcache_core::state::unfinished::Unfinished;
-use xcache_core::state::unusable::{self, Pinned, Unusable, Why};
+use xcache_core::state::unusable::{self, Unusable, Why};
 use xcache_core::state::{self, State};
 
 use crate::config::{Action, Config};
@@ -22,12 +22,11 @@ pub(crate) struct Notes<'a> {
     config: &'a Config,
     reporter: &'a Reporter,
     store: String,
-    run: u64,
+    run: RunId,
 }
 
 impl<'a> Notes<'a> {
-    /// `run` is a number that no other run has.
-    pub(crate) fn new(config: &'a Config, reporter: &'a Reporter, run: u64) -> Self {
+    pub(crate) fn new(config: &'a Config, reporter: &'a Reporter, run: RunId) -> Self {
         Self { config, reporter, store: config.store.config.url.to_string(), run }
     }
 

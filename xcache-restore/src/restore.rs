@@ -10,10 +10,10 @@ use xcache_core::entry::Entry;
 use xcache_core::gc::verify::{Depth, verify};
 use xcache_core::lookup::{Candidate, Lookup};
 use xcache_core::monitor::{Monitor as _, Unit};
+use xcache_core::object::{Pinned, RunId};
 use xcache_core::object_end::{TAIL_BYTES, Tail, created_nanos};
 use xcache_core::restore::{Error, Failed, Interrupt, Options};
 use xcache_core::state::unfinished::Unfinished;
-use xcache_core::state::unusable::Pinned;
 use xcache_core::store;
 use xcache_core::store::open::{Opened, open};
 use xcache_core::transfer::limits::DownloadLimits;
@@ -53,10 +53,10 @@ pub async fn run_on(
         cli::unless_interrupted(clear::clear(config, reporter, &opened)).await??;
         return Ok(Outcome::Miss(MissReason::Cleared));
     }
-    let random = random(context);
-    let notes = Notes::new(config, reporter, random);
+    let id = RunId::new().unwrap_or_else(|_| RunId::of_time(context.now.timestamp_nanos_opt().unwrap_or(i64::MAX)));
+    let notes = Notes::new(config, reporter, id);
     let mut course = Course { before: notes.begin_to_read(), unfinished: None, mixed: None };
-    let run = Run { config, reporter, store: opened.store, notes, random };
+    let run = Run { config, reporter, store: opened.store, notes, id };
     let outcome = run.first_that_can_be_restored(&mut course).await;
     course.end(outcome)
 }
@@ -203,7 +203,7 @@ impl Run<'_> {
                 same_owner: config.owners == Owners::Saved,
                 clean: config.others != Others::Keep,
                 clean_repositories: config.others == Others::RemoveRepositories,
-                run: self.random,
+                run: self.id,
             },
             limits: DownloadLimits { in_flight: config.limits.concurrency, ..DownloadLimits::default() },
             progress: self.reporter.progress("restoring", Unit::Bytes, None),
@@ -259,14 +259,4 @@ fn mixed(entry: &Entry, error: &Error) -> UnsafeToContinue {
         ),
         source: chain::text(error).into(),
     }
-}
-
-/// A number that no other run has.
-fn random(context: &RunContext) -> u64 {
-    let mut run = [0; 8];
-    // Without random numbers the time tells runs apart well enough for temporary names.
-    if getrandom::fill(&mut run).is_err() {
-        run = context.now.timestamp_nanos_opt().unwrap_or(0).to_ne_bytes();
-    }
-    u64::from_ne_bytes(run)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use xcache_cli::report::Reporter;
+use xcache_core::object::RunId;
 use xcache_core::store::Store;
 
 use crate::config::Config;
@@ -14,6 +15,6 @@ pub(crate) struct Run<'a> {
     pub(crate) reporter: &'a Reporter,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) notes: Notes<'a>,
-    /// A number that no other run has.
-    pub(crate) random: u64,
+    /// Makes its temporary names its own.
+    pub(crate) id: RunId,
 }

@@ -5,11 +5,11 @@
 //! it either, or each later job would miss.
 
 use futures_util::{StreamExt as _, stream};
-use xcache_core::archive::footer::{ArchiveId, Ref};
 use xcache_core::entry::Entry;
+use xcache_core::object::{ArchiveId, Pinned, Ref};
 use xcache_core::object_end::Fault;
 use xcache_core::restore::Error;
-use xcache_core::state::unusable::{Pinned, Why};
+use xcache_core::state::unusable::Why;
 use xcache_core::store::{ErrorKind, ObjectName, Store};
 
 /// HEADs at a time: all that a delta of ours refers to.
@@ -50,10 +50,8 @@ pub(crate) async fn examine(
         Error::Archive(xcache_core::archive::Error::NewerFormat { .. }) => Verdict::Open,
         Error::Archive(_) => Verdict::Unusable { object: itself(), archive: own, why: Why::Damaged },
         Error::Store(error) => {
-            let named = refs.iter().find(|r| r.name == error.object());
-            let objects = std::iter::once((itself(), own)).chain(
-                refs.iter().map(|r| (Pinned { name: r.name.clone(), etag: r.etag.clone() }, Some(r.archive_id))),
-            );
+            let named = refs.iter().find(|r| r.name.as_str() == error.object());
+            let objects = std::iter::once((itself(), own)).chain(refs.iter().map(|r| (r.pinned(), Some(r.archive_id))));
             let are_there = stream::iter(objects.clone())
                 .map(|(object, _)| async move { is_there(store, &object.name).await })
                 .buffered(PARALLEL)
@@ -61,8 +59,8 @@ pub(crate) async fn examine(
             if !are_there.await {
                 return Verdict::Open;
             }
-            let at_fault = named.map_or_else(|| entry.name.as_str(), |r| r.name.as_str());
-            let found = objects.into_iter().find(|(object, _)| object.name == at_fault);
+            let at_fault = named.map_or(&entry.name, |r| &r.name);
+            let found = objects.into_iter().find(|(object, _)| object.name == *at_fault);
             let (object, archive) = found.unwrap_or_else(|| (itself(), own));
             Verdict::Unusable { object, archive, why: Why::Refused }
         }
@@ -71,9 +69,8 @@ pub(crate) async fn examine(
 }
 
 /// Whether a HEAD shows an object of that name.
-async fn is_there(store: &dyn Store, name: &str) -> bool {
-    let Ok(name) = ObjectName::new(name.to_owned()) else { return false };
-    match store.head(&name).await {
+async fn is_there(store: &dyn Store, name: &ObjectName) -> bool {
+    match store.head(name).await {
         Ok(_) => true,
         Err(error) => error.kind() == ErrorKind::Unsupported,
     }

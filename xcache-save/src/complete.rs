@@ -8,14 +8,14 @@ use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
 use xcache_core::gc::sweep::Swept;
 use xcache_core::gc::{self, Mode};
-use xcache_core::object::Kind;
+use xcache_core::object::{Kind, RunId};
 use xcache_core::pack::{Job, jobs_of_members};
 use xcache_core::scan::Tree;
 use xcache_core::store::{ETag, ObjectName};
 
 use crate::make::What;
 use crate::outcome::{Existed, Outcome, Saved};
-use crate::run::{Run, random};
+use crate::run::Run;
 use crate::write::{Stored, Written, write};
 
 impl Run<'_> {
@@ -42,7 +42,7 @@ impl Run<'_> {
         let target = Target { name: name.clone(), etag: Some(etag.clone()) };
         let mode = DeleteMode::of(&self.features);
         let operation =
-            gc::Operation { store: &*self.store, sid: &random()?, mode: Mode::Real, monitor: self.reporter };
+            gc::Operation { store: &*self.store, run: &RunId::new()?, mode: Mode::Real, monitor: self.reporter };
         let outcome = gc::remove(&operation, mode, &[target], Cascade::No).await?;
         let Some(Swept { failed, stopped, .. }) = outcome.swept else { return Ok(()) };
         match failed.into_iter().map(|(_, error)| error).chain(stopped).next() {

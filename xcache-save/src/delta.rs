@@ -8,19 +8,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use xcache_cli as cli;
-use xcache_core::archive::footer::Ref;
 use xcache_core::delta::plan::{Reason, SavePlan, Standing, plan};
 use xcache_core::delta::{Facts, Known, Trust, compare};
 use xcache_core::gc::protocol::{Intent, Refusal, Verdict};
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::object_name;
-use xcache_core::object::Kind;
+use xcache_core::object::{Kind, Ref, RunId};
 use xcache_core::scan::Tree;
 
 use crate::earlier::{Earlier, LeftBehind};
 use crate::make::What;
 use crate::outcome::{Existed, Outcome};
-use crate::run::{Run, random};
+use crate::run::Run;
 use crate::write::{Stored, Written, write};
 
 /// For cleaning up after an interruption: runners wait ten seconds, in which all else has to end as well.
@@ -100,12 +99,12 @@ impl Run<'_> {
                 compare(&tree, &known, Some(&trust), threads, &*progress)
             })
         };
-        let sid = random()?;
+        let id = RunId::new()?;
         // A task of its own: an interruption must not drop a request that the store may carry out all the same, after
         // the note was taken away.
         let mut noting = {
             let (store, refs) = (self.store.clone(), known.refs.clone());
-            tokio::spawn(async move { Intent::note(&*store, &sid, refs).await })
+            tokio::spawn(async move { Intent::note(&*store, &id, refs).await })
         };
         let both = cli::unless_interrupted(async { tokio::join!(&mut noting, comparing) }).await;
         let (intent, facts) = match both {
@@ -113,7 +112,7 @@ impl Run<'_> {
             Err(interrupted) => {
                 match tokio::time::timeout(UNDER_WAY, noting).await {
                     Ok(Ok(intent)) => self.give_back(intent).await,
-                    _ => drop(tokio::time::timeout(UNDER_WAY, Intent::forget(&*self.store, &sid)).await),
+                    _ => drop(tokio::time::timeout(UNDER_WAY, Intent::forget(&*self.store, &id)).await),
                 }
                 return Err(interrupted.into());
             }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use xcache_core::archive::footer::Ref;
 use xcache_core::archive::reader::Archive;
 use xcache_core::delta::Known;
 use xcache_core::delta::plan::Reason;
@@ -10,11 +9,11 @@ use xcache_core::entry::Entry;
 use xcache_core::key::Keys;
 use xcache_core::lookup::{Candidate, Lookup};
 use xcache_core::naming;
+use xcache_core::object::Ref;
 use xcache_core::object_end::{self, Content, TAIL_BYTES, Tail, Verdict, created_nanos, own_ref};
 use xcache_core::restore::{Leftovers, Lines};
 use xcache_core::scan::Signature;
 use xcache_core::state::{self, NoState, State};
-use xcache_core::store::ObjectName;
 
 use crate::run::Run;
 
@@ -140,7 +139,7 @@ fn usable(run: &Run<'_>, entry: &Entry, tail: &Tail, archive: Archive) -> Result
 fn check(run: &Run<'_>, own: &Ref, archive: &Archive) -> Result<(), Reason> {
     let write = run.config.scopes.write.as_ref();
     let is_trusted = |r: &Ref| {
-        let scope = ObjectName::new(r.name.clone()).ok().and_then(|name| naming::parse(&name)).map(|(scope, ..)| scope);
+        let scope = naming::parse(&r.name).map(|(scope, ..)| scope);
         scope.is_some_and(|scope| run.config.scopes.may_build_on(write, scope.as_ref()))
     };
     let mut refs = archive.footer.refs.iter().chain([own]);

@@ -15,7 +15,7 @@ use xcache_cli as cli;
 use xcache_core::delta::plan::Reason;
 use xcache_core::entry::Entry;
 use xcache_core::gc::verify::{Depth, Fault, verify};
-use xcache_core::object::Kind;
+use xcache_core::object::{Kind, Pinned};
 use xcache_core::scan::Tree;
 use xcache_core::state::unusable::{self, Unusable, Why};
 use xcache_core::store::ErrorKind;
@@ -36,7 +36,7 @@ enum Second {
 
 /// What restores of this job noted of an entry.
 pub(crate) fn note_of<'a>(notes: &'a [Unusable], entry: &Entry) -> Option<&'a Unusable> {
-    let itself = unusable::Pinned::new(&entry.name, &entry.meta.etag);
+    let itself = Pinned::new(&entry.name, &entry.meta.etag);
     notes.iter().find(|note| note.entry == itself)
 }
 

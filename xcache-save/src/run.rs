@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use xcache_cli::RunContext;
 use xcache_cli::report::Reporter;
 use xcache_core::state::unusable::Unusable;
@@ -24,11 +23,4 @@ pub(crate) struct Run<'a> {
     pub(crate) is_trusted: bool,
     /// What restores of this job could not use.
     pub(crate) unusable: Vec<Unusable>,
-}
-
-/// Sixteen random bytes.
-pub(crate) fn random() -> anyhow::Result<[u8; 16]> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
-    Ok(bytes)
 }

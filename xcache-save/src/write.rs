@@ -12,11 +12,11 @@ use tokio::sync::mpsc;
 use xcache_cli as cli;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::Count;
-use xcache_core::archive::footer::{ArchiveId, Ref};
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::writer::Title;
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::{self, object_name};
+use xcache_core::object::{ArchiveId, Ref};
 use xcache_core::object_end::own_ref;
 use xcache_core::pack::Settings;
 use xcache_core::scan::{Signature, SkipReason, Skipped, Tree};
@@ -26,7 +26,7 @@ use xcache_core::transfer::publication::{NewObject, Published, Signals};
 use xcache_core::transfer::upload::{Confirm, UploadLimits, publish};
 
 use crate::make::{Extent, Made, Maker, What};
-use crate::run::{Run, random};
+use crate::run::Run;
 
 /// The first parts of an upload have this size, unless the archive would need more than [`PART_COUNT`] of them.
 const PART_BYTES: u64 = 8 << 20;
@@ -93,7 +93,7 @@ async fn try_to_write(run: &Run<'_>, tree: Arc<Tree>, what: What, signals: &Arc<
     let name = object_name(run.config.scopes.write.as_ref(), key, kind)
         .with_context(|| format!("key `{key}` cannot be stored"))?;
     let title = Title {
-        archive_id: ArchiveId(random()?),
+        archive_id: ArchiveId::new()?,
         kind,
         key: key.to_string(),
         created_nanos: run.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX),

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use xcache_core::naming::{MarkId, condemned_name};
+use xcache_core::object::ObjectName;
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::proxy::Proxy;
@@ -35,11 +36,11 @@ fn chain(place: &Place) -> Chain {
 /// The marker that a gc puts on an object before it deletes it.
 fn marker(place: &Place, name: &str) -> String {
     let id = archive(place, name).footer.archive_id;
-    condemned_name(&MarkId::of_archive(name, &id.0)).to_string()
+    condemned_name(&MarkId::of_archive(&ObjectName::new(name).unwrap(), id)).to_string()
 }
 
 fn refs(place: &Place, name: &str) -> Vec<String> {
-    archive(place, name).footer.refs.into_iter().map(|r| r.name).collect()
+    archive(place, name).footer.refs.into_iter().map(|r| r.name.to_string()).collect()
 }
 
 #[track_caller]

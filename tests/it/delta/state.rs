@@ -258,7 +258,7 @@ fn forge(job: &Job, place: &Place, target: &Path, noted: impl FnOnce(i64, i64) -
         times.push(signature.ctime_nanos);
     }
     settle(job);
-    let object = place.get(&state.own.name).unwrap();
+    let object = place.get(state.own.name.as_str()).unwrap();
     let note = state::Note {
         store: place.url(),
         archive: &state.archive,

@@ -4,14 +4,14 @@ use std::fs::{self, File as OsFile};
 use std::os::unix::fs::FileExt as _;
 
 use xcache_core::archive::columns;
-use xcache_core::archive::footer::{ArchiveId, FOOTER_MAGIC, FORMAT, Footer, INDEX_FRAME, Ref, Seek, encode_end};
+use xcache_core::archive::footer::{FOOTER_MAGIC, FORMAT, Footer, INDEX_FRAME, Seek, encode_end};
 use xcache_core::archive::frame::{Encoder, skippable};
 use xcache_core::archive::index::{
     Chunk, Content, Extent, File, Frame, Index, IndexRoot, Member, Metadata, RootKind, path_order,
 };
 use xcache_core::archive::reader::{Tail, read_tail};
 use xcache_core::chunk::{ChunkHash, Cutter};
-use xcache_core::object::Kind;
+use xcache_core::object::{ArchiveId, Kind, ObjectName, Ref};
 use xcache_tests::job::{Job, Outcome};
 use xcache_tests::place::Place;
 use xcache_tests::tree::Rng;
@@ -475,12 +475,12 @@ fn an_honest_delta_made_in_the_same_way_restores() {
 
 #[test]
 fn refs_to_what_an_entry_may_not_build_on_are_refused() {
-    for name in ["../other-base.tar.zst", "/other-base.tar.zst", ".xcache/condemned/0", "other", ""] {
-        refused_delta(|lie| lie.footer.refs[0].name = name.to_owned());
+    for name in ["../other-base.tar.zst", "/other-base.tar.zst", ".xcache/condemned/0", "other"] {
+        refused_delta(|lie| lie.footer.refs[0].name = ObjectName::new(name).unwrap());
     }
     // No damage: another job may be allowed to.
     let (place, mut lie) = delta();
-    lie.footer.refs[0].name = "refs%2Fheads%2Fevil/other-base.tar.zst".to_owned();
+    lie.footer.refs[0].name = ObjectName::new("refs%2Fheads%2Fevil/other-base.tar.zst").unwrap();
     place.put("key-delta.tar.zst", &lie.object());
     attack_at(&place, |outcome, target| {
         let document = outcome.json();
@@ -492,15 +492,17 @@ fn refs_to_what_an_entry_may_not_build_on_are_refused() {
 #[test]
 fn refs_that_are_not_there_or_another_object_are_refused() {
     // No damage: what it builds on is gone.
-    expired_delta("`none-base.tar.zst` is gone", |lie| lie.footer.refs[0].name = "none-base.tar.zst".to_owned());
+    expired_delta("`none-base.tar.zst` is gone", |lie| {
+        lie.footer.refs[0].name = ObjectName::new("none-base.tar.zst").unwrap()
+    });
     expired_delta("`other-base.tar.zst` has been replaced", |lie| {
         // Another ETag alone is what a copied store has; the archive is told by its id.
-        lie.footer.refs[0].etag = "another".to_owned();
+        lie.footer.refs[0].etag = "another".into();
         lie.footer.refs[0].archive_id.0[0] ^= 1;
     });
     // To itself: no object can name its own ETag.
     expired_delta("`key-delta.tar.zst` has been replaced", |lie| {
-        lie.footer.refs[0].name = "key-delta.tar.zst".to_owned();
+        lie.footer.refs[0].name = ObjectName::new("key-delta.tar.zst").unwrap();
     });
     // Under the name of a base: under that of a delta it would not be an entry of this store.
     let (place, mut lie) = delta();

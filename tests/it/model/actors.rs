@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
-use xcache_core::archive::footer::{ArchiveId, Footer, Ref};
+use xcache_core::archive::footer::Footer;
 use xcache_core::gc::document::MarkDocument;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
@@ -12,7 +12,7 @@ use xcache_core::gc::protocol::{Intent, Verdict};
 use xcache_core::gc::{Mode, Operation, prune, release, remove};
 use xcache_core::monitor::Quiet;
 use xcache_core::naming::{MarkId, condemned_name};
-use xcache_core::object::Kind;
+use xcache_core::object::{ArchiveId, Kind, Ref, RunId};
 use xcache_core::store::ETag;
 use xcache_core::store::probe::Features;
 use xcache_core::store::{ByteRange, ErrorKind, ObjectName, PutMode, Store, Tags, collect};
@@ -73,21 +73,21 @@ impl Hands {
                 let policy = Policy { max_age: Some(TimeDelta::days(7)), ..Policy::default() };
                 let features = Features { conditional_delete: self.mode == DeleteMode::Conditional, ..Features::all() };
                 // A pass that has to give way, or to stop, is as good as none.
-                let _ = prune(&self.operation(&self.sid()), &features, &policy).await;
+                let _ = prune(&self.operation(&self.id()), &features, &policy).await;
             }
             Actor::Tidy => {
                 let policy = Policy { dangling: true, ..Policy::default() };
-                let _ = prune(&self.operation(&self.sid()), &Features::all(), &policy).await;
+                let _ = prune(&self.operation(&self.id()), &Features::all(), &policy).await;
             }
             Actor::Marker => {
                 let (name, r) = (entry_name("b", Kind::Base), self.initial_ref());
-                let mark = MarkDocument::new(&name, &ETag(r.etag.clone())).to_bytes();
-                let object = condemned_name(&MarkId::of_archive(name.as_str(), &r.archive_id.0));
+                let mark = MarkDocument::new(&name, &r.etag).to_bytes();
+                let object = condemned_name(&MarkId::of_archive(&name, r.archive_id));
                 let _ = self.store.put(&object, mark, PutMode::Overwrite, &Tags::new()).await;
             }
             Actor::Keeper { key } => {
                 let names = [Kind::Base, Kind::Delta].map(|kind| entry_name(key, kind));
-                let _ = release(&self.operation(&self.sid()), self.mode, &names).await;
+                let _ = release(&self.operation(&self.id()), self.mode, &names).await;
             }
             Actor::Expiry => self.store.expire(&entry_name("b", Kind::Base)).await,
             Actor::Copier => self.store.copy(&entry_name("b", Kind::Base)).await,
@@ -99,28 +99,28 @@ impl Hands {
                     world.names_may_go.extend(names);
                 }
                 let targets = [Kind::Base, Kind::Delta].map(|kind| Target { name: entry_name(key, kind), etag: None });
-                let _ = remove(&self.operation(&self.sid()), self.mode, &targets, cascade).await;
+                let _ = remove(&self.operation(&self.id()), self.mode, &targets, cascade).await;
             }
         }
     }
 
-    fn sid(&self) -> [u8; 16] {
-        [self.number; 16]
+    fn id(&self) -> RunId {
+        RunId([self.number; 16])
     }
 
-    fn operation<'a>(&'a self, sid: &'a [u8; 16]) -> Operation<'a> {
-        Operation { store: &self.store, sid, mode: Mode::Real, monitor: &Quiet }
+    fn operation<'a>(&'a self, run: &'a RunId) -> Operation<'a> {
+        Operation { store: &self.store, run, mode: Mode::Real, monitor: &Quiet }
     }
 
     fn initial_ref(&self) -> Ref {
         let world = self.world.lock().unwrap();
         let name = entry_name("b", Kind::Base);
         let object = &world.objects[name.as_str()];
-        reference(&name, object.footer.as_ref().unwrap(), &object.meta.etag.0)
+        reference(&name, object.footer.as_ref().unwrap(), &object.meta.etag)
     }
 
     async fn save_delta(&self, key: &str, refs: Vec<Ref>) {
-        let intent = Intent::note(&self.store, &self.sid(), refs).await;
+        let intent = Intent::note(&self.store, &self.id(), refs).await;
         let used = intent.usable().to_vec();
         if used.is_empty() {
             intent.withdraw(&self.store).await;
@@ -137,7 +137,7 @@ impl Hands {
             Verdict::Withdraw(_) => {
                 self.world.lock().unwrap().may_go.insert(id);
                 let target = Target { name, etag: Some(etag) };
-                let _ = remove(&self.operation(&self.sid()), self.mode, &[target], Cascade::No).await;
+                let _ = remove(&self.operation(&self.id()), self.mode, &[target], Cascade::No).await;
                 self.save_base(key).await;
             }
         }
@@ -169,9 +169,7 @@ impl Hands {
         }
         let (name, etag, footer) = found?;
         for r in &footer.refs {
-            let target = ObjectName::new(r.name.clone()).unwrap();
-            let pin = xcache_core::store::ETag(r.etag.clone());
-            if self.store.get(&target, ByteRange::Full, Some(&pin)).await.is_err() {
+            if self.store.get(&r.name, ByteRange::Full, Some(&r.etag)).await.is_err() {
                 // Deleted meanwhile? Then a second look does not find it.
                 let still = self.store.head(&name).await;
                 let gone = still.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound);
@@ -181,7 +179,7 @@ impl Hands {
                 return None;
             }
         }
-        Some((reference(&name, &footer, &etag.0), footer))
+        Some((reference(&name, &footer, &etag), footer))
     }
 
     fn complain(&self, name: &ObjectName, footer: &Footer) {
@@ -192,10 +190,10 @@ impl Hands {
     }
 }
 
-fn reference(name: &ObjectName, footer: &Footer, etag: &str) -> Ref {
+fn reference(name: &ObjectName, footer: &Footer, etag: &ETag) -> Ref {
     Ref {
-        name: name.to_string(),
-        etag: etag.to_owned(),
+        name: name.clone(),
+        etag: etag.clone(),
         size: 0,
         data_bytes: 0,
         archive_id: footer.archive_id,

@@ -13,9 +13,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Wake, Waker};
 
 use tokio::runtime::{Builder, Runtime};
-use xcache_core::archive::footer::ArchiveId;
 use xcache_core::gc::pass::DeleteMode;
-use xcache_core::object::Kind;
+use xcache_core::object::{ArchiveId, Kind, Ref};
 
 use super::actors::{Actor, Hands};
 use super::store::{Lie, ModelStore};
@@ -203,9 +202,9 @@ impl<'a> Run<'a> {
         }
         if config.old_delta {
             let name = entry_name("b", Kind::Base);
-            let r = xcache_core::archive::footer::Ref {
-                name: name.to_string(),
-                etag: world.objects[name.as_str()].meta.etag.0.clone(),
+            let r = Ref {
+                etag: world.objects[name.as_str()].meta.etag.clone(),
+                name,
                 size: 0,
                 data_bytes: 0,
                 archive_id: ArchiveId([200; 16]),

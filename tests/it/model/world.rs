@@ -6,12 +6,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::task::Waker;
 
 use bytes::Bytes;
-use xcache_core::archive::footer::{
-    ArchiveId, End, FOOTER_FRAME, Footer, INDEX_FRAME, Ref, Seek, decode_end, encode_end,
-};
+use xcache_core::archive::footer::{End, FOOTER_FRAME, Footer, INDEX_FRAME, Seek, decode_end, encode_end};
 use xcache_core::archive::frame::skippable;
 use xcache_core::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX, PASSES_PREFIX};
-use xcache_core::object::Kind;
+use xcache_core::object::{ArchiveId, Kind, Ref};
 use xcache_core::store::{ETag, ObjectMeta, ObjectName};
 
 use super::store::{Pending, etag, object_name, time};
@@ -191,7 +189,7 @@ impl World {
     fn stands(&self, footer: &Footer) -> bool {
         // The archive counts: copies have other ETags. What has expired is nobody's fault: a miss says so.
         footer.refs.iter().all(|r| {
-            let archive = self.objects.get(&r.name).and_then(|object| object.footer.as_ref());
+            let archive = self.objects.get(r.name.as_str()).and_then(|object| object.footer.as_ref());
             archive.is_some_and(|archive| archive.archive_id == r.archive_id) || self.expired.contains(&r.archive_id)
         })
     }

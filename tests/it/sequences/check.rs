@@ -127,9 +127,9 @@ impl World {
             let names = self.names_of(key);
             ensure!(names.contains(&truth.name), "`{}` was saved in the place of {names:?}", truth.name);
             for r in &truth.refs {
-                let name = ObjectName::new(r.name.clone()).unwrap();
+                let name = r.name.clone();
                 ensure!(!self.known_bad.contains(&r.archive_id.0), "`{}` builds on damaged `{name}`", truth.name);
-                let mark = condemned_name(&MarkId::of_archive(&r.name, &r.archive_id.0));
+                let mark = condemned_name(&MarkId::of_archive(&r.name, r.archive_id));
                 ensure!(!before.contains_key(&mark), "`{}` builds on condemned `{name}`", truth.name);
                 ensure!(now.contains_key(&name), "`{}` builds on `{name}`, which is gone", truth.name);
             }
@@ -383,7 +383,7 @@ impl World {
     /// Whether one entry names another, or is the same.
     fn builds_on(&self, objects: &Objects, name: &ObjectName, on: &ObjectName) -> bool {
         let Some((_, truth)) = self.sound(objects, name) else { return false };
-        truth.refs.iter().any(|r| r.name == on.as_str())
+        truth.refs.iter().any(|r| r.name == *on)
     }
 }
 

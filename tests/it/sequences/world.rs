@@ -14,7 +14,6 @@ use xcache_cli::ci::event::Event;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::settings::{ProgressMode, Settings, Verbosity};
 use xcache_cli::{RunContext, UnsafeToContinue, parse};
-use xcache_core::archive::footer::{ArchiveId, Ref};
 use xcache_core::archive::reader::{Tail, read_tail};
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
@@ -22,7 +21,7 @@ use xcache_core::gc::policy::Policy;
 use xcache_core::gc::{Mode, Operation, prune, remove};
 use xcache_core::monitor::Quiet;
 use xcache_core::naming::{self, MarkId, condemned_name, object_name};
-use xcache_core::object::Kind;
+use xcache_core::object::{ArchiveId, Kind, Ref, RunId};
 use xcache_core::store::open::Opened;
 use xcache_core::store::probe::Features;
 use xcache_core::store::{self, ObjectName};
@@ -166,10 +165,10 @@ impl World {
     pub(super) fn faults(&self, objects: &Objects, name: &ObjectName) -> Option<Vec<ObjectName>> {
         let (_, truth) = self.sound(objects, name)?;
         let is_sound = |r: &&Ref| {
-            let name = ObjectName::new(r.name.clone()).unwrap();
+            let name = r.name.clone();
             self.sound(objects, &name).is_some_and(|(id, _)| id == r.archive_id.0)
         };
-        Some(truth.refs.iter().filter(|r| !is_sound(r)).map(|r| ObjectName::new(r.name.clone()).unwrap()).collect())
+        Some(truth.refs.iter().filter(|r| !is_sound(r)).map(|r| r.name.clone()).collect())
     }
 
     /// Whether everything that an entry is made of is there and sound.
@@ -205,8 +204,8 @@ impl World {
         let Some(Object { body, meta, .. }) = objects.get(name) else { return false };
         let is_it = |truth: &Truth| truth.name == *name && truth.bytes.len() == body.len();
         let ids = self.truths.iter().filter(|(_, truth)| is_it(truth)).map(|(id, _)| id);
-        let mut marks: Vec<_> = ids.map(|id| MarkId::of_archive(name.as_str(), id)).collect();
-        marks.push(MarkId::of_object(name.as_str(), &meta.etag.0));
+        let mut marks: Vec<_> = ids.map(|id| MarkId::of_archive(name, ArchiveId(*id))).collect();
+        marks.push(MarkId::of_object(name, &meta.etag));
         marks.iter().any(|mark| objects.contains_key(&condemned_name(mark)))
     }
 
@@ -306,8 +305,8 @@ impl World {
         run: impl AsyncFnOnce(&Operation<'_>) -> xcache_core::gc::Result<xcache_core::gc::run::Outcome>,
     ) -> bool {
         self.begin(faults);
-        let sid = [self.runs; 16];
-        let operation = Operation { store: &self.store, sid: &sid, mode: Mode::Real, monitor: &Quiet };
+        let id = RunId([self.runs; 16]);
+        let operation = Operation { store: &self.store, run: &id, mode: Mode::Real, monitor: &Quiet };
         let outcome = self.runtime.block_on(run(&operation));
         self.store.fail(None);
         let text = format!("{:?}\n", outcome.as_ref().map(|outcome| &outcome.swept));

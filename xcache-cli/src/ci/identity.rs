@@ -1,7 +1,7 @@
 //! Where a job gets a token of its identity, and how the user gets it one.
 
-use xcache_core::identity::token::{AUDIENCE, TokenSource};
 use xcache_core::redact::Secret;
+use xcache_core::store::s3::identity::token::{AUDIENCE, TokenSource};
 
 use super::env::Env;
 use super::system::System;

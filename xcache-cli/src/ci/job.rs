@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use xcache_core::naming::branch_tag;
 
-use xcache_core::identity::token::TokenSource;
+use xcache_core::store::s3::identity::token::TokenSource;
 
 use super::event::Event;
 use super::system::System;

@@ -2,14 +2,12 @@
 //!
 //! Everything is found from the last byte backwards, so the tail of an object is enough.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::frame::{skippable, skippable_magic, skippable_payload};
 use super::limits::{MAX_FRAMES, MAX_STORED_INDEX_BYTES};
 use super::{Error, Result, at_most};
-use crate::object::Kind;
+use crate::object::{ArchiveId, Kind, Ref};
 
 /// The archive format that this version writes, and the newest that it reads.
 pub const FORMAT: u16 = 2;
@@ -35,39 +33,6 @@ const TRAILER_BYTES: usize = 32 + 4 + 2 + 8;
 pub const MAX_REFS: usize = 256;
 /// The longest body of a footer: 256 refs with names of 1,024 bytes are 300 KiB, the rest is room for long ETags.
 const MAX_BODY_BYTES: u64 = 1 << 20;
-
-/// What tells an archive from every other, even one of the same name: random.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ArchiveId(pub [u8; 16]);
-
-impl fmt::Display for ArchiveId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for ArchiveId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// An object that holds some of a delta's chunks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ref {
-    /// Its name below the prefix of the store.
-    pub name: String,
-    /// Which object of that name.
-    pub etag: String,
-    /// Its length.
-    pub size: u64,
-    /// How much of that is frames.
-    pub data_bytes: u64,
-    /// Its archive.
-    pub archive_id: ArchiveId,
-    /// When it was written, in nanoseconds since 1970.
-    pub created_nanos: i64,
-}
 
 /// What the footer tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -324,10 +289,11 @@ fn checksum(format: u16, body: &[u8], length: u32) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::ObjectName;
 
     fn footer() -> Footer {
         let r = Ref {
-            name: "old-base.tar.zst".into(),
+            name: ObjectName::new("old-base.tar.zst").unwrap(),
             etag: "e".into(),
             size: 9,
             data_bytes: 3,

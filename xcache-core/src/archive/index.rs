@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::footer::Ref;
 use super::frame::{MAX_RAW_BYTES, MAX_STORED_BYTES};
 use super::{Error, Result, at_most};
 use crate::chunk::{ChunkHash, Cutter};
+use crate::object::Ref;
 
 /// The longest path of a member below its root, as Linux limits paths.
 pub const MAX_PATH_BYTES: usize = 4096;

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::footer::{ArchiveId, Footer, INDEX_FRAME, Ref, Seek, encode_end};
+use super::footer::{Footer, INDEX_FRAME, Seek, encode_end};
 use super::frame::skippable;
 use super::index::Index;
 use super::reader::{Archive, Tail, read_tail};
 use super::{Error, columns};
-use crate::object::Kind;
+use crate::object::{ArchiveId, Kind, Ref};
 
 /// What an archive says about itself.
 #[derive(Clone, Debug)]
@@ -78,6 +78,7 @@ mod tests {
     use super::super::index::{Chunk, Content, Extent, File, Frame, IndexRoot, Member, Metadata, RootKind};
     use super::*;
     use crate::chunk::{ChunkHash, Cutter};
+    use crate::object::ObjectName;
 
     fn member(path: &str, content: Content) -> Member {
         let meta = Metadata { mode: 0o644, mtime_seconds: -5, mtime_nanos: 7, uid: 1, gid: 2 };
@@ -113,7 +114,7 @@ mod tests {
         };
         let archive_id = ArchiveId([3; 16]);
         let r = Ref {
-            name: "k-base.tar.zst".into(),
+            name: ObjectName::new("k-base.tar.zst").unwrap(),
             etag: "e".into(),
             size: 90,
             data_bytes: 60,

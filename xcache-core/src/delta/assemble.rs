@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::compare::{Facts, FileFacts};
 use super::known::Known;
-use crate::archive::footer::Ref;
 use crate::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member, RootKind};
 use crate::chunk::{ChunkHash, Cutter};
+use crate::object::Ref;
 use crate::pack::{FileRecord, Packed, Rest};
 use crate::scan::{Node, NodeKind, Signature, Skipped, Tree, TreeRoot};
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::archive::footer::Ref;
 use crate::archive::index::{Chunk, Content, Frame, Index, Member, path_order};
 use crate::archive::reader::Archive;
 use crate::chunk::{ChunkHash, Cutter};
+use crate::object::Ref;
 use crate::scan::Signature;
 
 /// An earlier entry, as what a new one may refer to.

@@ -91,12 +91,12 @@ pub fn select(tree: &Tree, known: &Known, facts: &Facts, keep: &[bool]) -> Vec<J
 mod tests {
     use super::super::compare::FileFacts;
     use super::*;
-    use crate::archive::footer::{ArchiveId, Ref, Seek};
+    use crate::archive::footer::Seek;
     use crate::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member, Metadata, RootKind};
     use crate::archive::reader::Archive;
     use crate::archive::writer::{Title, finish};
     use crate::chunk::Cutter;
-    use crate::object::Kind;
+    use crate::object::{ArchiveId, Kind, ObjectName, Ref};
     use crate::pack::FileRecord;
     use crate::scan::Signature;
 
@@ -124,7 +124,7 @@ mod tests {
         let seek = Seek { stored_bytes: stored, raw_bytes: files * on_tape };
         let Archive { footer, .. } = finish(title, index.clone(), Vec::new(), vec![seek]).unwrap().read_back().unwrap();
         let own = Ref {
-            name: "k-base.tar.zst".into(),
+            name: ObjectName::new("k-base.tar.zst").unwrap(),
             etag: "e".into(),
             size: stored.into(),
             data_bytes: stored.into(),

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::footer::{ArchiveId, Ref};
+use crate::object::{Ref, RunId};
 use crate::store::{ETag, ObjectName};
 
 /// The format that this version writes and the only one that it reads.
@@ -67,8 +67,8 @@ impl IntentDocument {
     /// The note of `refs`.
     pub fn new(refs: &[Ref]) -> Self {
         let refs = refs.iter().map(|r| Noted {
-            name: r.name.clone(),
-            etag: r.etag.clone(),
+            name: r.name.to_string(),
+            etag: r.etag.0.clone(),
             archive_id: r.archive_id.to_string(),
         });
         Self { format: FORMAT, refs: refs.collect() }
@@ -111,9 +111,9 @@ impl MarkDocument {
         Self { format: FORMAT, name: name.to_string(), etag: etag.0.clone(), pass: None }
     }
 
-    /// The same, put by the pass `sid`.
-    pub(super) fn of_pass(name: &ObjectName, etag: &ETag, sid: &[u8; 16]) -> Self {
-        Self { pass: Some(ArchiveId(*sid).to_string()), ..Self::new(name, etag) }
+    /// The same, put by the pass of `run`.
+    pub(super) fn of_pass(name: &ObjectName, etag: &ETag, run: &RunId) -> Self {
+        Self { pass: Some(run.to_string()), ..Self::new(name, etag) }
     }
 
     /// As stored.
@@ -140,11 +140,12 @@ fn check_format(bytes: &[u8]) -> Result<(), DocumentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::ArchiveId;
 
     #[test]
     fn documents_read_back_and_refuse_what_they_do_not_know() {
         let r = Ref {
-            name: "a-base.tar.zst".into(),
+            name: ObjectName::new("a-base.tar.zst").unwrap(),
             etag: "e".into(),
             size: 1,
             data_bytes: 1,

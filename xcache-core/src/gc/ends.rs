@@ -9,8 +9,9 @@ use super::bounds::PARALLEL;
 use super::error::{Error, Result};
 use super::inventory::{EntryId, Inventory, State};
 use crate::archive;
-use crate::archive::footer::{Footer, Head, Ref};
+use crate::archive::footer::{Footer, Head};
 use crate::monitor::{Monitor, Progress, Unit, chain};
+use crate::object::Ref;
 use crate::object_end::{self, Verdict};
 use crate::store::{self, ETag, ErrorKind, ObjectName, Store};
 
@@ -107,7 +108,8 @@ async fn read_batch(
         match end {
             EntryEnd::Footer(footer) => {
                 if inventory.set_footer(id, &footer) {
-                    let listed = |r: &Ref| inventory.find(&r.name).is_some_and(|t| inventory.etag_text(t) == r.etag);
+                    let listed =
+                        |r: &Ref| inventory.find(r.name.as_str()).is_some_and(|t| inventory.etag_text(t) == r.etag.0);
                     unsure.extend(footer.refs.into_iter().filter(|r| !listed(r)).map(|r| (id, r)));
                 }
             }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 
 use super::family::family;
-use crate::archive::footer::{ArchiveId, Footer, Head, Ref};
+use crate::archive::footer::{Footer, Head};
 use crate::naming;
-use crate::object::Kind;
+use crate::object::{ArchiveId, Kind, Ref};
 use crate::store::{ETag, ListedObject, ObjectName, Tags};
 
 /// The number of an entry in its inventory.
@@ -452,7 +452,7 @@ impl Inventory {
     fn set_facts(&mut self, id: EntryId, archive_id: ArchiveId, content_bytes: u64, refs: &[Ref]) {
         let refs_start = self.refs.len();
         for r in refs {
-            if let Some(target) = self.find(&r.name).filter(|&target| target != id) {
+            if let Some(target) = self.find(r.name.as_str()).filter(|&target| target != id) {
                 self.refs.push(target);
             }
         }

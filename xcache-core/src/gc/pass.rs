@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use super::error::{Error, Result};
 use crate::monitor::Monitor;
 use crate::naming::{PASSES_PREFIX, pass_name};
+use crate::object::RunId;
 use crate::store::probe::Features;
 use crate::store::{self, Deletion, ListedObject, ObjectName, PutMode, Store, Tags};
 
@@ -44,21 +45,16 @@ pub struct Pass<'a> {
     pub(super) monitor: &'a dyn Monitor,
     pub(super) mode: DeleteMode,
     /// Unique to this run.
-    pub(super) sid: [u8; 16],
+    pub(super) run: RunId,
     name: ObjectName,
     now: DateTime<Utc>,
     renewed: Mutex<Instant>,
 }
 
 impl<'a> Pass<'a> {
-    /// Begins a pass under `sid`, which is unique to this run.
-    pub async fn begin(
-        store: &'a dyn Store,
-        monitor: &'a dyn Monitor,
-        mode: DeleteMode,
-        sid: &[u8; 16],
-    ) -> Result<Self> {
-        let name = pass_name(sid);
+    /// Begins a pass under `run`, which is unique to this run.
+    pub async fn begin(store: &'a dyn Store, monitor: &'a dyn Monitor, mode: DeleteMode, run: &RunId) -> Result<Self> {
+        let name = pass_name(run);
         let now = match Self::mark(store, &name).await {
             Ok(now) => now,
             Err(error) => {
@@ -68,7 +64,7 @@ impl<'a> Pass<'a> {
             }
         };
         let renewed = Mutex::new(Instant::now());
-        let pass = Self { store, monitor, mode, sid: *sid, name, now, renewed };
+        let pass = Self { store, monitor, mode, run: *run, name, now, renewed };
         match pass.look_around().await {
             Ok(()) => Ok(pass),
             Err(error) => {
@@ -168,7 +164,7 @@ mod tests {
         for fault in faults {
             let inner = MemoryStore::default();
             let store = fault(Faulty::new(inner.clone()));
-            Pass::begin(&store, &Quiet, DeleteMode::Unconditional, &[1; 16]).await.unwrap_err();
+            Pass::begin(&store, &Quiet, DeleteMode::Unconditional, &RunId([1; 16])).await.unwrap_err();
             assert_eq!(store::list_all(&inner, "").await.unwrap(), []);
         }
     }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 
 use super::document::IntentDocument;
-use crate::archive::footer::Ref;
 use crate::naming::{CONDEMNED_PREFIX, MarkId, condemned_name, intent_name, parse_condemned};
+use crate::object::{Ref, RunId};
 use crate::object_end;
 use crate::store::{self, Deletion, ErrorKind, ObjectName, PutMode, Store, Tags};
 
@@ -43,7 +43,7 @@ pub struct Intent {
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// Its object.
-    pub name: String,
+    pub name: ObjectName,
     /// Why.
     pub why: Refusal,
 }
@@ -77,16 +77,16 @@ pub enum Verdict {
 }
 
 impl Intent {
-    /// Notes `refs` under `sid`, which is unique to this run, and tells which of them may be used: those that are not
+    /// Notes `refs` under `run`, which is unique to this run, and tells which of them may be used: those that are not
     /// condemned, and still the same object. Trouble with the store makes refs unusable; it is never an error.
     ///
     /// One PUT, one LIST, one HEAD for each ref, in this order. While a gc condemns more than one page of objects,
     /// one more HEAD for each ref stands in for the other pages.
-    pub async fn note(store: &dyn Store, sid: &[u8; 16], refs: Vec<Ref>) -> Self {
+    pub async fn note(store: &dyn Store, run: &RunId, refs: Vec<Ref>) -> Self {
         if refs.is_empty() {
             return Self { name: None, usable: refs, refused: Vec::new() };
         }
-        let name = intent_name(sid);
+        let name = intent_name(run);
         let body = IntentDocument::new(&refs).to_bytes();
         match store.put(&name, body, PutMode::Overwrite, &Tags::new()).await {
             Ok(_) => {
@@ -133,8 +133,8 @@ impl Intent {
     }
 
     /// Takes away what a dropped [`Intent::note`] may have left.
-    pub async fn forget(store: &dyn Store, sid: &[u8; 16]) {
-        take_away(store, intent_name(sid)).await;
+    pub async fn forget(store: &dyn Store, run: &RunId) {
+        take_away(store, intent_name(run)).await;
     }
 }
 
@@ -177,19 +177,18 @@ async fn check(store: &dyn Store, refs: Vec<Ref>) -> (Vec<Ref>, Vec<Refused>) {
 }
 
 async fn refusal(store: &dyn Store, marks: &Marks, r: &Ref) -> Option<Refusal> {
-    let Ok(name) = ObjectName::new(r.name.clone()) else { return Some(Refusal::Missing) };
     match marks.condemn(store, r).await {
         Ok(false) => {}
         Ok(true) => return Some(Refusal::Condemned),
         Err(error) => return Some(Refusal::Unproven(Arc::new(error))),
     }
-    let there = match store.head(&name).await {
+    let there = match store.head(&r.name).await {
         Ok(meta) => meta,
         Err(error) if error.kind() == ErrorKind::NotFound => return Some(Refusal::Missing),
         Err(error) => return Some(Refusal::Unproven(Arc::new(error))),
     };
     // A copied store has the same archive under another ETag.
-    match object_end::is_ref(store, r, &name, &there).await {
+    match object_end::is_ref(store, r, &there).await {
         Ok(object_end::Verdict::Readable(())) => None,
         Ok(_) => Some(Refusal::Replaced),
         Err(error) => Some(Refusal::Unproven(Arc::new(error))),
@@ -211,7 +210,7 @@ impl Marks {
 
     /// Whether `r` is condemned; asks the store if the listing did not tell.
     async fn condemn(&self, store: &dyn Store, r: &Ref) -> store::Result<bool> {
-        for id in [MarkId::of_archive(&r.name, &r.archive_id.0), MarkId::of_object(&r.name, &r.etag)] {
+        for id in [MarkId::of_archive(&r.name, r.archive_id), MarkId::of_object(&r.name, &r.etag)] {
             if self.ids.contains(&id) {
                 return Ok(true);
             }

@@ -5,20 +5,17 @@
 //! never takes a mark away, since a clean-up may have set it meanwhile and rely on it.
 
 use super::document::MarkDocument;
-use crate::archive::footer::ArchiveId;
 use crate::naming::{MarkId, condemned_name};
-use crate::state::unusable::Pinned;
-use crate::store::{self, ETag, ErrorKind, ObjectName, PutMode, Store, Tags};
+use crate::object::{ArchiveId, Pinned};
+use crate::store::{self, PutMode, Store, Tags};
 
 /// Marks `object`, whose archive is `archive` as far as that can be told. One PUT.
 pub async fn quarantine(store: &dyn Store, object: &Pinned, archive: Option<ArchiveId>) -> store::Result<()> {
     let Pinned { name, etag } = object;
     let mark = condemned_name(&match archive {
-        Some(id) => MarkId::of_archive(name, &id.0),
+        Some(id) => MarkId::of_archive(name, id),
         None => MarkId::of_object(name, etag),
     });
-    let name = ObjectName::new(name.clone())
-        .map_err(|error| store::Error::new(ErrorKind::Invalid, "mark", name).detail(error.to_string()))?;
-    let document = MarkDocument::new(&name, &ETag(etag.clone()));
+    let document = MarkDocument::new(name, etag);
     store.put(&mark, document.to_bytes(), PutMode::Overwrite, &Tags::new()).await.map(drop)
 }

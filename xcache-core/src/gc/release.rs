@@ -21,8 +21,8 @@ use crate::transfer::request::fetch;
 
 /// Takes back the marks of the entries `names`, and returns how many there were.
 pub async fn release(operation: &Operation<'_>, delete_mode: DeleteMode, names: &[ObjectName]) -> Result<u64> {
-    let Operation { store, sid, mode: _, monitor } = *operation;
-    let pass = Pass::begin(store, monitor, delete_mode, sid).await?;
+    let Operation { store, run, mode: _, monitor } = *operation;
+    let pass = Pass::begin(store, monitor, delete_mode, run).await?;
     let released = release_in(&pass, names).await;
     pass.end().await;
     released
@@ -62,8 +62,8 @@ async fn marks_of(store: &dyn Store, name: &ObjectName) -> Result<Vec<(ObjectNam
         _ => None,
     };
     let mut marks = Vec::new();
-    let of_archive = archive_id.map(|id| MarkId::of_archive(name.as_str(), &id.0));
-    for id in of_archive.into_iter().chain([MarkId::of_object(name.as_str(), &meta.etag.0)]) {
+    let of_archive = archive_id.map(|id| MarkId::of_archive(name, id));
+    for id in of_archive.into_iter().chain([MarkId::of_object(name, &meta.etag)]) {
         let mark = condemned_name(&id);
         let limits = DownloadLimits::default();
         match fetch(store, (&mark, Expected::Unknown), ByteRange::Full, document::MAX_BYTES, &limits).await {

@@ -13,6 +13,7 @@ use super::sweep::{Swept, sweep};
 use super::tagging::{Tagging, read_tags};
 use crate::monitor::Monitor;
 use crate::naming;
+use crate::object::RunId;
 use crate::store::probe::Features;
 use crate::store::{self, ObjectName, Store, Upload};
 
@@ -61,7 +62,7 @@ pub struct Operation<'a> {
     /// The store.
     pub store: &'a dyn Store,
     /// Unique to this run.
-    pub sid: &'a [u8; 16],
+    pub run: &'a RunId,
     /// Whether to do it.
     pub mode: Mode,
     /// Hears of what could not be done.
@@ -70,12 +71,12 @@ pub struct Operation<'a> {
 
 /// Deletes what `policy` wants gone.
 pub async fn prune(operation: &Operation<'_>, features: &Features, policy: &Policy) -> Result<Outcome> {
-    let Operation { store, sid, mode, monitor } = *operation;
+    let Operation { store, run, mode, monitor } = *operation;
     let tagging = if features.tags { Tagging::Known } else { Tagging::Unsupported };
     match mode {
         Mode::Dry(now) => prune_at(Surroundings { store, monitor, now, pass: None }, tagging, policy).await,
         Mode::Real => {
-            let pass = Pass::begin(store, monitor, DeleteMode::of(features), sid).await?;
+            let pass = Pass::begin(store, monitor, DeleteMode::of(features), run).await?;
             let around = Surroundings { store, monitor, now: pass.now(), pass: Some(&pass) };
             let outcome = prune_at(around, tagging, policy).await;
             pass.end().await;
@@ -94,11 +95,11 @@ pub async fn remove(
     targets: &[Target],
     cascade: Cascade,
 ) -> Result<Outcome> {
-    let Operation { store, sid, mode, monitor } = *operation;
+    let Operation { store, run, mode, monitor } = *operation;
     match mode {
         Mode::Dry(now) => remove_at(Surroundings { store, monitor, now, pass: None }, targets, cascade).await,
         Mode::Real => {
-            let pass = Pass::begin(store, monitor, delete_mode, sid).await?;
+            let pass = Pass::begin(store, monitor, delete_mode, run).await?;
             let around = Surroundings { store, monitor, now: pass.now(), pass: Some(&pass) };
             let outcome = remove_at(around, targets, cascade).await;
             pass.end().await;
@@ -204,7 +205,7 @@ mod tests {
         store.put(&name, Bytes::from_static(b"x"), PutMode::Create, &Tags::new()).await.unwrap();
         let features = features(&store).await.unwrap();
         let policy = Policy { max_age: Some(TimeDelta::zero()), min_age: TimeDelta::zero(), ..Policy::default() };
-        let operation = Operation { store: &store, sid: &[1; 16], mode: Mode::Real, monitor: &Quiet };
+        let operation = Operation { store: &store, run: &RunId([1; 16]), mode: Mode::Real, monitor: &Quiet };
         let pruned = prune(&operation, &features, &policy).await;
         let pruned = pruned.unwrap();
         assert!(matches!(&pruned.tagging, Tagging::Unreadable(why) if why.contains("told to fail")), "{pruned:?}");

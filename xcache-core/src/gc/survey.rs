@@ -17,10 +17,9 @@ use super::ends::{EntryEnd, read_end};
 use super::error::{Error, Result};
 use super::inventory::{Inventory, State, Writer};
 use super::pass::Pass;
-use crate::archive::footer::ArchiveId;
 use crate::monitor::{Monitor, chain};
 use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX, MarkId};
-use crate::object::Kind;
+use crate::object::{ArchiveId, Kind};
 use crate::object_end::Expected;
 use crate::store::{self, ByteRange, Deletion, ErrorKind, ListedObject, ObjectName, Store};
 use crate::transfer::limits::DownloadLimits;
@@ -92,7 +91,7 @@ fn find_bare(inventory: &Inventory, marks: &[(ObjectName, Option<MarkDocument>)]
     if bare.is_empty() {
         return HashMap::new();
     }
-    let ids = inventory.ids().map(|id| (MarkId::of_object(inventory.name(id), inventory.etag_text(id)), id));
+    let ids = inventory.ids().map(|id| (MarkId::of_object(&inventory.object_name(id), &inventory.etag(id)), id));
     ids.filter(|(mark, _)| bare.contains(mark)).map(|(mark, id)| (mark, inventory.name(id).to_owned())).collect()
 }
 
@@ -104,7 +103,7 @@ async fn is_marked(store: &dyn Store, inventory: &Inventory, name: &ObjectName, 
     }
     let marked = naming::parse_condemned(name);
     let is_it = |found: ArchiveId| {
-        let found = MarkId::of_archive(&mark.name, &found.0);
+        let found = MarkId::of_archive(&inventory.object_name(id), found);
         if Some(found) == marked { Marked::Here } else { Marked::Gone }
     };
     Ok(match read_end(store, &inventory.object_name(id), &inventory.etag(id)).await? {
@@ -150,8 +149,8 @@ pub(super) async fn needed_since(store: &dyn Store, inventory: &Inventory) -> Re
         .buffer_unordered(PARALLEL);
     while let Some((end, object)) = ends.try_next().await? {
         match end {
-            EntryEnd::Footer(footer) => needed.names.extend(footer.refs.into_iter().map(|r| r.name)),
-            EntryEnd::Newer(head) => needed.names.extend(head.refs.into_iter().map(|r| r.name)),
+            EntryEnd::Footer(footer) => needed.names.extend(footer.refs.into_iter().map(|r| r.name.to_string())),
+            EntryEnd::Newer(head) => needed.names.extend(head.refs.into_iter().map(|r| r.name.to_string())),
             EntryEnd::Sealed(_) => needed.unknown.extend(Writer::of(&object)),
             EntryEnd::Plain | EntryEnd::Damaged | EntryEnd::Unknown(_) | EntryEnd::Gone => {}
         }

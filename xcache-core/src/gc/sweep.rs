@@ -20,6 +20,7 @@ use super::plan::Plan;
 use super::survey::{Needed, needed_since, remove_all};
 use crate::monitor::Unit;
 use crate::naming::{MarkId, condemned_name};
+use crate::object::RunId;
 use crate::store::{self, Deletion, ETag, ErrorKind, ObjectName, PutMode, Store, Tags};
 
 /// Deletions between two looks at the lease.
@@ -116,9 +117,9 @@ impl Sweep<'_> {
     async fn condemn(&mut self, victims: Vec<EntryId>) -> Vec<(EntryId, ObjectName)> {
         let (store, inventory) = (self.pass.store, self.inventory);
         let mut condemned = Vec::with_capacity(victims.len());
-        let sid = &self.pass.sid;
+        let run = &self.pass.run;
         let mut answers = stream::iter(victims)
-            .map(|id| async move { (id, condemn(store, inventory, id, sid).await) })
+            .map(|id| async move { (id, condemn(store, inventory, id, run).await) })
             .buffered(PARALLEL);
         while let Some((id, answer)) = answers.next().await {
             match answer {
@@ -213,21 +214,21 @@ impl Sweep<'_> {
 }
 
 /// Marks one entry as condemned.
-async fn condemn(store: &dyn Store, inventory: &Inventory, id: EntryId, sid: &[u8; 16]) -> Result<ObjectName> {
+async fn condemn(store: &dyn Store, inventory: &Inventory, id: EntryId, run: &RunId) -> Result<ObjectName> {
     let name = inventory.object_name(id);
     let etag = inventory.etag(id);
     // The plan has looked at the end of every victim.
     let mark = condemned_name(&match inventory.facts(id) {
-        Some(facts) => MarkId::of_archive(name.as_str(), &facts.archive_id.0),
-        None => MarkId::of_object(name.as_str(), &etag.0),
+        Some(facts) => MarkId::of_archive(&name, facts.archive_id),
+        None => MarkId::of_object(&name, &etag),
     });
     let put = async |mark: &ObjectName, body| store.put(mark, body, PutMode::Overwrite, &Tags::new()).await;
-    match put(&mark, MarkDocument::of_pass(&name, &etag, sid).to_bytes()).await {
+    match put(&mark, MarkDocument::of_pass(&name, &etag, run).to_bytes()).await {
         Ok(_) => Ok(mark),
         // A full disk has no block for a document, and often still an inode for a name that says it all: savers look at
         // names only, and passes find the object by its listed ETag.
         Err(error) if error.is_full() => {
-            let bare = condemned_name(&MarkId::of_object(name.as_str(), &etag.0));
+            let bare = condemned_name(&MarkId::of_object(&name, &etag));
             put(&bare, Bytes::new()).await.map_err(|_| error)?;
             Ok(bare)
         }

@@ -9,11 +9,10 @@ mod whole;
 
 use super::quarantine::quarantine;
 use crate::archive;
-use crate::archive::footer::{ArchiveId, Ref};
 use crate::monitor::chain;
 use crate::naming;
+use crate::object::{ArchiveId, Pinned, Ref};
 use crate::object_end::{self, Content, Expected, Gone, Verdict};
-use crate::state::unusable::Pinned;
 use crate::store::{self, ETag, ObjectName, Store};
 
 /// How much of an object's end is asked for first.
@@ -35,7 +34,7 @@ pub struct Verified {
     /// What was found by reading.
     pub found: Findings,
     /// Objects that are damaged, with their archives: nothing new should build on them.
-    pub damaged: Vec<(ObjectName, ETag, ArchiveId)>,
+    pub damaged: Vec<(Pinned, ArchiveId)>,
     /// There is no index, so there are no hashes to verify.
     pub is_plain: bool,
     /// Its footer names another key or kind than its name does: it belongs to another store, or was put here by other
@@ -71,15 +70,15 @@ pub enum Fault {
     End(#[source] archive::Error),
     /// An object that it builds on is not there.
     #[error("`{0}`, which it builds on, is gone")]
-    RefMissing(String),
+    RefMissing(ObjectName),
     /// Another object has the name of one that it builds on.
     #[error("`{0}`, which it builds on, has been replaced")]
-    RefReplaced(String),
+    RefReplaced(ObjectName),
     /// An object that it builds on has no readable end, and another ETag than it had.
     #[error("`{name}`, which it builds on, cannot be read")]
     RefDamaged {
         /// The object.
-        name: String,
+        name: ObjectName,
         /// What is wrong with it.
         source: archive::Error,
     },
@@ -126,8 +125,8 @@ impl Fault {
 
     fn of_ref(name: &ObjectName, gone: Gone) -> Self {
         match gone {
-            Gone::Missing => Self::RefMissing(name.to_string()),
-            Gone::Replaced => Self::RefReplaced(name.to_string()),
+            Gone::Missing => Self::RefMissing(name.clone()),
+            Gone::Replaced => Self::RefReplaced(name.clone()),
         }
     }
 
@@ -186,7 +185,7 @@ async fn look(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Dep
         verified.is_foreign = true;
         return Ok(Some(verified));
     }
-    let mut sources = vec![Some((name.clone(), etag.clone()))];
+    let mut sources = vec![Some(Pinned::new(name, etag))];
     for r in &footer.refs {
         match find(&**store, r).await? {
             Ok(source) => sources.push(Some(source)),
@@ -204,10 +203,9 @@ async fn look(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Dep
         verified.found.add(own);
         verified.found.add(refs::check(store, &archive, &sources).await?);
         let ids = std::iter::once(footer.archive_id).chain(footer.refs.iter().map(|r| r.archive_id));
-        let damaged =
-            sources.into_iter().zip(ids).filter_map(|(source, id)| source.map(|(name, etag)| (name, etag, id)));
-        let is_damaged = |(name, ..): &(ObjectName, ETag, ArchiveId)| {
-            verified.found.faults.iter().any(|fault| fault.is_damage_of(name))
+        let damaged = sources.into_iter().zip(ids).filter_map(|(source, id)| source.map(|source| (source, id)));
+        let is_damaged = |(object, _): &(Pinned, ArchiveId)| {
+            verified.found.faults.iter().any(|fault| fault.is_damage_of(&object.name))
         };
         verified.damaged = damaged.filter(is_damaged).collect();
     }
@@ -216,14 +214,14 @@ async fn look(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Dep
 
 /// Marks damaged objects, as a restore does that finds one: they stay readable, but nothing new builds on them, and a
 /// clean-up deletes them as soon as nothing needs them.
-pub async fn mark(store: &dyn Store, damaged: &[(ObjectName, ETag, ArchiveId)]) -> store::Result<()> {
-    for (name, etag, id) in damaged {
-        quarantine(store, &Pinned::new(name, etag), Some(*id)).await?;
+pub async fn mark(store: &dyn Store, damaged: &[(Pinned, ArchiveId)]) -> store::Result<()> {
+    for (object, id) in damaged {
+        quarantine(store, object, Some(*id)).await?;
     }
     Ok(())
 }
 
-async fn find(store: &dyn Store, r: &Ref) -> store::Result<Result<(ObjectName, ETag), Fault>> {
+async fn find(store: &dyn Store, r: &Ref) -> store::Result<Result<Pinned, Fault>> {
     Ok(match object_end::find_ref(store, r).await? {
         Verdict::Readable(found) => Ok(found),
         Verdict::Damaged(error) | Verdict::Newer(error) => {

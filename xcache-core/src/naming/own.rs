@@ -1,6 +1,6 @@
 //! Names of what is not an entry. All of it lies under `.xcache/`, where no key can be.
 
-use crate::store::ObjectName;
+use crate::object::{ArchiveId, ETag, ObjectName, RunId};
 
 /// Where savers note the refs that they are about to use.
 pub const INTENTS_PREFIX: &str = ".xcache/intents/";
@@ -8,9 +8,9 @@ pub const INTENTS_PREFIX: &str = ".xcache/intents/";
 /// Where gc marks what it is about to delete.
 pub const CONDEMNED_PREFIX: &str = ".xcache/condemned/";
 
-/// The note of the save run `sid`.
-pub fn intent_name(sid: &[u8; 16]) -> ObjectName {
-    own(INTENTS_PREFIX.to_owned() + &hex(sid))
+/// The note of the save run `run`.
+pub fn intent_name(RunId(id): &RunId) -> ObjectName {
+    own(INTENTS_PREFIX.to_owned() + &hex(id))
 }
 
 /// Names the mark of one object.
@@ -23,18 +23,18 @@ pub struct MarkId([u8; 16]);
 
 impl MarkId {
     /// Of an object with an archive.
-    pub fn of_archive(name: &str, archive_id: &[u8; 16]) -> Self {
-        Self::hash(name, archive_id)
+    pub fn of_archive(name: &ObjectName, ArchiveId(id): ArchiveId) -> Self {
+        Self::hash(name, &id)
     }
 
     /// Of an object that has no archive id, or none that can be read.
-    pub fn of_object(name: &str, etag: &str) -> Self {
-        Self::hash(name, etag.as_bytes())
+    pub fn of_object(name: &ObjectName, etag: &ETag) -> Self {
+        Self::hash(name, etag.0.as_bytes())
     }
 
-    fn hash(name: &str, rest: &[u8]) -> Self {
+    fn hash(name: &ObjectName, rest: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(name.as_bytes()).update(b"\n").update(rest);
+        hasher.update(name.as_str().as_bytes()).update(b"\n").update(rest);
         let mut id = [0; 16];
         hasher.finalize_xof().fill(&mut id);
         Self(id)
@@ -54,14 +54,14 @@ pub fn store_features_name() -> ObjectName {
 /// Where every run of gc has its mark: the store's clock, and a lease on a store without conditional deletion.
 pub const PASSES_PREFIX: &str = ".xcache/gc/";
 
-/// The mark of the gc run `sid`.
-pub fn pass_name(sid: &[u8; 16]) -> ObjectName {
-    own(PASSES_PREFIX.to_owned() + &hex(sid))
+/// The mark of the gc run `run`.
+pub fn pass_name(RunId(id): &RunId) -> ObjectName {
+    own(PASSES_PREFIX.to_owned() + &hex(id))
 }
 
 /// The inverse of [`intent_name`].
-pub fn parse_intent(name: &ObjectName) -> Option<[u8; 16]> {
-    unhex(name.as_str().strip_prefix(INTENTS_PREFIX)?)
+pub fn parse_intent(name: &ObjectName) -> Option<RunId> {
+    unhex(name.as_str().strip_prefix(INTENTS_PREFIX)?).map(RunId)
 }
 
 /// The inverse of [`condemned_name`].
@@ -97,20 +97,22 @@ mod tests {
     #[test]
     fn ids_are_lower_case_hex() {
         let id = *b"\x00\x01\x9a\xbc\xde\xf0\xffabcdefghi";
-        assert_eq!(intent_name(&id).as_str(), ".xcache/intents/00019abcdef0ff616263646566676869");
+        assert_eq!(intent_name(&RunId(id)).as_str(), ".xcache/intents/00019abcdef0ff616263646566676869");
         assert_eq!(condemned_name(&MarkId(id)).as_str(), ".xcache/condemned/00019abcdef0ff616263646566676869");
-        assert_eq!(parse_intent(&intent_name(&id)), Some(id));
+        assert_eq!(parse_intent(&intent_name(&RunId(id))), Some(RunId(id)));
         assert_eq!(parse_condemned(&condemned_name(&MarkId(id))), Some(MarkId(id)));
     }
 
     #[test]
     fn a_mark_is_of_one_object() {
-        let mark = MarkId::of_archive("k-base.tar.zst", &[7; 16]);
-        assert_eq!(mark, MarkId::of_archive("k-base.tar.zst", &[7; 16]));
-        assert_ne!(mark, MarkId::of_archive("refs%2Fpull%2F7%2Fmerge/k-base.tar.zst", &[7; 16]));
-        assert_ne!(mark, MarkId::of_archive("k-base.tar.zst", &[8; 16]));
-        assert_ne!(mark, MarkId::of_object("k-base.tar.zst", "etag"));
-        assert_ne!(MarkId::of_object("a", "b"), MarkId::of_object("a", "c"));
+        let of_archive = |name: &str, id| MarkId::of_archive(&ObjectName::new(name).unwrap(), ArchiveId([id; 16]));
+        let of_object = |name: &str, etag: &str| MarkId::of_object(&ObjectName::new(name).unwrap(), &ETag(etag.into()));
+        let mark = of_archive("k-base.tar.zst", 7);
+        assert_eq!(mark, of_archive("k-base.tar.zst", 7));
+        assert_ne!(mark, of_archive("refs%2Fpull%2F7%2Fmerge/k-base.tar.zst", 7));
+        assert_ne!(mark, of_archive("k-base.tar.zst", 8));
+        assert_ne!(mark, of_object("k-base.tar.zst", "etag"));
+        assert_ne!(of_object("a", "b"), of_object("a", "c"));
     }
 
     #[test]
@@ -128,8 +130,8 @@ mod tests {
         for name in table {
             assert_eq!(parse_intent(&ObjectName::new(name.clone()).unwrap()), None, "{name}");
         }
-        assert_eq!(parse_condemned(&intent_name(&[7; 16])), None);
+        assert_eq!(parse_condemned(&intent_name(&RunId([7; 16]))), None);
         assert_eq!(crate::naming::parse(&store_features_name()), None);
-        assert_eq!(crate::naming::parse(&pass_name(&[7; 16])), None);
+        assert_eq!(crate::naming::parse(&pass_name(&RunId([7; 16]))), None);
     }
 }

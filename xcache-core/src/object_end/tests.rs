@@ -1,4 +1,5 @@
 use super::*;
+use crate::object::ObjectName;
 use crate::store::{ErrorKind, PutMode, Tags};
 use crate::transfer::doubles::{Faulty, MemoryStore, archive};
 
@@ -84,20 +85,20 @@ async fn no_index_is_damage_in_a_delta_only() {
 async fn a_copied_object_is_found_by_its_archive_id() {
     let (store, name, etag) = stored(BASE, object(1)).await;
     let r = |id: u8, etag: &str| Ref {
-        name: name.to_string(),
-        etag: etag.to_owned(),
+        name: name.clone(),
+        etag: etag.into(),
         size: 1,
         data_bytes: 1,
         archive_id: ArchiveId([id; 16]),
         created_nanos: 0,
     };
     let found = find_ref(&store, &r(1, &etag.0)).await.unwrap();
-    assert!(matches!(found, Verdict::Readable((_, found)) if found == etag));
+    assert!(matches!(found, Verdict::Readable(found) if found.etag == etag));
     assert_eq!(store.take_log(), ["head"]);
     let found = find_ref(&store, &r(1, "other")).await.unwrap();
-    assert!(matches!(found, Verdict::Readable((_, found)) if found == etag));
+    assert!(matches!(found, Verdict::Readable(found) if found.etag == etag));
     assert!(matches!(find_ref(&store, &r(2, "other")).await.unwrap(), Verdict::Gone(Gone::Replaced)));
-    let missing = Ref { name: "other-base.tar.zst".to_owned(), ..r(1, "other") };
+    let missing = Ref { name: ObjectName::new("other-base.tar.zst").unwrap(), ..r(1, "other") };
     assert!(matches!(find_ref(&store, &missing).await.unwrap(), Verdict::Gone(Gone::Missing)));
     // One HEAD that denies it changes nothing.
     let faulty = Faulty::new(store.clone()).fail("head", ErrorKind::NotFound, 1);

@@ -6,7 +6,6 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::*;
-use crate::archive::footer::{ArchiveId, Ref};
 use crate::archive::frame::{Decoder, MAX_RAW_BYTES};
 use crate::archive::index::Content;
 use crate::archive::reader::Archive;
@@ -14,7 +13,7 @@ use crate::archive::writer::{Title, finish};
 use crate::chunk::ChunkHash;
 use crate::delta::{Assembled, Known, KnownEntries, assemble, compare, select};
 use crate::monitor::Counter;
-use crate::object::Kind;
+use crate::object::{ArchiveId, Kind, ObjectName, Ref};
 use crate::paths::PathList;
 use crate::scan::{NodeKind, SkipReason, scan};
 
@@ -290,8 +289,8 @@ fn a_file_that_grows_after_the_scan_is_stored_whole() {
 fn known(dir: &Path) -> Known {
     let Made { packed, archive, .. } = base(&scanned(dir));
     let own = Ref {
-        name: "key-base.tar.zst".to_owned(),
-        etag: "etag".to_owned(),
+        name: ObjectName::new("key-base.tar.zst").unwrap(),
+        etag: "etag".into(),
         size: packed.stored_bytes,
         data_bytes: packed.stored_bytes,
         archive_id: ArchiveId([1; 16]),

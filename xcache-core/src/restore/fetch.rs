@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 
 use super::error::Error;
 use crate::archive;
-use crate::archive::footer::Ref;
 use crate::archive::index::{Frame, Index};
 use crate::monitor::Progress;
+use crate::object::{Pinned, Ref};
 use crate::object_end::{self, Fault, Gone, Unusable, Verdict};
-use crate::store::{self, ETag, ErrorKind, ObjectName, Payload, Store};
+use crate::store::{self, ErrorKind, Payload, Store};
 use crate::transfer::download::download_parts;
 use crate::transfer::limits::DownloadLimits;
 use crate::transfer::part_fetch::PartRequest;
@@ -160,7 +160,7 @@ impl Wanted<'_> {
         let parts = parts(index, needed, tail_start);
         let mut requests = Vec::with_capacity(parts.len());
         for part in &parts {
-            let (name, etag) = sources.get(part.source)?;
+            let Pinned { name, etag } = sources.get(part.source)?;
             let cuts = part.pieces.iter().map(|(end, _)| *end).collect();
             requests.push(PartRequest { name, etag, range: part.start..part.end(), cuts });
         }
@@ -200,7 +200,7 @@ fn whole(frame: &Frame, mut fetched: Payload, tail: &Bytes, tail_start: u64) -> 
 struct Sources<'a> {
     frames: &'a Frames<'a>,
     /// Refs that have another ETag now than the index says, as a copied store has.
-    found: HashMap<u16, (ObjectName, ETag)>,
+    found: HashMap<u16, Pinned>,
 }
 
 impl<'a> Sources<'a> {
@@ -209,14 +209,11 @@ impl<'a> Sources<'a> {
     }
 
     /// The object that frames of `source` lie in.
-    fn get(&self, source: u16) -> Result<(ObjectName, ETag), Error> {
+    fn get(&self, source: u16) -> Result<Pinned, Error> {
         if let Some(found) = self.found.get(&source) {
             return Ok(found.clone());
         }
-        let r = self.frames.source(source)?;
-        let name = ObjectName::new(r.name.clone());
-        let name = name.map_err(|e| archive::Error::damaged("footer", format!("a ref without a usable name: {e}")))?;
-        Ok((name, ETag(r.etag.clone())))
+        Ok(self.frames.source(source)?.pinned())
     }
 
     /// Why parts could not be fetched. Ok if an object is there under another ETag: to be tried again with that.
@@ -228,9 +225,11 @@ impl<'a> Sources<'a> {
         // Refs first: one that names the entry itself is none.
         let own = std::iter::once((&self.frames.own, 0));
         let mut sources = self.frames.refs.iter().zip(1..).chain(own);
-        let Some((r, source)) = sources.find(|(r, _)| r.name == error.object()) else { return Err(error.into()) };
+        let Some((r, source)) = sources.find(|(r, _)| r.name.as_str() == error.object()) else {
+            return Err(error.into());
+        };
         match object_end::find_ref(&*self.frames.store, r).await? {
-            Verdict::Readable(found) if !self.found.contains_key(&source) && self.get(source)?.1 != found.1 => {
+            Verdict::Readable(found) if !self.found.contains_key(&source) && self.get(source)?.etag != found.etag => {
                 self.found.insert(source, found);
                 Ok(())
             }
@@ -254,7 +253,7 @@ impl Frames<'_> {
     }
 
     fn unusable(&self, source: u16, fault: Fault) -> Error {
-        let (name, etag) = match Sources::new(self).get(source) {
+        let Pinned { name, etag } = match Sources::new(self).get(source) {
             Ok(object) => object,
             Err(error) => return error,
         };

@@ -97,7 +97,7 @@ fn onto(
         owners: if options.same_owner { Owners::Saved } else { Owners::Own },
         clean: options.clean,
         clean_repositories: options.clean_repositories,
-        run: options.run,
+        run: options.run.short(),
         threads: options.workers,
     };
     let mut notices = Notices::default();

@@ -1,6 +1,7 @@
 //! What a restore is asked for, and what it reports.
 
 use crate::archive::index::Index;
+use crate::object::RunId;
 use crate::scan::Signature;
 
 /// How to restore.
@@ -14,8 +15,8 @@ pub struct Options {
     pub clean: bool,
     /// With [`Options::clean`], remove repositories as well: what holds `.git`.
     pub clean_repositories: bool,
-    /// A random number that no other run has; temporary names are made of it.
-    pub run: u64,
+    /// Which restore this is; temporary names are made of it.
+    pub run: RunId,
 }
 
 /// What a restore did.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::object::RunId;
 use crate::paths::PathList;
 
 const EXTENSION: &str = "unfinished";
@@ -51,14 +52,14 @@ struct Document {
 
 impl Unfinished {
     /// Notes that the restore `run` of the entry of `key` is about to write to `paths`.
-    pub fn note(directory: &Path, paths: &PathList, key: &str, run: u64) -> io::Result<Self> {
+    pub fn note(directory: &Path, paths: &PathList, key: &str, run: RunId) -> io::Result<Self> {
         super::make_directory(directory)?;
         let bases: Vec<PathBuf> = paths.roots().iter().map(|root| root.base.clone()).collect();
         let is_ours = |found: &Found| {
             !found.is_running && found.bases.iter().all(|base| bases.iter().any(|ours| base.starts_with(ours)))
         };
         let earlier = all(directory).into_iter().filter(|(_, found)| is_ours(found)).map(|(path, _)| path).collect();
-        let path = directory.join(format!("{run:016x}.{EXTENSION}"));
+        let path = directory.join(format!("{:016x}.{EXTENSION}", run.short()));
         let bases = bases.into_iter().map(|base| base.into_os_string().into_vec()).collect();
         let mut file = File::create(&path)?;
         // A file system without locks makes a restore at work look like a dead one, which only makes a save careful.
@@ -121,7 +122,7 @@ mod tests {
         let directory = directory.path();
         let finds = |lines: &str| find(directory, &paths(lines)).map(|found| found.key);
         assert_eq!(finds("target"), None);
-        let note = Unfinished::note(directory, &paths("target\n~x/y"), "k", 1).unwrap();
+        let note = Unfinished::note(directory, &paths("target\n~x/y"), "k", RunId([1; 16])).unwrap();
         for lines in ["target", "./target/", "other\ntarget", "target/debug", ".", "target/*.rlib", "/work/target"] {
             assert_eq!(finds(lines).as_deref(), Some("k"), "{lines}");
         }
@@ -137,13 +138,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
         let runs = |lines| find(directory, &paths(lines)).is_some();
-        drop(Unfinished::note(directory, &paths("a/sub"), "dead", 1).unwrap());
-        drop(Unfinished::note(directory, &paths("a\nb"), "dead, with more paths", 2).unwrap());
-        let alive = Unfinished::note(directory, &paths("a/sub"), "alive", 3).unwrap();
+        drop(Unfinished::note(directory, &paths("a/sub"), "dead", RunId([1; 16])).unwrap());
+        drop(Unfinished::note(directory, &paths("a\nb"), "dead, with more paths", RunId([2; 16])).unwrap());
+        let alive = Unfinished::note(directory, &paths("a/sub"), "alive", RunId([3; 16])).unwrap();
         assert!(find(directory, &paths("a/sub")).is_some_and(|found| !found.is_running));
-        Unfinished::note(directory, &paths("a"), "ours", 4).unwrap().whole();
+        Unfinished::note(directory, &paths("a"), "ours", RunId([4; 16])).unwrap().whole();
         assert!(runs("b"), "the second one has written to `b`, too");
-        Unfinished::note(directory, &paths("b\na"), "ours", 5).unwrap().whole();
+        Unfinished::note(directory, &paths("b\na"), "ours", RunId([5; 16])).unwrap().whole();
         assert!(!runs("b"));
         let found = find(directory, &paths("a")).unwrap();
         assert_eq!((found.key.as_str(), found.is_running), ("alive", true));
@@ -155,8 +156,8 @@ mod tests {
     fn a_restore_that_changed_nothing_leaves_the_notes_of_others() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
-        drop(Unfinished::note(directory, &paths("a"), "dead", 1).unwrap());
-        Unfinished::note(directory, &paths("a"), "ours", 2).unwrap().untouched();
+        drop(Unfinished::note(directory, &paths("a"), "dead", RunId([1; 16])).unwrap());
+        Unfinished::note(directory, &paths("a"), "ours", RunId([2; 16])).unwrap().untouched();
         assert_eq!(find(directory, &paths("a")).unwrap().key, "dead");
     }
 }

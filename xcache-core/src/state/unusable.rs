@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::footer::{ArchiveId, Ref};
-use crate::store::{ETag, ObjectName};
+use crate::object::{ArchiveId, Pinned, Ref};
 
 /// What a restore found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,15 +27,6 @@ pub struct Unusable {
     pub why: Why,
 }
 
-/// One object, and which of its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pinned {
-    /// Its name below the prefix of the store.
-    pub name: String,
-    /// Which object of that name.
-    pub etag: String,
-}
-
 /// What is wrong with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,21 +39,10 @@ pub enum Why {
     Refused,
 }
 
-impl Pinned {
-    /// This object of that name.
-    pub fn new(name: &ObjectName, etag: &ETag) -> Self {
-        Self { name: name.to_string(), etag: etag.0.clone() }
-    }
-
-    fn is(&self, r: &Ref) -> bool {
-        self.name == r.name && self.etag == r.etag
-    }
-}
-
 impl Unusable {
     /// Whether nothing must be built on `r`.
     pub fn rules_out(&self, r: &Ref) -> bool {
-        self.entry.is(r) || self.object.is(r) || self.archive == Some(r.archive_id)
+        self.entry.is_of(r) || self.object.is_of(r) || self.archive == Some(r.archive_id)
     }
 }
 
@@ -99,15 +78,20 @@ fn file(directory: &Path, found: &Unusable) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::ObjectName;
+
+    fn pinned(name: &str, etag: &str) -> Pinned {
+        Pinned { name: ObjectName::new(name).unwrap(), etag: etag.into() }
+    }
 
     fn found(name: &str, etag: &str) -> Unusable {
-        let entry = Pinned { name: name.to_owned(), etag: etag.to_owned() };
-        let object = Pinned { name: "base".to_owned(), etag: "b".to_owned() };
+        let entry = pinned(name, etag);
+        let object = pinned("base", "b");
         Unusable { store: "s3://b".to_owned(), entry, object, archive: Some(ArchiveId([7; 16])), why: Why::Damaged }
     }
 
     fn object(name: &str, etag: &str) -> Ref {
-        let (name, etag) = (name.to_owned(), etag.to_owned());
+        let Pinned { name, etag } = pinned(name, etag);
         Ref { name, etag, size: 1, data_bytes: 1, archive_id: ArchiveId([1; 16]), created_nanos: 0 }
     }
 

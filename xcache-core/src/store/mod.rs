@@ -23,75 +23,9 @@ pub mod s3;
 pub(crate) mod unique;
 pub mod url;
 
+pub use crate::object::{ETag, ObjectName, ObjectNameError};
 pub use error::{Error, ErrorKind, Result};
 pub use payload::Payload;
-
-/// The name of an object below the store's prefix, at most 1,024 bytes together with it (the limit of S3).
-///
-/// Any UTF-8 without control characters is a name; which names we make is the business of [`crate::naming`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectName(String);
-
-/// Why a text is no object name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ObjectNameError {
-    /// Nothing there.
-    #[error("an object name must not be empty")]
-    Empty,
-    /// Longer than S3 allows.
-    #[error("object name is {bytes} bytes long; the limit of S3 is {limit} together with the prefix")]
-    TooLong {
-        /// Its length.
-        bytes: usize,
-        /// What there is room for.
-        limit: usize,
-    },
-    /// A control character.
-    #[error("object name contains the control character {0:?}")]
-    Control(char),
-}
-
-impl ObjectName {
-    /// The most bytes of an object name, prefix included.
-    pub const MAX_BYTES: usize = 1024;
-
-    /// Checks `name`.
-    pub fn new(name: impl Into<String>) -> std::result::Result<Self, ObjectNameError> {
-        let name = name.into();
-        if name.is_empty() {
-            return Err(ObjectNameError::Empty);
-        }
-        if name.len() > Self::MAX_BYTES {
-            return Err(ObjectNameError::TooLong { bytes: name.len(), limit: Self::MAX_BYTES });
-        }
-        match name.chars().find(|c| c.is_control()) {
-            Some(c) => Err(ObjectNameError::Control(c)),
-            None => Ok(Self(name)),
-        }
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// What a store gives an object to tell its contents apart from any other under the same name. Opaque; without the
-/// quotes of HTTP.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct ETag(pub String);
-
-impl fmt::Display for ETag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Object tags, already encoded for the store ([`crate::naming`]).
 pub type Tags = BTreeMap<String, String>;

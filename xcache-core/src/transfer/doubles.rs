@@ -11,9 +11,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::archive::footer::{ArchiveId, Footer, INDEX_FRAME, Seek, encode_end};
+use crate::archive::footer::{Footer, INDEX_FRAME, Seek, encode_end};
 use crate::archive::frame::skippable;
-use crate::object::Kind;
+use crate::object::{ArchiveId, Kind};
 use crate::store::{
     ByteRange, Deletion, Download, ETag, Error, ErrorKind, ListPage, ListedObject, ObjectMeta, ObjectName, Payload,
     PutMode, Result, Store, Tags, Upload,

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use super::part::length;
 use super::retry::backoff;
-use crate::archive::footer::ArchiveId;
 use crate::monitor::{Monitor, Quiet};
+use crate::object::ArchiveId;
 use crate::object_end::find_archive;
 use crate::store::bounds;
 use crate::store::probe::Features;

@@ -271,8 +271,8 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::archive::footer::ArchiveId;
     use crate::monitor::Recording;
+    use crate::object::ArchiveId;
     use crate::store::{ByteRange, ETag, ObjectName, PutMode, Tags};
     use crate::transfer::doubles::{Conditions, Faulty, MemoryStore, archive, noise};
 

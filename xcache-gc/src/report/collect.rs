@@ -10,12 +10,12 @@ use xcache_core::gc::inventory::{EntryId, Inventory, State, TagState};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::tagging::Tagging;
 use xcache_core::gc::{Mode, Operation, look, prune};
-use xcache_core::object::Kind;
+use xcache_core::object::{Kind, RunId};
 
 use super::newest::Newest;
 use super::{growth, newest, plan, trouble};
 use crate::args::ReportArgs;
-use crate::connection::{Connection, unique_id};
+use crate::connection::Connection;
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 
 /// How many of the largest entries are named.
@@ -32,8 +32,8 @@ pub(super) async fn collect(
 ) -> anyhow::Result<ReportDocument> {
     let store = &*connection.store;
     let mode = Mode::Dry(context.now);
-    let (sid, features) = (unique_id()?, connection.features(mode).await?);
-    let mut outcome = prune(&Operation { store, sid: &sid, mode, monitor: reporter }, &features, policy).await?;
+    let (run, features) = (RunId::new()?, connection.features(mode).await?);
+    let mut outcome = prune(&Operation { store, run: &run, mode, monitor: reporter }, &features, policy).await?;
     let tags_supported = read_rest(connection, &mut outcome.inventory, outcome.tagging.clone(), reporter).await?;
     let inventory = &outcome.inventory;
     tell_foreign(inventory, reporter);

@@ -1,10 +1,11 @@
 //! Tables of plans: what is there, what the policy says, what follows.
 
 use super::*;
-use crate::archive::footer::{ArchiveId, Footer, Ref};
+use crate::archive::footer::Footer;
 use crate::gc::live::LiveRefs;
 use crate::gc::policy::GroupBy;
 use crate::naming::encode_tag_value;
+use crate::object::{ArchiveId, ETag, ObjectName, Ref};
 use crate::store::{ListedObject, ObjectMeta, Tags};
 
 const NOW_DAYS: i64 = 1000;
@@ -57,10 +58,9 @@ fn inventory(lines: &[&str]) -> Inventory {
 }
 
 fn reference(name: &str) -> Ref {
-    let name = name.to_owned();
     Ref {
-        etag: format!("etag of {name}"),
-        name,
+        etag: ETag(format!("etag of {name}")),
+        name: ObjectName::new(name).unwrap(),
         size: 0,
         data_bytes: 0,
         archive_id: ArchiveId([0; 16]),

@@ -11,6 +11,7 @@ use crate::archive::frame::Decoder;
 use crate::archive::index::{Chunk, Frame};
 use crate::archive::reader::Archive;
 use crate::chunk::ChunkHash;
+use crate::object::Pinned;
 use crate::object_end::{Expected, Gone};
 use crate::store::{self, ByteRange, ETag, ObjectName, Store};
 use crate::transfer::limits::DownloadLimits;
@@ -26,7 +27,7 @@ const PARALLEL: usize = 4;
 pub(super) async fn check(
     store: &Arc<dyn Store>,
     archive: &Archive,
-    sources: &[Option<(ObjectName, ETag)>],
+    sources: &[Option<Pinned>],
 ) -> store::Result<Findings> {
     let mut all = Findings::default();
     let mut runs = stream::iter(runs(archive))
@@ -35,7 +36,7 @@ pub(super) async fn check(
             let store = Arc::clone(store);
             async move {
                 match source {
-                    Some((name, etag)) => read_run(&*store, name, etag, run).await,
+                    Some(Pinned { name, etag }) => read_run(&*store, name, etag, run).await,
                     None => Ok(Findings::default()),
                 }
             }

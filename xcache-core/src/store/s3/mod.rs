@@ -26,6 +26,7 @@ mod delete;
 mod failure;
 mod health;
 mod http;
+pub mod identity;
 mod list;
 mod names;
 pub mod options;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::super::bounds;
-use crate::identity::role::RoleOptions;
+use super::identity::role::RoleOptions;
 use crate::redact::{GivenAddress, Secret};
 
 /// Credentials as a user gives them, by option or in the environment.

@@ -12,9 +12,9 @@ use super::super::{Error, Result};
 use super::credentials::Signing;
 use super::defaults::{behavior_version, retries, timeouts};
 use super::http::{connector, http_client};
+use super::identity::provider::RoleProvider;
+use super::identity::role::RoleOptions;
 use super::options::{Endpoint, S3Options};
-use crate::identity::provider::RoleProvider;
-use crate::identity::role::RoleOptions;
 
 /// STS answers in a fraction of a second; a job does not wait long for one that does not.
 const STS_ATTEMPT: Duration = Duration::from_secs(5);

@@ -10,9 +10,9 @@ use aws_sdk_sts::error::{BoxError, ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_sdk_sts::primitives::{DateTime, DateTimeFormat};
 
+use super::super::super::{Error, ErrorKind, Result};
 use super::role::RoleArn;
 use crate::redact::Secret;
-use crate::store::{Error, ErrorKind, Result};
 
 /// Every role allows sessions of an hour; longer ones only where its owner has said so.
 const SESSION_SECONDS: i32 = 3_600;

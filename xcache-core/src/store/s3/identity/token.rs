@@ -10,8 +10,8 @@ use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnect
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use serde::Deserialize;
 
+use super::super::super::{Error, ErrorKind, Result};
 use crate::redact::Secret;
-use crate::store::{Error, ErrorKind, Result};
 
 /// One try. A token service answers in well under a second.
 const ATTEMPT: Duration = Duration::from_secs(5);

@@ -9,10 +9,10 @@ use aws_sdk_s3::config::{Credentials, ProvideCredentials};
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use tokio::sync::Mutex;
 
+use super::super::super::{Error, ErrorKind, Result};
 use super::role::{RoleArn, RoleOptions};
 use super::sts::{self, Session};
 use super::token::{self, TokenSource};
-use crate::store::{Error, ErrorKind, Result};
 
 /// Renewed this long before the end, so that no request that is under way outlives its credentials.
 const MARGIN: Duration = Duration::from_secs(300);
