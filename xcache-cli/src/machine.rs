@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior};
+use xcache_core::convert;
 
 /// What a run may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl Machine {
 }
 
 fn fits(bytes: u64, each: u64) -> usize {
-    usize::try_from(bytes / each).unwrap_or(usize::MAX)
+    convert::in_memory(bytes / each)
 }
 
 /// How many of `wanted` threads can be had at the same time. They end before this returns.

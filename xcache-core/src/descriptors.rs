@@ -1,6 +1,7 @@
 //! How many files a save or restore may keep open, so that neither the depth of a tree nor the number of threads uses up
 //! what the process may have.
 
+use crate::convert;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Enough for any number of threads; some systems scan all descriptors up to the limit when a process is started.
@@ -28,8 +29,11 @@ pub fn raise_limit() -> bool {
     limit() >= LEAST
 }
 
+/// What no limit counts as.
+const UNLIMITED: u64 = u64::MAX;
+
 fn limit() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+    getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED)
 }
 
 /// How many levels of a tree each of the places of `threads` threads may keep open.
@@ -44,7 +48,7 @@ pub(crate) fn waiting() -> usize {
 
 fn levels_of(limit: u64, threads: usize) -> usize {
     // The main thread is one more.
-    let places = (u64::try_from(threads).unwrap_or(u64::MAX)).saturating_add(1).saturating_mul(PLACES_OF_A_THREAD);
+    let places = convert::length(threads).saturating_add(1).saturating_mul(PLACES_OF_A_THREAD);
     let levels = (limit.saturating_sub(RESERVED) / places).clamp(1, MOST_LEVELS);
     usize::try_from(levels).unwrap_or(1)
 }

@@ -14,6 +14,7 @@ pub mod object_end;
 pub mod paths;
 mod buffers;
 mod threads;
+pub mod convert;
 pub mod descriptors;
 pub mod temporary;
 pub mod scan;

@@ -30,7 +30,9 @@ pub(crate) async fn run(
     if args.reverse {
         ids.reverse();
     }
-    ids.truncate(args.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX));
+    if let Some(limit) = args.limit {
+        ids.truncate(limit as usize);
+    }
     if args.long && !args.filter.needs_tags() {
         let tagging = look::tags(store, reporter, &mut inventory, ids.clone()).await?;
         tell_tagging(&tagging, reporter);

@@ -25,6 +25,7 @@ use crate::job::{Job, Source};
 use crate::notes::{Notes, Reading};
 use crate::outcome::{self, Hit, MissReason, Outcome};
 use crate::run::Run;
+use xcache_core::convert;
 
 /// Restores what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
@@ -53,7 +54,7 @@ pub async fn run_on(
         cli::unless_interrupted(clear::clear(config, reporter, &opened)).await??;
         return Ok(Outcome::Miss(MissReason::Cleared));
     }
-    let id = RunId::new().unwrap_or_else(|_| RunId::of_time(context.now.timestamp_nanos_opt().unwrap_or(i64::MAX)));
+    let id = RunId::new().unwrap_or_else(|_| RunId::of_time(convert::unix_nanos(context.now)));
     let notes = Notes::new(config, reporter, id);
     let mut course = Course { before: notes.begin_to_read(), unfinished: None, mixed: None };
     let run = Run { config, reporter, store: opened.store, notes, id };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use xcache_cli::report::chain;
+use xcache_core::convert;
 use xcache_core::delta::plan::Reason;
 use xcache_core::gc::pass::DeleteMode;
 use xcache_core::gc::plan::{Cascade, Target};
@@ -75,6 +76,6 @@ impl Run<'_> {
 }
 
 fn base_jobs(tree: &Tree) -> Vec<Job> {
-    let nodes = 0..u32::try_from(tree.nodes.len()).unwrap_or(u32::MAX);
+    let nodes = 0..convert::number(tree.nodes.len());
     jobs_of_members(tree, nodes)
 }

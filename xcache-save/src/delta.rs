@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use xcache_cli as cli;
+use xcache_core::convert;
 use xcache_core::delta::plan::{Reason, SavePlan, Standing, plan};
 use xcache_core::delta::{Facts, Known, Trust, compare};
 use xcache_core::gc::protocol::{Intent, Refusal, Verdict};
@@ -44,7 +45,7 @@ impl Run<'_> {
         let known = Arc::new(known);
         let (intent, facts) = self.note_and_compare(&tree, &known, left).await?;
         let facts = Arc::new(facts);
-        let now = self.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX);
+        let now = convert::unix_nanos(self.context.now);
         let standings: Vec<Standing> = known.refs.iter().map(|r| standing(&intent, r)).collect();
         let keep = match plan(&known, &facts, &standings, now, self.config.rebase_after) {
             SavePlan::Delta { keep } => keep,

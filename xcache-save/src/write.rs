@@ -14,6 +14,7 @@ use xcache_cli::report::Reporter;
 use xcache_cli::report::human::Count;
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::writer::Title;
+use xcache_core::convert;
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::{self, object_name};
 use xcache_core::object::{ArchiveId, Ref};
@@ -96,7 +97,7 @@ async fn try_to_write(run: &Run<'_>, tree: Arc<Tree>, what: What, signals: &Arc<
         archive_id: ArchiveId::new()?,
         kind,
         key: key.to_string(),
-        created_nanos: run.context.now.timestamp_nanos_opt().unwrap_or(i64::MAX),
+        created_nanos: convert::unix_nanos(run.context.now),
     };
     let tags = run.config.tags.of(kind);
     let object = NewObject { name: &name, tags: &tags, mode: PutMode::Create, archive_id: title.archive_id };

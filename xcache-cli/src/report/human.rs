@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::time::Duration;
+use xcache_core::convert;
 
 /// A number of bytes: `0 B`, `1023 B`, `1.5 KiB`, `12.3 MiB`, `4.0 GiB`.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,7 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.elapsed.as_millis().max(1);
         let per_second = u128::from(self.bytes) * 1000 / millis;
-        write!(f, "{}/s", Bytes(u64::try_from(per_second).unwrap_or(u64::MAX)))
+        write!(f, "{}/s", Bytes(convert::shown(per_second)))
     }
 }
 

@@ -11,6 +11,7 @@ use xcache_core::monitor::{self, Counter, Progress as _, Unit};
 
 use super::human::{Bytes, Count, Elapsed, Rate};
 use super::settings::ProgressMode;
+use xcache_core::convert;
 
 /// A stage of the work, as it is shown.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +169,7 @@ fn line(stage: Stage, done: u64, total: Option<u64>, elapsed: Duration) -> Strin
 fn time_left(done: u64, total: u64, elapsed: Duration) -> Option<Duration> {
     let left = total.checked_sub(done).filter(|&left| left > 0 && done > 0)?;
     let millis = u128::from(left) * elapsed.as_millis() / u128::from(done);
-    Some(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+    Some(Duration::from_millis(convert::shown(millis)))
 }
 
 fn style(unit: Unit, has_total: bool) -> ProgressStyle {

@@ -12,6 +12,7 @@ use super::index::{Chunk, Content, Extent, File, Frame, Index, IndexRoot, Member
 use super::limits::{MAX_FRAMES, MAX_INDEX_BYTES};
 use super::{Error, Result, at_most};
 use crate::chunk::{ChunkHash, Cutter};
+use crate::convert;
 
 /// A zip bomb has a better ratio than any index of real trees,
 const MAX_RATIO: u64 = 1000;
@@ -204,8 +205,8 @@ fn to_columns(index: &Index) -> Columns {
     let (mut path_before, mut seconds_before): (&[u8], i64) = (&[], 0);
     for (number, Member { path, meta, xattrs, content }) in (0u32..).zip(members) {
         let shared = path_before.iter().zip(path.iter()).take_while(|(a, b)| a == b).count();
-        c.path_shared.push(short(shared));
-        c.path_rest.push(short(path.len() - shared));
+        c.path_shared.push(convert::small(shared));
+        c.path_rest.push(convert::small(path.len() - shared));
         c.path_bytes.extend_from_slice(&path[shared..]);
         path_before = path;
         let &Metadata { mode, mtime_seconds, mtime_nanos, uid, gid } = meta;
@@ -228,7 +229,7 @@ fn to_columns(index: &Index) -> Columns {
                 FILE
             }
             Content::Symlink(target) => {
-                c.target_length.push(short(target.len()));
+                c.target_length.push(convert::small(target.len()));
                 c.target_bytes.extend_from_slice(target);
                 SYMLINK
             }
@@ -247,11 +248,6 @@ fn to_columns(index: &Index) -> Columns {
         end = (frame, offset.wrapping_add(length));
     }
     c
-}
-
-/// Paths and link targets are at most 4,096 bytes long: the scanner leaves out longer ones.
-fn short(length: usize) -> u16 {
-    u16::try_from(length).unwrap_or(u16::MAX)
 }
 
 fn from_columns(mut c: Columns) -> Result<Index> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{skippable, skippable_magic, skippable_payload};
 use super::limits::{MAX_FRAMES, MAX_STORED_INDEX_BYTES};
 use super::{Error, Result, at_most};
+use crate::convert;
 use crate::object::{ArchiveId, Kind, Ref};
 
 /// The archive format that this version writes, and the newest that it reads.
@@ -212,7 +213,7 @@ fn find(tail: &[u8], object_bytes: u64) -> Result<Found<'_>> {
     at_most("the number of frames in the seek table", count.into(), MAX_FRAMES.into())?;
     // Room for the footer as well, so that one more request is enough: 32 refs of the longest names are 36 KiB.
     let wanted = (table_bytes + (64 << 10)).min(object_bytes);
-    let Some(before_table) = tail.len().checked_sub(usize::try_from(table_bytes).unwrap_or(usize::MAX)) else {
+    let Some(before_table) = tail.len().checked_sub(convert::in_memory(table_bytes)) else {
         return Ok(Found::NeedsMore(wanted));
     };
     let (rest, table) = tail.split_at(before_table);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use zstd::zstd_safe::{CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, Strategy};
 
 use super::{Error, Result, at_most};
+use crate::convert;
 
 /// No frame holds more decompressed bytes. Frames are planned at [`TARGET_BYTES`], and a file that is not split adds
 /// at most as much again; the rest is room for headers.
@@ -178,7 +179,7 @@ pub fn skippable(nibble: u8, payload: &[u8]) -> Vec<u8> {
 pub fn skippable_payload<'a>(nibble: u8, bytes: &'a [u8], part: &'static str) -> Result<&'a [u8]> {
     let (head, payload) = bytes.split_at_checked(8).ok_or_else(|| Error::damaged(part, "too short"))?;
     let mut expected = skippable_magic(nibble).to_le_bytes().to_vec();
-    expected.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+    expected.extend_from_slice(&convert::number(payload.len()).to_le_bytes());
     if head != expected {
         return Err(Error::damaged(part, "no skippable frame of the expected kind and length"));
     }

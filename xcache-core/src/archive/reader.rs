@@ -4,6 +4,7 @@ use super::footer::{End, Footer, INDEX_FRAME, decode_end};
 use super::frame::skippable_payload;
 use super::index::Index;
 use super::{Error, Result, columns};
+use crate::convert;
 use crate::object::Kind;
 
 /// An archive as far as its end tells.
@@ -38,8 +39,8 @@ pub fn read_tail(tail: &[u8], object_bytes: u64) -> Result<Tail> {
     if (tail.len() as u64) < wanted {
         return Ok(Tail::NeedsMore(wanted));
     }
-    let start = tail.len() - usize::try_from(wanted).unwrap_or(usize::MAX);
-    let end = tail.len() - usize::try_from(end_bytes).unwrap_or(usize::MAX);
+    let start = tail.len() - convert::in_memory(wanted);
+    let end = tail.len() - convert::in_memory(end_bytes);
     let stored = skippable_payload(INDEX_FRAME, &tail[start..end], "index")?;
     let index = read_index(&footer, stored)?;
     Ok(Tail::Archive(Box::new(Archive { footer: *footer, index })))

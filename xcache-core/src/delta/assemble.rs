@@ -6,6 +6,7 @@ use super::compare::{Facts, FileFacts};
 use super::known::Known;
 use crate::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member, RootKind};
 use crate::chunk::{ChunkHash, Cutter};
+use crate::convert;
 use crate::object::Ref;
 use crate::pack::{FileRecord, Packed, Rest};
 use crate::scan::{Node, NodeKind, Signature, Skipped, Tree, TreeRoot};
@@ -93,7 +94,7 @@ impl<'a> Assembly<'a> {
 
     fn add(&mut self, number: u32, node: &Node) {
         let found = if self.lost.contains(&number) { None } else { self.member(number, node) };
-        self.numbers.push(found.is_some().then(|| u32::try_from(self.members.len()).unwrap_or(u32::MAX)));
+        self.numbers.push(found.is_some().then(|| convert::number(self.members.len())));
         if let Some((member, signature)) = found {
             self.counts[node.root as usize] += 1;
             self.members.push(member);
@@ -115,13 +116,13 @@ impl<'a> Assembly<'a> {
                 Some((member(Content::HardLink(self.link_target(number, *first, node)?)), None))
             }
             NodeKind::File | NodeKind::HardLink(_) => {
-                let start = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
+                let start = convert::number(self.chunks.len());
                 let Ok(record) = self.places.file(number, &mut self.chunks) else {
                     self.rest.whole.push(number);
                     return None;
                 };
                 let FileRecord { meta, xattrs, size, extents, signature } = record?.clone();
-                let end = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
+                let end = convert::number(self.chunks.len());
                 let content = Content::File(File { size, chunks: start..end, extents });
                 Some((Member { path: node.path.clone(), meta, xattrs, content }, Some(signature)))
             }
@@ -252,7 +253,7 @@ impl<'a> Places<'a> {
                 let source = frame.source;
                 frame.source = *renumbered.entry(source).or_insert_with(|| {
                     refs.push(known.refs[usize::from(source) - 1].clone());
-                    u16::try_from(refs.len()).unwrap_or(u16::MAX)
+                    convert::small(refs.len())
                 });
             }
         }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::known::{Known, Trust};
 use crate::archive::index::{Chunk, Content};
 use crate::chunk::{ChunkHash, Cutter, Ends};
+use crate::convert;
 use crate::monitor::Progress;
 use crate::pack::{ATTEMPTS, FileRecord, Opened, open};
 use crate::scan::{Node, NodeKind, SkipReason, Skipped, Tree};
@@ -124,7 +125,7 @@ impl Facts {
             match facts {
                 Ok(facts) => self.files[number] = facts,
                 Err(error) => {
-                    self.lost.push(u32::try_from(number).unwrap_or(u32::MAX));
+                    self.lost.push(convert::number(number));
                     let reason = SkipReason::Unreadable(error.to_string());
                     self.skipped.push(Skipped { path: tree.path_of(node), reason });
                 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::archive::index::{Chunk, Content, Frame, Index, Member, path_order};
 use crate::archive::reader::Archive;
 use crate::chunk::{ChunkHash, Cutter};
+use crate::convert;
 use crate::object::Ref;
 use crate::scan::Signature;
 
@@ -37,7 +38,7 @@ impl Known {
     pub fn new(own: Ref, archive: Archive) -> Self {
         let Archive { footer, mut index } = archive;
         // The entry's own object becomes the last ref.
-        let last = u16::try_from(footer.refs.len() + 1).unwrap_or(u16::MAX);
+        let last = convert::small(footer.refs.len() + 1);
         for frame in index.frames.iter_mut().filter(|frame| frame.source == 0) {
             frame.source = last;
         }

@@ -8,6 +8,7 @@ use rustix::fs::SeekFrom;
 
 use crate::archive::header::BLOCK;
 use crate::archive::index::{Extent, Metadata, Xattrs};
+use crate::convert;
 use crate::scan::{Node, Signature, Tree, metadata, read_xattrs};
 
 /// How often a file that changes while it is read is read again.
@@ -87,7 +88,7 @@ impl Opened {
                 continue;
             }
             let start = out.len();
-            let wanted = usize::try_from(cursor.now.length).unwrap_or(usize::MAX).min(end - start);
+            let wanted = convert::in_memory(cursor.now.length).min(end - start);
             let got = self.read_at(cursor.now.offset, wanted, out);
             let got = match got {
                 Ok(got) => got,

@@ -3,6 +3,7 @@
 use crate::archive::frame::TARGET_BYTES;
 use crate::archive::header;
 use crate::chunk::ChunkHash;
+use crate::convert;
 use crate::scan::{NodeKind, Tree};
 
 /// Content larger than this is read piece by piece and may take several frames.
@@ -90,7 +91,7 @@ pub fn jobs_of_members(tree: &Tree, nodes: impl IntoIterator<Item = u32>) -> Vec
             continue;
         }
         group.push(number);
-        group_bytes += header::estimate(node.path.len()) + usize::try_from(content).unwrap_or(usize::MAX);
+        group_bytes += header::estimate(node.path.len()) + convert::in_memory(content);
         if group_bytes >= TARGET_BYTES {
             jobs.push(Job::Members(std::mem::take(&mut group)));
             group_bytes = 0;

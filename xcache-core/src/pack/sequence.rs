@@ -9,6 +9,7 @@ use super::job::{ChunkItem, Job};
 use super::links::{Links, Target};
 use crate::archive::frame::TARGET_BYTES;
 use crate::chunk::{Cutter, Ends};
+use crate::convert;
 use crate::scan::{SkipReason, Skipped, Tree};
 
 /// What becomes one frame.
@@ -196,7 +197,7 @@ impl Large {
     /// Fills `data` up to `wanted` bytes, or to the end of the file.
     fn fill(&mut self, data: &mut Vec<u8>, wanted: usize) {
         let missing = wanted.saturating_sub(data.len());
-        let length = usize::try_from(self.unread).unwrap_or(usize::MAX).min(missing);
+        let length = convert::in_memory(self.unread).min(missing);
         let end = data.len() + length;
         if self.error.is_none() {
             match self.file.read(&mut self.cursor, data, length) {

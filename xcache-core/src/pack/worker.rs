@@ -14,6 +14,7 @@ use crate::archive::frame::{Encoder, MAX_RAW_BYTES, TARGET_BYTES};
 use crate::archive::header::{self, Entry};
 use crate::archive::index::Metadata;
 use crate::chunk::{ChunkHash, Cutter};
+use crate::convert;
 use crate::scan::{NodeKind, Signature, SkipReason, Skipped, Tree};
 
 /// Where the chunks of otherwise known files stand in the tar stream of a delta.
@@ -229,7 +230,7 @@ impl Worker<'_> {
                 finished.stale.push(item.node);
                 continue;
             }
-            let offset = u32::try_from(data_start).unwrap_or(u32::MAX);
+            let offset = convert::number(data_start);
             frame.loose.push(PackedChunk { hash: item.hash, length: item.length, offset });
             header::pad(&mut self.raw);
         }
@@ -262,6 +263,5 @@ fn chunks_of(data: &[u8], mut start: usize) -> Vec<PackedChunk> {
 
 fn packed_chunk(chunk: &[u8], offset: usize) -> PackedChunk {
     // A frame is far smaller than 4 GiB, which make() checks.
-    let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    PackedChunk { hash: ChunkHash::of(chunk), length: short(chunk.len()), offset: short(offset) }
+    PackedChunk { hash: ChunkHash::of(chunk), length: convert::number(chunk.len()), offset: convert::number(offset) }
 }

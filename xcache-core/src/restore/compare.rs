@@ -17,6 +17,7 @@ use super::old_file::{MOST_READ, Pieces, has_content};
 use super::options::Before;
 use crate::archive::index::{Content, File, Index, Member, Xattrs, path_order};
 use crate::chunk::{ChunkHash, Cutter};
+use crate::convert;
 use crate::scan::{Signature, read_xattrs};
 use crate::threads;
 
@@ -224,7 +225,7 @@ impl Comparer<'_> {
             if self.here.interrupt.is_raised() {
                 break;
             }
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let number = convert::number(number);
             let place = self.here.roots.place(self.index, number);
             let found = self.member(number, place);
             *slot = found.map_err(|source| Error::Write { path: self.here.target.full_path(place), source })?;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::error::Error;
 use crate::archive;
 use crate::archive::index::{Frame, Index};
+use crate::convert;
 use crate::monitor::Progress;
 use crate::object::{Pinned, Ref};
 use crate::object_end::{self, Fault, Gone, Unusable, Verdict};
@@ -112,7 +113,7 @@ pub(super) async fn fetch(
     let send_near = async {
         for number in near {
             let range = index.frames[number as usize].range();
-            let place = |at: u64| usize::try_from(at - tail_start).unwrap_or(usize::MAX);
+            let place = |at: u64| convert::in_memory(at - tail_start);
             // The index was checked against the object, and the tail reaches to the object's end.
             let bytes = tail.slice(place(range.start)..place(range.end).min(tail.len()));
             if sender.send((number, bytes.into())).await.is_err() {

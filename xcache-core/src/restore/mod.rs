@@ -42,6 +42,9 @@ use destination::Destination;
 use disk::{Extent, Notices, Owners, Policy, Target, Wanted};
 use error::catch;
 
+/// How many files were replaced, if that is not known.
+const MANY: u64 = u64::MAX;
+
 /// Restores the tree of an index onto `paths`. Blocks; to be called from a thread that may. `interrupt` stops it.
 ///
 /// On failure, also by a panic, everything is taken back; [`Failed::replaced_files`] reports whether anything is left.
@@ -105,8 +108,8 @@ fn onto(
     match catch(|| run(&target, &mut notices)) {
         Ok(restored) => Ok(Restored { notices: notices.lines(), ..restored }),
         Err(error) => {
-            // Should even this panic, nobody knows what is left.
-            let replaced_files = catch(|| Ok(target.roll_back())).unwrap_or(u64::MAX);
+            // Should even this panic, it is not known how many were replaced: more than none.
+            let replaced_files = catch(|| Ok(target.roll_back())).unwrap_or(MANY);
             Err(Failed { error, replaced_files })
         }
     }

@@ -10,6 +10,7 @@ use super::disk::read_full;
 use super::interrupt::Interrupt;
 use crate::archive::index::{File, Index};
 use crate::chunk::{ChunkHash, Ends};
+use crate::convert;
 
 /// How many times as much of an old file is read as the new one is long. What it has grown by may stand at its beginning.
 pub(super) const MOST_READ: u64 = 2;
@@ -45,7 +46,7 @@ impl<'f> Pieces<'f> {
         if self.budget == 0 {
             return Ok(None);
         }
-        let wanted = usize::try_from(self.run_end - self.offset).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        let wanted = convert::in_memory(self.run_end - self.offset).min(PIECE_BYTES);
         let have = self.buffer.len();
         self.buffer.resize(have + wanted, 0);
         let got = read_full(self.file, &mut self.buffer[have..], self.offset)?;
@@ -127,7 +128,7 @@ fn holes_are_empty(file: &File, open: &OwnedFd, buffer: &mut Vec<u8>) -> io::Res
                 Err(error) => return Err(error.into()),
             };
             if position < end {
-                let length = usize::try_from(end - position).unwrap_or(usize::MAX).min(1 << 20);
+                let length = convert::in_memory(end - position).min(1 << 20);
                 buffer.resize(length, 0);
                 let got = read_full(open, buffer, position)?;
                 if got == 0 || buffer[..got].iter().any(|&byte| byte != 0) {

@@ -21,6 +21,7 @@ use super::interrupt::Interrupt;
 use super::options::Restored;
 use super::tar_stream::TarStream;
 use crate::archive;
+use crate::convert;
 use crate::monitor::{Counter, Progress};
 use crate::object_end::{self, Fault, Gone, Unusable};
 use crate::store::{self, ETag, ObjectName, Payload, Store};
@@ -165,7 +166,7 @@ fn stream(
 /// Hands the parts on in order.
 async fn fetch(source: &PlainSource<'_>, sender: mpsc::Sender<Bytes>) -> Result<(), Error> {
     source.progress.expect(source.size);
-    let starts = (0..source.size).step_by(usize::try_from(PART_BYTES).unwrap_or(usize::MAX));
+    let starts = (0..source.size).step_by(convert::in_memory(PART_BYTES));
     let parts = futures_util::stream::iter(starts.map(|start| {
         let end = (start + PART_BYTES).min(source.size);
         let request =

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::compare::{Have, Kept, Taken};
 use super::disk::Temporary;
 use crate::archive::index::{Content, Index};
+use crate::convert;
 
 /// A chunk to be fetched, and where it belongs.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +32,7 @@ pub(super) struct Growing {
 impl Growing {
     /// Notes that some pieces were written. Gives whether they were the last ones.
     pub(super) fn wrote(&self, pieces: usize) -> bool {
-        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
+        let pieces = convert::number(pieces);
         self.missing.fetch_sub(pieces, Ordering::AcqRel) == pieces
     }
 }
@@ -101,7 +102,7 @@ impl FetchPlan {
         }
         let pieces = &self.pieces[before..];
         let is_scattered = pieces.windows(2).any(|pair| pair[0].frame != pair[1].frame);
-        let missing = AtomicU32::new(u32::try_from(pieces.len()).unwrap_or(u32::MAX));
+        let missing = AtomicU32::new(convert::number(pieces.len()));
         match (pieces.is_empty(), taken) {
             (true, None) => self.empty.push(number),
             (true, Some(taken)) => self.complete.push((number, taken.temporary)),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::convert;
 use crate::store::Payload;
 
 /// The most parts of an upload, by the API.
@@ -19,13 +20,8 @@ const PARTS_OF_A_SIZE: u32 = 667;
 /// The size of part `number`, if the first ones have `first` bytes.
 pub(super) fn part_bytes(first: usize, number: u32) -> usize {
     let doublings = number.saturating_sub(STEADY_PARTS).div_ceil(PARTS_OF_A_SIZE).min(31);
-    let bytes = length(first).saturating_mul(1 << doublings).min(MAX_PART_BYTES);
+    let bytes = convert::length(first).saturating_mul(1 << doublings).min(MAX_PART_BYTES);
     usize::try_from(bytes).unwrap_or(first).max(first)
-}
-
-/// A length as the store counts it.
-pub(super) fn length(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Pieces waiting to become parts.
@@ -80,11 +76,11 @@ mod tests {
         for (number, mib) in [(1, 8), (4_000, 8), (4_001, 16), (4_667, 16), (4_668, 32), (10_000, 4_096)] {
             assert_eq!(part_bytes(8 * MIB, number), mib * MIB, "{number}");
         }
-        let sum = |first: usize| (1..=MAX_PARTS).map(|number| length(part_bytes(first, number))).sum::<u64>();
+        let sum = |first: usize| (1..=MAX_PARTS).map(|number| convert::length(part_bytes(first, number))).sum::<u64>();
         assert!(sum(8 * MIB) >= 5 << 40);
         // Never more than the API takes, however large the first ones are.
         for first in [8 * MIB, 117 * MIB, 1 << 30, 5 << 30] {
-            assert!(length(part_bytes(first, MAX_PARTS)) <= MAX_PART_BYTES, "{first}");
+            assert!(convert::length(part_bytes(first, MAX_PARTS)) <= MAX_PART_BYTES, "{first}");
             assert_eq!(part_bytes(first, 1), first);
         }
     }

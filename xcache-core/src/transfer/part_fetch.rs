@@ -9,6 +9,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::limits::DownloadLimits;
 use super::request::{Expected, Request};
+use crate::convert;
 use crate::store::{ByteRange, ETag, Error, ErrorKind, ObjectName, Payload, Result, Store};
 
 /// One ranged GET, and where to cut what it brings.
@@ -131,9 +132,9 @@ impl<'a> PartFetch<'a> {
                 return Err(Error::new(ErrorKind::Corrupt, "download", &self.part.name)
                     .detail("the store sent more than was asked for"));
             };
-            let missing = usize::try_from(cut - self.position).unwrap_or(usize::MAX);
+            let missing = convert::in_memory(cut - self.position);
             let run = bytes.split_to(missing.min(bytes.len()));
-            self.position += u64::try_from(run.len()).unwrap_or(u64::MAX);
+            self.position += convert::length(run.len());
             self.handover.received.fetch_max(self.position - self.part.range.start, Ordering::Relaxed);
             let is_complete = run.len() == missing;
             self.partial.push(run);

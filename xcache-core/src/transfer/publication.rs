@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::part::length;
 use super::retry::backoff;
+use crate::convert;
 use crate::monitor::{Monitor, Quiet};
 use crate::object::ArchiveId;
 use crate::object_end::find_archive;
@@ -120,7 +120,7 @@ impl Publication<'_> {
 
     /// One request for all of it.
     pub(super) async fn put(&self, body: Bytes) -> Result<Published> {
-        let bytes = length(body.len());
+        let bytes = convert::length(body.len());
         let Features { create_only_put, conditional_put, tags: keeps_tags, .. } = self.features;
         let honoured = Honoured { create: create_only_put, replace: conditional_put };
         let mut tags = if keeps_tags { self.object.tags.clone() } else { Tags::new() };

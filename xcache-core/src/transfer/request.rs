@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::limits::DownloadLimits;
 use super::retry::backoff;
+use crate::convert;
 use crate::store::{ByteRange, Download, ETag, Error, ErrorKind, ObjectMeta, ObjectName, Result, Store, bounds};
 
 /// What is known of an object before it is asked for.
@@ -192,7 +193,7 @@ impl<'a> Request<'a> {
         let piece = self.in_time(body.next()).await?;
         let Some(piece) = piece else { return Err(self.error(ErrorKind::Unavailable, "connection closed")) };
         let piece = piece?;
-        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        let length = convert::length(piece.len());
         if length > self.span.end - self.position {
             return Err(self.error(ErrorKind::Corrupt, "the store sent more than was asked for"));
         }

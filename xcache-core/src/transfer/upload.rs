@@ -12,8 +12,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
-use super::part::{Gather, MAX_PARTS, length, part_bytes};
+use super::part::{Gather, MAX_PARTS, part_bytes};
 use super::publication::{NewObject, Publication, Published, Signals};
+use crate::convert;
 use crate::monitor::{Monitor, chain};
 use crate::object_end::find_archive;
 use crate::store::probe::Features;
@@ -203,7 +204,7 @@ impl Publishing<'_> {
         }
         let Some(upload) = parts.upload.0.clone() else { return Err(self.unfinished()) };
         parts.begun += 1;
-        let (number, offset, bytes) = (parts.begun, parts.offset, length(body.len()));
+        let (number, offset, bytes) = (parts.begun, parts.offset, convert::length(body.len()));
         parts.offset += bytes;
         let signals = Arc::clone(&self.publication.signals);
         parts.running.spawn(async move {

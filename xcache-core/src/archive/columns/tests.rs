@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::index::{MAX_PATH_BYTES, RootKind, Xattrs};
 use super::*;
+use crate::convert;
 
 fn index() -> Index {
     let meta = Metadata { mode: 0o644, mtime_seconds: -5, mtime_nanos: 7, uid: 1, gid: 2 };
@@ -55,7 +56,7 @@ fn directories(count: usize, shared: u16, first: &[u8]) -> Columns {
         gid: vec![0; count],
         ..Columns::default()
     };
-    (c.path_shared[0], c.path_rest[0]) = (0, short(first.len()));
+    (c.path_shared[0], c.path_rest[0]) = (0, convert::small(first.len()));
     c
 }
 
@@ -77,7 +78,7 @@ fn every_column_comes_back() {
 #[test]
 fn a_path_longer_than_any_is_refused_before_it_is_repeated() {
     let check = |first: &[u8], expected: Option<&str>| {
-        let read = read(&bytes(&directories(1000, short(first.len()), first)));
+        let read = read(&bytes(&directories(1000, convert::small(first.len()), first)));
         let reason = read.err().map(|error| error.to_string());
         assert_eq!(reason.as_deref().map(|reason| reason.rsplit("` ").next().unwrap()), expected);
     };
@@ -89,7 +90,7 @@ fn a_path_longer_than_any_is_refused_before_it_is_repeated() {
 #[test]
 fn the_paths_of_all_members_together_have_a_limit() {
     let members = usize::try_from(PATH_BYTES.limit).unwrap() / MAX_PATH_BYTES + 1;
-    over(PATH_BYTES.what, &directories(members, short(MAX_PATH_BYTES), &[b'a'; MAX_PATH_BYTES]));
+    over(PATH_BYTES.what, &directories(members, convert::small(MAX_PATH_BYTES), &[b'a'; MAX_PATH_BYTES]));
 }
 
 #[test]

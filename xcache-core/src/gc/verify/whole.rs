@@ -14,6 +14,7 @@ use crate::archive::footer::{FOOTER_MAGIC, INDEX_FRAME, Seek, encode_seek_table}
 use crate::archive::frame::{MAX_RAW_BYTES, MAX_STORED_BYTES, skippable_magic};
 use crate::archive::index::{Chunk, Frame};
 use crate::archive::reader::Archive;
+use crate::convert;
 use crate::object::Kind;
 use crate::object_end::{Expected, Tail};
 use crate::store::{self, ByteRange, ETag, ObjectName, Store};
@@ -165,7 +166,7 @@ impl Walk {
             return false;
         };
         let head = tail.bytes.get(start..start + 8).unwrap_or_default();
-        let length = u32::try_from(archive.footer.index_bytes).unwrap_or(u32::MAX);
+        let length = convert::stored(archive.footer.index_bytes);
         if head != [skippable_magic(INDEX_FRAME).to_le_bytes(), length.to_le_bytes()].concat() {
             return false;
         }
@@ -174,14 +175,13 @@ impl Walk {
         if !tail.bytes.get(footer..).is_some_and(|footer| footer.starts_with(&FOOTER_MAGIC)) {
             return false;
         }
-        let stored = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         let mut frames = self.frames.clone();
-        frames.push(Seek { stored_bytes: stored(index.end - index.start), raw_bytes: 0 });
+        frames.push(Seek { stored_bytes: convert::stored(index.end - index.start), raw_bytes: 0 });
         // The footer fills what the table leaves.
         frames.push(Seek { stored_bytes: 0, raw_bytes: 0 });
         let Ok(table) = encode_seek_table(&frames) else { return false };
         let Some(footer_bytes) = tail.meta.size.checked_sub(index.end + table.len() as u64) else { return false };
-        frames.last_mut().expect("pushed above").stored_bytes = stored(footer_bytes);
+        frames.last_mut().expect("pushed above").stored_bytes = convert::stored(footer_bytes);
         encode_seek_table(&frames).is_ok_and(|table| tail.bytes.ends_with(&table))
     }
 }

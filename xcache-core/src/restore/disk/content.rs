@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use crate::convert;
 use rustix::fs::{FileType, SeekFrom};
 use rustix::io::Errno;
 
@@ -80,7 +81,7 @@ pub(super) fn copy_data(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
         };
         position = start;
         while position < end {
-            let wanted = usize::try_from(end - position).unwrap_or(usize::MAX).min(buffer.len());
+            let wanted = convert::in_memory(end - position).min(buffer.len());
             let got = match rustix::io::pread(from, &mut buffer[..wanted], position) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(got) => got,

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::place::{Place, join};
 use crate::archive::index::{file_name, parent, path_order};
+use crate::convert;
 
 /// Something that was done, and what is needed to undo it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +57,14 @@ impl Log {
             self.directory = self.put(directory);
         }
         let name = self.put(file_name(place.path));
-        let root = u32::try_from(place.root).unwrap_or(u32::MAX);
+        let root = convert::number(place.root);
         self.deeds.push(Logged { root, directory: self.directory, name, deed });
     }
 
     fn put(&mut self, bytes: &[u8]) -> Run {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        // Paths are at most 4,096 bytes long.
-        Run { start, length: u16::try_from(bytes.len()).unwrap_or(u16::MAX) }
+        Run { start, length: convert::small(bytes.len()) }
     }
 
     fn get(&self, Run { start, length }: Run) -> &[u8] {
@@ -150,7 +150,7 @@ impl Journal {
         for log in logs {
             let wanted = log.deeds.iter().filter(|logged| is_wanted(logged.deed));
             all.extend(wanted.map(|logged| DoneDeed {
-                root: usize::try_from(logged.root).unwrap_or(usize::MAX),
+                root: logged.root as usize,
                 path: join(log.get(logged.directory), log.get(logged.name)),
                 deed: logged.deed,
             }));

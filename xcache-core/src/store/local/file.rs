@@ -17,6 +17,7 @@ use super::lock::lock;
 use super::path::{Missing, ObjectPath, open_chain, remove_empty};
 use super::refused::Refused;
 use super::tags::{remove_tags, write_tags};
+use crate::convert;
 
 /// How often directories are made anew when somebody else removes them as empty at the same time.
 const DIRECTORY_ATTEMPTS: u32 = 100;
@@ -143,13 +144,11 @@ fn exists(parent: &OwnedFd, file: &str) -> Refused {
 fn stamp(file: &File) -> io::Result<()> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    let now = convert::shown(now.as_nanos());
     let before = LAST.fetch_max(now, Ordering::Relaxed);
     let nanos = if before < now { now } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 };
-    let time = Timespec {
-        tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or(0),
-    };
+    let time =
+        Timespec { tv_sec: (nanos / 1_000_000_000).cast_signed(), tv_nsec: (nanos % 1_000_000_000).cast_signed() };
     Ok(fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
 }
 

@@ -28,6 +28,7 @@ use super::{
     Result, Store, Tags, Upload,
 };
 use crate::buffers::Pool;
+use crate::convert;
 use crate::naming;
 
 mod directory;
@@ -78,7 +79,7 @@ struct Inner {
 impl LocalStore {
     /// Opens the store in `root`, which need not be there: the first write makes it. What dead writers left is removed.
     pub async fn open(root: PathBuf) -> Result<Self> {
-        let buffers = Pool::new(usize::try_from(READ_BYTES).unwrap_or(usize::MAX));
+        let buffers = Pool::new(convert::in_memory(READ_BYTES));
         let directory = Directory::new(root);
         let store = Self { inner: Arc::new(Inner { directory, walks: Mutex::default(), buffers }) };
         store

@@ -20,6 +20,7 @@ use super::draft::Draft;
 use super::path::{self, Missing, open_private};
 use super::refused::Refused;
 use super::reserve;
+use crate::convert;
 
 /// Where uploads are, in the private folder: `<id>` is the data and `<id>.json` says whose.
 pub(super) const FOLDER: &str = "uploads";
@@ -147,12 +148,12 @@ impl Upload for LocalUpload {
 
     async fn part(&self, number: u32, offset: u64, body: Payload) -> Result<()> {
         let draft = self.draft("upload")?;
-        let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let length = convert::length(body.len());
         let write = move |_: &_| {
             let mut position = offset;
             for piece in body.pieces() {
                 draft.file.write_all_at(piece, position)?;
-                position += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                position += convert::length(piece.len());
             }
             Ok(())
         };

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::super::Payload;
 use super::super::bounds::{SEND_FLOOR, SEND_FLOOR_BYTES};
+use crate::convert;
 
 /// How much the connection takes at a time: a few TLS records, and little enough to see progress at 10 KB/s.
 const SLICE_BYTES: usize = 64 * 1024;
@@ -52,7 +53,7 @@ impl Progress {
 
     /// Notes that the body is asked for more, of which `left` bytes are left after `taken`.
     fn note(&self, taken: u64, left: u64) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let millis = convert::millis(self.began.elapsed());
         self.last_millis.store(millis, Ordering::Relaxed);
         self.taken.store(if left == 0 { ALL } else { taken }, Ordering::Relaxed);
     }
@@ -92,7 +93,7 @@ impl Progress {
 pub(super) fn watched(payload: Payload, progress: Arc<Progress>) -> ByteStream {
     ByteStream::new(SdkBody::retryable(move || {
         let pieces = payload.pieces().to_vec().into_iter();
-        let left = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        let left = convert::length(payload.len());
         SdkBody::from_body_1_x(Sliced { pieces, now: Bytes::new(), taken: 0, left, progress: Arc::clone(&progress) })
     }))
 }
@@ -125,7 +126,7 @@ impl http_body::Body for Sliced {
         }
         let length = self.now.len().min(SLICE_BYTES);
         let slice = self.now.split_to(length);
-        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        let length = convert::length(length);
         self.taken += length;
         self.left -= length;
         self.progress.note(self.taken, self.left);

@@ -35,6 +35,7 @@ mod role;
 mod upload;
 mod write_options;
 
+use crate::convert;
 use bucket::{Bucket, Place, as_replace, conditions, precondition, quoted, required, status, time, unquoted};
 use connect::Connection;
 use delete::PAGE_NAMES;
@@ -83,7 +84,7 @@ impl S3Store {
     async fn put_once(&self, name: &ObjectName, body: Bytes, mode: &PutMode, tags: &Tags) -> Result<ETag> {
         let key = self.bucket.place.full("upload", name)?;
         let (encryption, kms_key) = self.options.encryption();
-        let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
+        let length = convert::signed(body.len());
         let send = |body| {
             let (if_none_match, if_match) = conditions(mode);
             self.bucket
@@ -357,7 +358,7 @@ fn watch(body: ByteStream, length: u64, name: ObjectName) -> BoxStream<'static, 
             Err(_) => Err(broken(format!("no data for {} s", bounds::SEND_STALL.as_secs()))),
             Ok(Some(Err(error))) => Err(broken("the connection broke".to_owned()).source(error)),
             Ok(Some(Ok(piece))) => {
-                done += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                done += convert::length(piece.len());
                 Ok(Some((piece, (body, done, broken))))
             }
             Ok(None) if done != length => Err(broken(format!("the answer ended after {done} of {length} bytes"))),

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use super::super::bounds;
 use super::super::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Upload};
 use super::bucket::{Bucket, as_replace, conditions, precondition, required, unquoted};
+use crate::convert;
 
 /// One multipart upload.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl S3Upload {
     fn parts(&self) -> Vec<CompletedPart> {
         let etags = self.etags.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let part = |(number, etag): (&u32, &String)| {
-            CompletedPart::builder().part_number(i32::try_from(*number).unwrap_or(i32::MAX)).e_tag(etag).build()
+            CompletedPart::builder().part_number(number.cast_signed()).e_tag(etag).build()
         };
         etags.iter().map(part).collect()
     }
@@ -48,7 +49,7 @@ impl Upload for S3Upload {
     }
 
     async fn part(&self, number: u32, _offset: u64, body: Payload) -> Result<()> {
-        let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
+        let length = convert::signed(body.len());
         let send = |body| {
             self.bucket
                 .patient
@@ -56,7 +57,7 @@ impl Upload for S3Upload {
                 .bucket(&self.bucket.place.bucket)
                 .key(&self.key)
                 .upload_id(&self.id)
-                .part_number(i32::try_from(number).unwrap_or(i32::MAX))
+                .part_number(number.cast_signed())
                 .content_length(length)
                 .body(body)
                 .set_request_payer(self.bucket.payer.clone())

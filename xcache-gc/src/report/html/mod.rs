@@ -8,6 +8,7 @@ use xcache_cli::output::v1::ReportDocument;
 use xcache_cli::report::human::{Bytes, Count};
 
 use markup::Markup;
+use xcache_core::convert;
 
 mod chart;
 mod cleanup;
@@ -97,5 +98,5 @@ fn kind(kind: &str) -> Markup {
 /// Whole per cent; nothing of nothing is nothing.
 fn percent(part: u64, whole: u64) -> u64 {
     let share = u128::from(part) * 100 / u128::from(whole.max(1));
-    u64::try_from(share).unwrap_or(u64::MAX)
+    convert::shown(share)
 }

@@ -1,7 +1,7 @@
 //! The exchange: an identity token for credentials of the role, at STS.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_sdk_sts::config::ConfigBag;
 use aws_sdk_sts::config::interceptors::BeforeDeserializationInterceptorContextRef;
@@ -9,6 +9,7 @@ use aws_sdk_sts::config::{Intercept, RuntimeComponents};
 use aws_sdk_sts::error::{BoxError, ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_sdk_sts::primitives::{DateTime, DateTimeFormat};
+use chrono::Utc;
 
 use super::super::super::{Error, ErrorKind, Result};
 use super::role::RoleArn;
@@ -52,9 +53,8 @@ pub(super) async fn exchange(
     if credentials.access_key_id().is_empty() || credentials.secret_access_key().is_empty() {
         return Err(incomplete());
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     // The clock of this machine may be wrong by minutes, and what STS calls the end is by its own clock.
-    let given_at = clock.seconds().unwrap_or_else(|| i64::try_from(now).unwrap_or(i64::MAX));
+    let given_at = clock.seconds().unwrap_or_else(|| Utc::now().timestamp());
     let seconds = credentials.expiration().secs().saturating_sub(given_at);
     Ok(Session {
         access_key_id: credentials.access_key_id().to_owned(),
