@@ -20,6 +20,7 @@ mod costs;
 mod credentials;
 mod delta;
 mod documents;
+mod explain;
 mod false_answers;
 mod fidelity;
 mod fuzz;

@@ -39,6 +39,11 @@ pub struct CacheArgs {
     #[arg(long, env = var::STATE_DIR, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
+    /// Print why: each step of the lookup, near misses, why a base or a delta, and what is new by directory. After a miss
+    /// this takes a listing of the whole store
+    #[arg(long, env = var::EXPLAIN, value_parser = parse_switch)]
+    pub explain: bool,
+
     /// End with exit code 1 when the cache cannot be used, instead of a warning
     #[arg(long, env = var::FAIL_ON_ERROR, value_parser = parse_switch)]
     pub fail_on_error: bool,
@@ -134,6 +139,7 @@ mod tests {
             key: Some(key.to_owned()),
             caches: None,
             state_dir: None,
+            explain: false,
             fail_on_error: false,
         }
     }

@@ -47,6 +47,8 @@ pub const MODE: &str = "XCACHE_MODE";
 pub const SCOPE: &str = "XCACHE_SCOPE";
 /// `--state-dir`.
 pub const STATE_DIR: &str = "XCACHE_STATE_DIR";
+/// `--explain`.
+pub const EXPLAIN: &str = "XCACHE_EXPLAIN";
 /// `--fail-on-error`.
 pub const FAIL_ON_ERROR: &str = "XCACHE_FAIL_ON_ERROR";
 

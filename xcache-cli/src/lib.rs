@@ -31,6 +31,7 @@ pub mod machine;
 pub mod refusal;
 pub mod runtime;
 mod streams;
+pub mod explain;
 pub mod answer;
 pub mod front;
 

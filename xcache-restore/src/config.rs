@@ -43,6 +43,8 @@ pub struct Config {
     pub relocation: Relocation,
     /// Where state is left for the next save.
     pub state_dir: Option<PathBuf>,
+    /// Whether to print why.
+    pub explains: bool,
     /// How much at once.
     pub limits: Limits,
     /// What trouble does.
@@ -164,6 +166,7 @@ impl Config {
             scopes,
             state_dir: cache.state_dir(context),
             limits: transfer.resolve(context),
+            explains: cache.explain,
             on_trouble: cache.on_trouble(),
         })
     }

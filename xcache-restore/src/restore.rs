@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
+use xcache_cli::explain::Explain;
+use xcache_cli::report::human::{Bytes, Count};
 use xcache_cli::report::{Reporter, chain};
 use xcache_cli::{self as cli, RunContext, UnsafeToContinue};
 use xcache_core::entry::Entry;
 use xcache_core::gc::verify::{Depth, verify};
-use xcache_core::lookup::{Candidate, Lookup};
+use xcache_core::lookup::near::near;
+use xcache_core::lookup::{Candidate, Lookup, Match};
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::object::{Pinned, RunId};
 use xcache_core::object_end::{TAIL_BYTES, Tail, created_nanos};
@@ -42,6 +45,8 @@ pub async fn run_on(
     if config.is_clearing_refused {
         reporter.notice(format_args!("not cleared: read-only ({})", config.access.reason));
     }
+    let explain = Explain::new(config.explains, reporter);
+    explain.line(format_args!("mode `{}`: {}", config.access.mode.word(), config.access.reason));
     if !config.access.mode.may_read() && config.action != Action::Clear {
         return Ok(Outcome::Miss(MissReason::Off));
     }
@@ -97,16 +102,30 @@ impl Run<'_> {
         let (config, store) = (self.config, self.store.clone());
         let mut lookup = Lookup::new(store, &config.scopes, &config.keys, TAIL_BYTES, created_nanos);
         let mut worst = MissReason::NothingThere;
+        let mut explained = 0;
         // Each candidate is restored, or passed over for the next best. One that could not be restored after it had
         // replaced files is no reason to stop: the next one may make the tree whole.
         while let Some(found) = cli::unless_interrupted(lookup.next()).await? {
             let (entry, written) = (&found.entry, found.entry.meta.last_modified.to_rfc3339());
             self.reporter
                 .debug(format_args!("candidate `{}`, {} bytes, saved at {written}", entry.name, entry.meta.size));
+            self.explain().lookup(&lookup.asked()[explained..]);
+            explained = lookup.asked().len();
+            let name = found.entry.name.clone();
             match self.candidate(found, course).await? {
-                Tried::Hit(hit) => return Ok(Outcome::Hit(*hit)),
-                Tried::PassedOver(reason) => worst = worst.max(reason),
+                Tried::Hit(hit) => {
+                    self.explain_hit(&hit);
+                    return Ok(Outcome::Hit(*hit));
+                }
+                Tried::PassedOver(reason) => {
+                    self.explain().line(format_args!("`{name}` is passed over: {}", reason.word()));
+                    worst = worst.max(reason);
+                }
             }
+        }
+        self.explain().lookup(&lookup.asked()[explained..]);
+        if self.explain().is_on() {
+            cli::unless_interrupted(self.explain_near_misses()).await?;
         }
         for name in lookup.foreign() {
             self.reporter.notice_once(&format!(
@@ -118,6 +137,32 @@ impl Run<'_> {
             worst = worst.max(MissReason::of(error));
         }
         Ok(Outcome::Miss(worst))
+    }
+
+    fn explain_hit(&self, hit: &Hit) {
+        let Hit { entry, matched, restored } = hit;
+        let how = match matched {
+            Match::Exact => "the key itself",
+            Match::Prefix { restore_key: None } => "its key begins with the key",
+            Match::Prefix { restore_key: Some(_) } => "its key begins with a restore key",
+        };
+        self.explain().line(format_args!("`{}` is taken: {how}", entry.name));
+        if let Some(restored) = restored {
+            self.explain().line(format_args!(
+                "{} of {} were here already; {} fetched for the rest",
+                restored.kept_files,
+                Count(restored.files, "file"),
+                Bytes(restored.received_bytes)
+            ));
+        }
+    }
+
+    /// Looks at the whole store. That this is refused to a role is no trouble: nobody but the user has asked for it.
+    async fn explain_near_misses(&self) {
+        match near(&*self.store, &self.config.scopes, &self.config.keys).await {
+            Ok(near) => self.explain().near_misses(&near, chrono::Utc::now()),
+            Err(error) => self.explain().line(format_args!("near misses are not known: {}", chain::text(&error))),
+        }
     }
 
     /// Restores a candidate, if it can be used.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use xcache_cli::explain::Explain;
 use xcache_cli::report::Reporter;
 use xcache_core::object::RunId;
 use xcache_core::store::Store;
@@ -17,4 +18,11 @@ pub(crate) struct Run<'a> {
     pub(crate) notes: Notes<'a>,
     /// Makes its temporary names its own.
     pub(crate) id: RunId,
+}
+
+impl Run<'_> {
+    /// Prints why, if that was asked for.
+    pub(crate) fn explain(&self) -> Explain<'_> {
+        Explain::new(self.config.explains, self.reporter)
+    }
 }

@@ -49,6 +49,8 @@ pub struct Config {
     pub tags: EntryTags,
     /// Where restore may have left its state.
     pub state_dir: Option<PathBuf>,
+    /// Whether to print why.
+    pub explains: bool,
     /// How much at once.
     pub limits: Limits,
     /// What trouble does.
@@ -152,6 +154,7 @@ impl Config {
             scopes,
             state_dir: cache.state_dir(context),
             limits: transfer.resolve(context),
+            explains: cache.explain,
             on_trouble: cache.on_trouble(),
         })
     }

@@ -48,8 +48,13 @@ impl Run<'_> {
         let now = convert::unix_nanos(self.context.now);
         let standings: Vec<Standing> = known.refs.iter().map(|r| standing(&intent, r)).collect();
         let keep = match plan(&known, &facts, &standings, now, self.config.rebase_after) {
-            SavePlan::Delta { keep } => keep,
+            SavePlan::Delta { keep } => {
+                let kept = keep.iter().filter(|keep| **keep).count();
+                self.explain().line(format_args!("a delta: refers to {kept} of {} objects", keep.len()));
+                keep
+            }
             SavePlan::Complete(reason) => {
+                self.explain().line(format_args!("a base: {reason}"));
                 self.give_back(intent).await;
                 return self.save_complete(tree, Kind::Base, reason).await;
             }

@@ -82,12 +82,20 @@ fn keys(run: &Run<'_>) -> Option<Keys> {
 async fn look_up(run: &Run<'_>, keys: &Keys, reason: Reason) -> Result<Earlier, Reason> {
     let mut lookup = Lookup::new(run.store.clone(), &run.config.scopes, keys, TAIL_BYTES, created_nanos);
     let mut last = None;
+    let mut explained = 0;
     while let Some(found) = lookup.next().await {
+        run.explain().lookup(&lookup.asked()[explained..]);
+        explained = lookup.asked().len();
+        let name = found.entry.name.clone();
         match open(run, found).await {
             Ok(earlier) => return Ok(earlier),
-            Err(reason) => last = Some(reason),
+            Err(reason) => {
+                run.explain().line(format_args!("`{name}` is not built on: {reason}"));
+                last = Some(reason);
+            }
         }
     }
+    run.explain().lookup(&lookup.asked()[explained..]);
     for name in lookup.foreign() {
         run.reporter.debug(format_args!("`{name}` is not built on: it belongs to another store"));
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use xcache_cli::RunContext;
+use xcache_cli::explain::Explain;
 use xcache_cli::report::Reporter;
 use xcache_core::state::unusable::Unusable;
 use xcache_core::store::Store;
@@ -23,4 +24,11 @@ pub(crate) struct Run<'a> {
     pub(crate) is_trusted: bool,
     /// What restores of this job could not use.
     pub(crate) unusable: Vec<Unusable>,
+}
+
+impl Run<'_> {
+    /// Prints why, if that was asked for.
+    pub(crate) fn explain(&self) -> Explain<'_> {
+        Explain::new(self.config.explains, self.reporter)
+    }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use xcache_cli::explain::Explain;
 use xcache_cli::report::Reporter;
 use xcache_cli::{self as cli, RunContext};
 use xcache_core::archive::index::RootKind;
@@ -36,6 +37,8 @@ pub async fn run_on(
     context: &RunContext,
     reporter: &Reporter,
 ) -> anyhow::Result<Outcome> {
+    let explain = Explain::new(config.explains, reporter);
+    explain.line(format_args!("mode `{}`: {}", config.access.mode.word(), config.access.reason));
     if !config.access.mode.may_write() {
         return Ok(Outcome::ReadOnly);
     }
@@ -78,6 +81,9 @@ pub async fn run_on(
     };
     let unusable = found_unusable(config);
     let note = there.as_ref().and_then(|entry| make_good::note_of(&unusable, entry)).cloned();
+    if let Some(entry) = &there {
+        explain.line(format_args!("`{}` exists since {}", entry.name, entry.meta.last_modified.to_rfc3339()));
+    }
     if there.is_some() && note.is_none() {
         return Ok(Outcome::AlreadyExists { when: Existed::Before, sent_bytes: 0 });
     }
@@ -139,6 +145,14 @@ impl Run<'_> {
             Form::Base => Err(Reason::Asked),
             Form::Smallest => cli::unless_interrupted(earlier::find(self)).await?,
         };
+        match &earlier {
+            Ok(earlier) => self.explain().line(format_args!(
+                "builds on `{}`, which {}",
+                earlier.key,
+                if earlier.left.roots.is_empty() { "the keys have found" } else { "this job restored" }
+            )),
+            Err(reason) => self.explain().line(format_args!("builds on nothing: {reason}")),
+        }
         match earlier {
             Ok(earlier) => self.save_delta(tree, earlier).await,
             Err(reason) => self.save_complete(tree, Kind::Base, reason).await,

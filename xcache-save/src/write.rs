@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use xcache_cli as cli;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::Count;
+use xcache_core::archive::churn::new_bytes;
+use xcache_core::archive::index::Chunk;
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::writer::Title;
 use xcache_core::convert;
@@ -75,6 +77,9 @@ pub(crate) struct Stored {
     signatures: Vec<Option<Signature>>,
 }
 
+/// How many directories `--explain` names.
+const EXPLAINED: usize = 8;
+
 /// Packs and publishes. After an error nothing is published, nor will be.
 pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What) -> anyhow::Result<Written> {
     let signals = Arc::new(Signals::new(Arc::new(run.reporter.clone())));
@@ -125,6 +130,13 @@ async fn try_to_write(run: &Run<'_>, tree: Arc<Tree>, what: What, signals: &Arc<
     report_lacks(run, published.tags_dropped, is_pin_lost, signals.is_unconditional.load(Ordering::Relaxed));
     let incomplete = tell_skipped(run.reporter, &skipped);
     let skipped = skipped.len() as u64;
+    if run.explain().is_on() {
+        let is_stored = |chunk: &Chunk| {
+            let frame = usize::try_from(chunk.frame).ok().and_then(|frame| archive.index.frames.get(frame));
+            frame.is_some_and(|frame| frame.source == 0)
+        };
+        run.explain().stored(&new_bytes(&archive.index, EXPLAINED, is_stored));
+    }
     let Published { etag, bytes, .. } = published;
     // What got no answer was sent all the same.
     let sent_bytes = sent_bytes.max(bytes);

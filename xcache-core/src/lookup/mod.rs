@@ -14,6 +14,7 @@
 //! S3 answers 403 for a missing object to a role that may not list. So "denied" may mean "nothing there", and is
 //! reported as what it is: [`MissReason::Denied`].
 
+pub mod near;
 mod newest;
 
 use std::collections::{HashSet, VecDeque};
@@ -90,6 +91,29 @@ pub struct Lookup {
     candidates: usize,
     errors: Vec<Error>,
     foreign: Vec<ObjectName>,
+    asked: Vec<Asked>,
+}
+
+/// What a lookup has asked the store, and what it was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Where.
+    pub scope: Option<Scope>,
+    /// What.
+    pub question: Question,
+    /// How many entries were found there; none if the store gave no answer.
+    pub entries: Option<u64>,
+    /// The best of them.
+    pub best: Option<Key>,
+}
+
+/// What a lookup asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The entry of this very key.
+    Exact(Key),
+    /// The entries whose keys begin with this.
+    Prefix(String),
 }
 
 /// One question to the store.
@@ -135,6 +159,7 @@ impl Lookup {
             candidates: 0,
             errors: Vec::new(),
             foreign: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -177,25 +202,37 @@ impl Lookup {
         &self.foreign
     }
 
+    /// What the store was asked so far, in order.
+    pub fn asked(&self) -> &[Asked] {
+        &self.asked
+    }
+
     async fn fetch_exact(&mut self, scope: Option<Scope>) {
         let names = match names(scope.as_ref(), &self.primary) {
             Ok(names) => names,
             Err(error) => return self.note(error),
         };
+        let question = Question::Exact(self.primary.clone());
+        let mut asked = Asked { scope: scope.clone(), question, entries: Some(0), best: None };
         let tail = |name| object_end::fetch(self.store.as_ref(), name, self.tail_bytes, Expected::Unknown);
         match prefer_base(tail(&names[0]), tail(&names[1])).await {
             Ok(Some((kind, tail))) => {
                 let [base, delta] = names;
                 let name = if kind == Kind::Base { base } else { delta };
                 self.tried.insert(name.clone());
+                (asked.entries, asked.best) = (Some(1), Some(self.primary.clone()));
                 let entry = Entry { scope, key: self.primary.clone(), kind, name, meta: tail.meta.clone() };
                 let found = Candidate { entry, matched: Match::Exact, tail };
                 let found = self.unless_foreign(found).await;
                 self.ready.extend(found);
             }
             Ok(None) => {}
-            Err(error) => self.note(error),
+            Err(error) => {
+                asked.entries = None;
+                self.note(error);
+            }
         }
+        self.asked.push(asked);
     }
 
     async fn list(&mut self, scope: Option<Scope>, restore_key: Option<RestoreKey>) {
@@ -208,7 +245,11 @@ impl Lookup {
             candidates.for_each(|entry| newest.offer(entry));
         });
         let outcome = outcome.await;
+        let entries = outcome.is_ok().then_some(newest.matching());
+        let question = Question::Prefix(prefix.to_owned());
         self.listed = newest.into_sorted().into();
+        let best = self.listed.front().map(|entry| entry.key.clone());
+        self.asked.push(Asked { scope, question, entries, best });
         self.matched = Match::Prefix { restore_key };
         if let Err(error) = outcome {
             self.note(error);

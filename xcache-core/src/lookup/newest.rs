@@ -16,11 +16,13 @@ pub(super) struct Newest<'a> {
     prefix: &'a str,
     /// Best first, each key once.
     kept: Vec<Entry>,
+    /// How many had the prefix.
+    matching: u64,
 }
 
 impl<'a> Newest<'a> {
     pub(super) fn new(prefix: &'a str) -> Self {
-        Self { prefix, kept: Vec::with_capacity(MAX_CANDIDATES + 1) }
+        Self { prefix, kept: Vec::with_capacity(MAX_CANDIDATES + 1), matching: 0 }
     }
 
     /// Of two entries of one key, which only a race can leave, the base is the one.
@@ -28,6 +30,7 @@ impl<'a> Newest<'a> {
         if !entry.key.as_str().starts_with(self.prefix) {
             return;
         }
+        self.matching += 1;
         if let Some(at) = self.kept.iter().position(|kept| kept.key == entry.key) {
             if entry.kind == Kind::Delta {
                 return;
@@ -40,6 +43,11 @@ impl<'a> Newest<'a> {
             self.kept.insert(at, entry);
             self.kept.truncate(MAX_CANDIDATES);
         }
+    }
+
+    /// How many entries had the prefix, both objects of a key counted.
+    pub(super) fn matching(&self) -> u64 {
+        self.matching
     }
 
     pub(super) fn into_sorted(self) -> Vec<Entry> {
