@@ -37,6 +37,7 @@ mod level_scale;
 mod lines;
 mod interop;
 mod local_store;
+mod metrics;
 mod model;
 mod nested_stores;
 mod obstacles;

@@ -44,6 +44,10 @@ pub struct CacheArgs {
     #[arg(long, env = var::EXPLAIN, value_parser = parse_switch)]
     pub explain: bool,
 
+    /// Write hits, misses, bytes and seconds of the run to this file, as OpenMetrics text
+    #[arg(long, env = var::METRICS, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
+
     /// End with exit code 1 when the cache cannot be used, instead of a warning
     #[arg(long, env = var::FAIL_ON_ERROR, value_parser = parse_switch)]
     pub fail_on_error: bool,
@@ -140,6 +144,7 @@ mod tests {
             caches: None,
             state_dir: None,
             explain: false,
+            metrics: None,
             fail_on_error: false,
         }
     }

@@ -1,11 +1,14 @@
 //! What a run tells of all its caches together: log lines, outputs, step summary, document. Mostly there is one.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{RunContext, print_document, write_outputs, write_summary};
 use crate::ci::summary::Table;
+use crate::metrics::{self, Measured};
 use crate::output::v1::{CacheList, FORMAT};
 use crate::report::Reporter;
 use crate::report::human::seconds;
@@ -76,6 +79,24 @@ impl<T: Presented> Report<'_, T> {
     pub fn summary(&self) -> String {
         let rows = self.caches.iter().map(Presented::row);
         rows.fold(Table::new(&T::HEADINGS), Table::row).titled(&format!("Cache {}", T::COMMAND))
+    }
+
+    /// Writes the metrics of the run to a file. That this is not possible is no reason to fail.
+    pub fn measure(&self, path: &Path, context: &RunContext, reporter: &Reporter) {
+        let caches: Vec<Value> = self
+            .caches
+            .iter()
+            .map(|cache| serde_json::to_value(cache.document()).expect("documents have only texts as names"))
+            .collect();
+        let elapsed = self.caches.iter().map(Presented::elapsed).max().unwrap_or_default();
+        let phases = reporter.phases();
+        let measured =
+            Measured { command: T::COMMAND, caches: &caches, phases: &phases, elapsed, started: context.now };
+        let path = context.base_dir.join(path);
+        if let Err(error) = metrics::write(&path, &measured.text()) {
+            let hint = "`--metrics` (input `metrics`) needs a file in a directory that exists";
+            reporter.warning(format_args!("cannot write metrics to `{}`: {error}", path.display()), Some(hint));
+        }
     }
 
     /// The document of `--json`.

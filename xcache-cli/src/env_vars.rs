@@ -47,6 +47,8 @@ pub const MODE: &str = "XCACHE_MODE";
 pub const SCOPE: &str = "XCACHE_SCOPE";
 /// `--state-dir`.
 pub const STATE_DIR: &str = "XCACHE_STATE_DIR";
+/// `--metrics`.
+pub const METRICS: &str = "XCACHE_METRICS";
 /// `--explain`.
 pub const EXPLAIN: &str = "XCACHE_EXPLAIN";
 /// `--fail-on-error`.

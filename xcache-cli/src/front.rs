@@ -222,7 +222,11 @@ fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -
     let run = Run::<P> { configs: &configs, context: &context, reporter };
     let Ended { done, exit, failure, .. } = run.all(runtime, timeout);
     let presented: Vec<_> = done.iter().map(|done| P::present(&context, done)).collect();
-    Report { caches: &presented, is_list: cache.is_list() }.tell(&context, reporter);
+    let report = Report { caches: &presented, is_list: cache.is_list() };
+    report.tell(&context, reporter);
+    if let Some(path) = &cache.metrics {
+        report.measure(path, &context, reporter);
+    }
     if let (Some(failure), true) = (failure, done.is_empty()) {
         print_document(reporter, &failure);
     }

@@ -32,6 +32,7 @@ pub mod refusal;
 pub mod runtime;
 mod streams;
 pub mod explain;
+pub mod metrics;
 pub mod answer;
 pub mod front;
 

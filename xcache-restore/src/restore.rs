@@ -105,7 +105,10 @@ impl Run<'_> {
         let mut explained = 0;
         // Each candidate is restored, or passed over for the next best. One that could not be restored after it had
         // replaced files is no reason to stop: the next one may make the tree whole.
-        while let Some(found) = cli::unless_interrupted(lookup.next()).await? {
+        loop {
+            let looking = self.reporter.phase("look");
+            let Some(found) = cli::unless_interrupted(lookup.next()).await? else { break };
+            drop(looking);
             let (entry, written) = (&found.entry, found.entry.meta.last_modified.to_rfc3339());
             self.reporter
                 .debug(format_args!("candidate `{}`, {} bytes, saved at {written}", entry.name, entry.meta.size));
@@ -220,6 +223,7 @@ impl Run<'_> {
         content: Content,
         course: &mut Course,
     ) -> Result<outcome::Restored, Failed> {
+        let _phase = self.reporter.phase("write");
         let before = match course.before.take() {
             Some(reading) => reading.await.ok().flatten(),
             None => None,

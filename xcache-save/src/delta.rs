@@ -43,7 +43,9 @@ impl Run<'_> {
     pub(crate) async fn save_delta(&self, tree: Arc<Tree>, earlier: Earlier) -> anyhow::Result<Outcome> {
         let Earlier { known, left, key: built_on } = earlier;
         let known = Arc::new(known);
+        let comparing = self.reporter.phase("compare");
         let (intent, facts) = self.note_and_compare(&tree, &known, left).await?;
+        drop(comparing);
         let facts = Arc::new(facts);
         let now = convert::unix_nanos(self.context.now);
         let standings: Vec<Standing> = known.refs.iter().map(|r| standing(&intent, r)).collect();

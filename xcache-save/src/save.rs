@@ -65,7 +65,9 @@ pub async fn run_on(
         tokio::task::spawn_blocking(move || scan(&paths, threads))
     };
     let looking = async { tokio::join!(exists(&*store, scope, key), opened.features(), scanning) };
+    let scanned = reporter.phase("scan");
     let (there, features, tree) = cli::unless_interrupted(looking).await?;
+    drop(scanned);
     let tree = tree.context("cannot scan")?;
     match tree.linked_symlinks() {
         0 => {}
@@ -141,10 +143,12 @@ fn is_told(tree: &Tree, root: &TreeRoot) -> bool {
 
 impl Run<'_> {
     async fn save(&self, tree: Arc<Tree>) -> anyhow::Result<Outcome> {
+        let looking = self.reporter.phase("look");
         let earlier = match self.config.form {
             Form::Base => Err(Reason::Asked),
             Form::Smallest => cli::unless_interrupted(earlier::find(self)).await?,
         };
+        drop(looking);
         match &earlier {
             Ok(earlier) => self.explain().line(format_args!(
                 "builds on `{}`, which {}",

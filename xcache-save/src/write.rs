@@ -82,6 +82,7 @@ const EXPLAINED: usize = 8;
 
 /// Packs and publishes. After an error nothing is published, nor will be.
 pub(crate) async fn write(run: &Run<'_>, tree: Arc<Tree>, what: What) -> anyhow::Result<Written> {
+    let _phase = run.reporter.phase("write");
     let signals = Arc::new(Signals::new(Arc::new(run.reporter.clone())));
     match try_to_write(run, tree, what, &signals).await {
         Err(error) if signals.may_be_there.load(Ordering::Relaxed) => Ok(Written::InDoubt(error)),

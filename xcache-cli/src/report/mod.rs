@@ -19,11 +19,14 @@ pub mod chain;
 mod held;
 pub mod human;
 mod log;
+mod phases;
 mod progress;
 pub mod settings;
 
 use held::{Held, Told};
 pub use log::init_log;
+pub use phases::Phase;
+use phases::Phases;
 use progress::{Form, Progress, Stage};
 use settings::{Settings, Verbosity};
 
@@ -52,6 +55,7 @@ struct Shared {
     unwritten: Mutex<Vec<String>>,
     has_document: AtomicBool,
     last_error: Mutex<Option<String>>,
+    phases: Phases,
 }
 
 struct Outputs {
@@ -88,6 +92,7 @@ impl Reporter {
                 unwritten: Mutex::default(),
                 has_document: AtomicBool::new(false),
                 last_error: Mutex::default(),
+                phases: Phases::default(),
             }),
         }
     }
