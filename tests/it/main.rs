@@ -12,6 +12,7 @@ mod action_files;
 mod action_install;
 mod actions;
 mod as_actions_cache;
+mod book;
 mod caches;
 mod ci_recipes;
 mod command_line;
