@@ -48,6 +48,7 @@ mod quarantine;
 mod one_step;
 mod quirks;
 mod overlap;
+mod packages;
 mod poisoning;
 mod progress;
 mod readme;
