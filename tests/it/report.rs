@@ -189,11 +189,12 @@ fn a_report_changes_nothing_and_an_empty_store_has_one_too() {
     reported.page(&["--max-age", "0s", "--min-age", "0s"]);
     assert_eq!(reported.place.entries(), before);
 
-    let (job, place) = (Job::new(), Place::local());
-    let outcome = job.command(GC).args(["report", "--html", "-"]).store(&place).run().ok();
+    let Reported { job, place } = &reported;
+    reported.gc(&["rm", "--all", "--yes"]);
+    let outcome = job.command(GC).args(["report", "--html", "-"]).store(place).run().ok();
     assert!(outcome.stdout.starts_with("<!doctype html>") && outcome.stdout.contains("no entry yet"));
-    job.command(GC).args(["report", "--html", ""]).store(&place).run().expect_code(2);
-    let outcome = job.command(GC).args(["report", "--html", "no/where.html"]).store(&place).run().expect_code(1);
+    job.command(GC).args(["report", "--html", ""]).store(place).run().expect_code(2);
+    let outcome = job.command(GC).args(["report", "--html", "no/where.html"]).store(place).run().expect_code(1);
     assert!(outcome.stderr.contains("cannot write the page of `--html`"), "{}", outcome.stderr);
 }
 
