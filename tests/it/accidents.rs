@@ -16,7 +16,7 @@ use crate::{RESTORE, SAVE, restore, save};
 const VALUES: [&str; 5] = ["", " ", "\t", "perhaps", "-"];
 
 /// Each flag that selects what is deleted, with its command and what else that needs.
-const FLAGS: [(&str, &str, &[&str]); 22] = [
+const FLAGS: [(&str, &str, &[&str]); 23] = [
     ("prune", "--keep-newest", &[]),
     ("prune", "--max-age", &[]),
     ("prune", "--max-total-size", &[]),
@@ -27,6 +27,7 @@ const FLAGS: [(&str, &str, &[&str]); 22] = [
     ("prune", "--dangling", &[]),
     ("prune", "--group-by", &["--max-total-size", "0B"]),
     ("prune", "--min-age", &["--max-total-size", "0B"]),
+    ("prune", "--delete-versions", &[]),
     ("prune", "--dry-run", &["--max-total-size", "0B"]),
     ("rm", "--prefix", &[]),
     ("rm", "--scope", &[]),
@@ -117,7 +118,8 @@ fn blanks_and_unknown_words_delete_nothing() {
             table.cell(&format!("{command} {flag}={value:?}"), joined);
         }
         let last = table.gc(command).args(others.iter().filter(|other| **other != "--all" && **other != "old"));
-        let needs_value = !matches!(flag, "--all" | "--cascade" | "--shadowed" | "--dangling" | "--dry-run");
+        let needs_value =
+            !matches!(flag, "--all" | "--cascade" | "--shadowed" | "--dangling" | "--dry-run" | "--delete-versions");
         if needs_value {
             let invocation = last.arg(flag);
             table.cell(&format!("{command} {flag} and nothing"), invocation);

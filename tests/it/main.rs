@@ -68,6 +68,7 @@ mod support;
 mod surroundings;
 mod trust;
 mod unfinished;
+mod versions;
 mod wire;
 
 const SAVE: &str = env!("CARGO_BIN_EXE_save-under-test");

@@ -85,6 +85,7 @@ const WRONG: &[(&str, &str, Wrong)] = &[
     ("dangling", "maybe", Refused),
     ("stale-uploads", "soon", Refused),
     ("min-age", "soon", Refused),
+    ("delete-versions", "maybe", Refused),
     // Not a clear no, so a yes.
     ("dry-run", "maybe", Accepted),
 ];

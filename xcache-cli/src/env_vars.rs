@@ -117,6 +117,10 @@ pub const DANGLING: &str = "XCACHE_DANGLING";
 pub const STALE_UPLOADS: &str = "XCACHE_STALE_UPLOADS";
 /// `--min-age` of gc.
 pub const MIN_AGE: &str = "XCACHE_MIN_AGE";
+/// How many arenas the allocator of glibc makes.
+pub const MALLOC_ARENA_MAX: &str = "MALLOC_ARENA_MAX";
+/// `--delete-versions` of gc.
+pub const DELETE_VERSIONS: &str = "XCACHE_DELETE_VERSIONS";
 /// `--dry-run` of gc.
 pub const DRY_RUN: &str = "XCACHE_DRY_RUN";
 /// `--prefix` of gc.

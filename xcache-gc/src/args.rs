@@ -111,6 +111,10 @@ pub(crate) struct PruneArgs {
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
 
+    /// In a bucket with versioning, also delete the old versions of what is deleted
+    #[arg(long, env = var::DELETE_VERSIONS, value_parser = parse_switch)]
+    pub(crate) delete_versions: bool,
+
     /// Only report what would be deleted
     #[arg(long, env = var::DRY_RUN, value_parser = parse_safeguard)]
     pub(crate) dry_run: bool,
@@ -265,6 +269,10 @@ pub(crate) struct RemoveArgs {
     /// Also delete what builds on them
     #[arg(long)]
     pub(crate) cascade: bool,
+
+    /// In a bucket with versioning, also delete the old versions of what is deleted
+    #[arg(long)]
+    pub(crate) delete_versions: bool,
 
     /// Do not ask on a terminal
     #[arg(long, short)]

@@ -9,7 +9,8 @@ use xcache_core::gc::Mode;
 use xcache_core::redact::GivenAddress;
 use xcache_core::store::open::{Opened, open};
 use xcache_core::store::probe::Features;
-use xcache_core::store::{self, ErrorKind, Store};
+use xcache_core::store::versions::{Purged, Versioning};
+use xcache_core::store::{self, ETag, ErrorKind, ObjectName, Store};
 
 use crate::args::CommonArgs;
 
@@ -37,6 +38,16 @@ impl Connection {
                 .into());
         }
         Ok(Self { store: Arc::clone(&opened.store), opened })
+    }
+
+    /// Whether a deletion frees space; none for a directory.
+    pub(crate) async fn versioning(&self) -> Option<Versioning> {
+        self.opened.versioning().await
+    }
+
+    /// Deletes the old versions of objects that have been deleted.
+    pub(crate) async fn purge(&self, objects: Vec<(ObjectName, ETag)>) -> Vec<store::Result<Purged>> {
+        self.opened.purge(objects).await
     }
 
     /// What the store honours. Commands that only read have no need to know, and a dry run does not try what nobody has

@@ -13,6 +13,7 @@ use crate::args::DuArgs;
 use crate::connection::Connection;
 use crate::filter::{OnHidden, with_keys};
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
+use crate::versions::tell_kept;
 
 /// Adds an entry to what its group takes.
 fn add(usage: &mut Usage, inventory: &Inventory, id: EntryId) {
@@ -42,6 +43,9 @@ pub(crate) async fn run(
     look::ends(store, reporter, &mut inventory, ids.clone()).await?;
     tell_foreign(&inventory, reporter);
     tell_unreadable(&inventory, reporter);
+    if let Some(versioning) = connection.versioning().await {
+        tell_kept(&versioning, reporter);
+    }
     let mut total = Usage::default();
     let mut by_kind: BTreeMap<String, Usage> = BTreeMap::new();
     let mut by_branch: BTreeMap<String, Usage> = BTreeMap::new();

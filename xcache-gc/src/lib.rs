@@ -29,6 +29,7 @@ mod report;
 mod show;
 mod values;
 mod verify;
+mod versions;
 
 use args::{Args, Command};
 use connection::Connection;

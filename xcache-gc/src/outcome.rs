@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use xcache_cli::ci::summary::Table;
-use xcache_cli::output::v1::{FORMAT, Group, NameAndWhy, PlannedEntry, PruneDocument, StaleUpload, Sum, Time};
+use xcache_cli::output::v1::{
+    FORMAT, Group, NameAndWhy, PlannedEntry, PruneDocument, StaleUpload, Sum, Time, VersionsReport,
+};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
@@ -18,6 +20,7 @@ use xcache_core::store;
 
 use crate::notices::{tell_foreign, tell_unreadable};
 use crate::reason::{age, reason};
+use crate::versions::tell_purged;
 
 /// A summary is for reading: GitHub cuts it off at a megabyte.
 const MAX_SUMMARY_ROWS: usize = 200;
@@ -28,6 +31,8 @@ pub(crate) struct Presented<'a> {
     pub(crate) store: String,
     pub(crate) policy: Option<&'a Policy>,
     pub(crate) outcome: &'a Outcome,
+    /// What the bucket keeps of it; none where nothing was deleted, or the store has no versions.
+    pub(crate) versions: Option<VersionsReport>,
 }
 
 impl Presented<'_> {
@@ -48,6 +53,9 @@ impl Presented<'_> {
         self.print_plan(reporter);
         self.print_troubles(reporter);
         reporter.line(self.totals_line());
+        if let Some(versions) = &self.versions {
+            tell_purged(versions, reporter);
+        }
         cli::write_outputs(context, reporter, &self.outputs());
         cli::write_summary(context, reporter, &self.summary());
         if reporter.settings().is_json {
@@ -313,6 +321,7 @@ impl Presented<'_> {
             left: swept.map(left).unwrap_or_default(),
             failed: swept.map(failed).unwrap_or_default(),
             error: swept.and_then(|swept| swept.stopped.as_ref()).map(|error| chain::text(error)),
+            versions: self.versions.clone(),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::ask::{confirm, is_interactive};
 use crate::branches;
 use crate::connection::Connection;
 use crate::outcome::Presented;
+use crate::versions;
 
 /// The policy of the command line, which must have a rule.
 pub(crate) fn policy(args: &PruneArgs, context: &RunContext) -> anyhow::Result<Policy> {
@@ -92,7 +93,9 @@ pub(crate) async fn run(
         }
     }
     let outcome = prune(&operation, &features, &policy).await?;
-    let presented = Presented { command: "prune", store: store.to_string(), policy: Some(&policy), outcome: &outcome };
+    let versions = versions::settle(args.delete_versions.into(), connection, &outcome, reporter).await;
+    let store = store.to_string();
+    let presented = Presented { command: "prune", store, policy: Some(&policy), outcome: &outcome, versions };
     Ok(presented.tell(context, reporter))
 }
 

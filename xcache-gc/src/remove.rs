@@ -15,6 +15,7 @@ use crate::ask::{confirm, is_interactive};
 use crate::connection::Connection;
 use crate::filter::{OnHidden, missing_keys, with_keys};
 use crate::outcome::Presented;
+use crate::versions;
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -52,8 +53,9 @@ pub(crate) async fn run(
         }
     }
     let outcome = remove(&operation, delete_mode, &targets, cascade).await?;
-    let exit =
-        Presented { command: "rm", store: store.to_string(), policy: None, outcome: &outcome }.tell(context, reporter);
+    let versions = versions::settle(args.delete_versions.into(), connection, &outcome, reporter).await;
+    let store = store.to_string();
+    let exit = Presented { command: "rm", store, policy: None, outcome: &outcome, versions }.tell(context, reporter);
     Ok(if tell_kept(args, &outcome, reporter) { Exit::Failed } else { exit })
 }
 

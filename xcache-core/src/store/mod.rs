@@ -20,6 +20,7 @@ pub mod open;
 pub mod payload;
 pub mod probe;
 pub mod s3;
+pub mod versions;
 pub(crate) mod unique;
 pub mod url;
 

@@ -3,13 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::stream::{self, StreamExt as _};
+
 use super::adapted::Adapted;
 use super::local::LocalStore;
 use super::probe::{self, Features};
 use super::s3::S3Store;
 use super::s3::options::S3Options;
 use super::url::StoreUrl;
-use super::{Result, Store};
+use super::versions::{Purged, Versioning};
+use super::{ETag, ObjectName, Result, Store};
+
+/// Objects whose versions are deleted at a time.
+const PARALLEL: usize = 16;
 
 /// Which store to open, and how.
 #[derive(Clone, Debug)]
@@ -73,6 +79,26 @@ impl Opened {
             Some(local) => local.is_store().await,
             None => Ok(true),
         }
+    }
+
+    /// Whether a deletion frees space; none for a directory, where it always does. One request.
+    pub async fn versioning(&self) -> Option<Versioning> {
+        match &self.s3 {
+            Some(s3) => Some(s3.versioning().await),
+            None => None,
+        }
+    }
+
+    /// Deletes the versions and delete markers of objects that have been deleted, and nothing that is current. The answers
+    /// stand in the order of the objects.
+    pub async fn purge(&self, objects: Vec<(ObjectName, ETag)>) -> Vec<Result<Purged>> {
+        let purge = |(name, etag): (ObjectName, ETag)| async move {
+            match &self.s3 {
+                Some(s3) => s3.purge(&name, &etag).await,
+                None => Ok(Purged::default()),
+            }
+        };
+        stream::iter(objects).map(purge).buffered(PARALLEL).collect().await
     }
 
     /// The storage class that was asked for, if the store has refused it and objects are written without one.

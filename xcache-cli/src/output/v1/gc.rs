@@ -51,6 +51,23 @@ pub struct PruneDocument {
     pub failed: Vec<NameAndWhy>,
     /// What ended the clean-up.
     pub error: Option<String>,
+    /// What a bucket with versions keeps of what was deleted; null where nothing was deleted, and for a directory.
+    pub versions: Option<VersionsReport>,
+}
+
+/// Old versions of what was deleted.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct VersionsReport {
+    /// `off`, `enabled`, `suspended`, or `unknown` where the store or the role does not say.
+    pub versioning: String,
+    /// Old versions that were deleted for good.
+    pub deleted_versions: u64,
+    /// Their bytes.
+    pub deleted_bytes: u64,
+    /// Delete markers that were deleted.
+    pub deleted_markers: u64,
+    /// Objects whose old versions could not be deleted.
+    pub failed: Vec<NameAndWhy>,
 }
 
 /// A group of `--keep-newest`.

@@ -17,7 +17,7 @@ mod report;
 pub use caches::{CacheList, RestoreDocument, SaveDocument};
 pub use gc::{
     Archive, DuDocument, Fault, Group, ListDocument, ListedEntry, NameAndWhy, PlannedEntry, PruneDocument,
-    ShowDocument, ShownEntry, Source, StaleUpload, Sum, Usage, VerifyDocument,
+    ShowDocument, ShownEntry, Source, StaleUpload, Sum, Usage, VerifyDocument, VersionsReport,
 };
 pub use report::{
     Changed, ChangedDirectory, Growth, LargeFile, PlanReason, Price, ReportDocument, ReportedEntry, ReportedPlan,

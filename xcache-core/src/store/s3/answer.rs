@@ -72,6 +72,8 @@ fn absurd(operation: &str, answer: &HttpResponse, output: &Output) -> Option<Abs
     // HEAD and the like have no document, and bodies of objects are streams.
     let document = match operation {
         "ListObjectsV2"
+        | "ListObjectVersions"
+        | "GetBucketVersioning"
         | "ListMultipartUploads"
         | "DeleteObjects"
         | "CompleteMultipartUpload"

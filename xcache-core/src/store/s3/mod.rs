@@ -33,6 +33,7 @@ pub mod options;
 mod profiles;
 mod role;
 mod upload;
+mod versions;
 mod write_options;
 
 use crate::convert;
