@@ -114,3 +114,84 @@ fn an_archive_without_a_footer_is_found_wherever_it_lies() {
     let document = command.run().ok().json();
     assert_eq!(document["outcome"], "prefix", "{document}");
 }
+
+/// A nested store as it is on AWS: nothing below its `.xcache/`.
+fn nested(outer: &Place, entries: u64) -> Place {
+    let (job, inner) = (Job::new(), outer.below("ci"));
+    let source = job.dir("source");
+    for number in 0..entries {
+        fs::write(source.join("file"), format!("{number}")).unwrap();
+        save(&job, &inner, &format!("deps-{number}")).arg("--full").arg(&source).run().ok();
+    }
+    inner.objects().iter().filter(|name| name.starts_with(".xcache/")).for_each(|name| inner.delete(name));
+    inner
+}
+
+#[test]
+fn a_nested_store_without_notes_is_neither_shown_nor_deleted() {
+    for outer in Place::each() {
+        let job = Job::new();
+        fs::write(job.dir("source").join("file"), "x").unwrap();
+        for key in ["own", "group/own"] {
+            saved(&job, &outer, key, &job.path("source"));
+        }
+        let inner = nested(&outer, 3);
+        let before = inner.entries();
+        for arguments in [&["ls"][..], &["ls", "-l"], &["ls", "--prefix", "ci/"], &["du"], &["verify"]] {
+            let outcome = gc(&job, &outer, arguments[0]).args(&arguments[1..]).run().ok();
+            assert!(!outcome.stdout.contains("ci/deps"), "{arguments:?}: {}", outcome.stdout);
+            assert_eq!(outcome.stdout.contains("group/own"), arguments == ["ls"] || arguments == ["ls", "-l"]);
+            outcome.says(&["left alone: another store begins there"]);
+        }
+        gc(&job, &outer, "show").arg("ci/deps-1").run().expect_code(1);
+        gc(&job, &outer, "rm").args(["--prefix", "ci/", "--yes"]).run().ok();
+        gc(&job, &outer, "rm").args(["--all", "--yes"]).run().ok();
+        assert_eq!(inner.entries(), before);
+        assert_eq!(outer.entries().len(), 3);
+        prune(&inner);
+    }
+}
+
+#[test]
+fn a_name_that_a_nested_store_holds_is_not_taken_for_saved() {
+    for outer in Place::each() {
+        let inner = nested(&outer, 1);
+        let job = Job::new();
+        fs::write(job.dir("source").join("file"), "of the outer one").unwrap();
+        for (arguments, code) in [(&[][..], 0), (&["--fail-on-error"], 1)] {
+            let command = save(&job, &outer, "ci/deps-0").arg("--json").args(arguments).arg(job.path("source"));
+            let outcome = command.run().expect_code(code);
+            let document = outcome.json();
+            assert_eq!((&document["outcome"], &document["reason"]), (&"not-saved".into(), &"other-store".into()));
+            outcome.says(&["`ci/deps-0-base.tar.zst` is an entry of another store", "key `deps-0`"]);
+        }
+        restored(&Job::new(), &inner, "deps-0", &job.dir("target"));
+        assert_eq!(fs::read_to_string(job.path("target/file")).unwrap(), "0");
+        // Its own entries still count as there.
+        saved(&job, &outer, "group/own", &job.path("source"));
+        let again = save(&job, &outer, "group/own").arg("--json").arg(job.path("source")).run().ok();
+        assert_eq!(again.json()["outcome"], "exists");
+    }
+}
+
+#[test]
+fn an_own_entry_is_found_behind_many_newer_ones_of_a_nested_store() {
+    let outer = Place::local();
+    let job = Job::new();
+    let source = tree(&job);
+    for number in 0..2 {
+        save(&job, &outer, &format!("ci/deps-own-{number}")).arg("--full").arg(&source).run().ok();
+    }
+    nested(&outer, 20);
+    let other = Job::new();
+    let found = restore_deps(&other, &outer, "ci/deps-x");
+    let document = found.json();
+    assert_eq!((&document["outcome"], &document["matched_key"]), (&"prefix".into(), &"ci/deps-own-1".into()));
+    assert_same_tree(&source, &other.path("source"), &[]);
+    // A miss names a few of them only.
+    let other = Job::new();
+    let missed = restore(&other, &outer, "ci/deps-1").args(["--json", "source"]).run().ok();
+    assert_eq!(missed.json()["outcome"], "miss", "{}", missed.stderr);
+    assert_eq!(missed.stderr.matches("is passed over").count(), 3, "{}", missed.stderr);
+    missed.says(&["more passed over"]);
+}

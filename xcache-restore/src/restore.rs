@@ -30,6 +30,9 @@ use crate::outcome::{self, Hit, MissReason, Outcome};
 use crate::run::Run;
 use xcache_core::convert;
 
+/// How many entries of other stores are named.
+const NAMED: usize = 3;
+
 /// Restores what `config` says.
 pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> anyhow::Result<Outcome> {
     run_on(open(&config.store.config), config, context, reporter).await
@@ -130,10 +133,15 @@ impl Run<'_> {
         if self.explain().is_on() {
             cli::unless_interrupted(self.explain_near_misses()).await?;
         }
-        for name in lookup.foreign() {
+        let (named, others) = lookup.foreign().split_at(lookup.foreign().len().min(NAMED));
+        for name in named {
             self.reporter.notice_once(&format!(
                 "`{name}` is passed over: it was saved under another key, so it belongs to another store"
             ));
+        }
+        if !others.is_empty() {
+            let count = Count(others.len() as u64, "entry");
+            self.reporter.notice(format_args!("{count} more passed over that belong to another store"));
         }
         for error in lookup.errors() {
             self.reporter.warning_for(error);

@@ -53,6 +53,8 @@ pub enum Existed {
 pub enum NotSaved {
     /// A restore onto the paths did not finish.
     Unfinished,
+    /// The name of the key's object is taken by an entry of another store.
+    OtherStore,
     /// An input is wrong or missing.
     Misconfigured,
     /// It took longer than the user allows.
@@ -89,6 +91,7 @@ impl NotSaved {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Unfinished => "unfinished-restore",
+            Self::OtherStore => "other-store",
             Self::Misconfigured => "misconfigured",
             Self::TimedOut => "timed-out",
             Self::Denied => "denied",

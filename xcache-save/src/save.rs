@@ -10,13 +10,16 @@ use xcache_cli::report::Reporter;
 use xcache_cli::{self as cli, RunContext};
 use xcache_core::archive::index::RootKind;
 use xcache_core::delta::plan::Reason;
+use xcache_core::entry::Entry;
 use xcache_core::lookup::exists;
+use xcache_core::naming;
 use xcache_core::object::Kind;
+use xcache_core::object_end;
 use xcache_core::scan::{Tree, TreeRoot, scan};
 use xcache_core::state::unfinished;
 use xcache_core::state::unusable::{self, Unusable};
 use xcache_core::store::open::{Opened, open};
-use xcache_core::store::{self, ErrorKind};
+use xcache_core::store::{self, ErrorKind, Store};
 
 use crate::config::{Config, Form, OnUnfinished};
 use crate::earlier;
@@ -86,8 +89,11 @@ pub async fn run_on(
     if let Some(entry) = &there {
         explain.line(format_args!("`{}` exists since {}", entry.name, entry.meta.last_modified.to_rfc3339()));
     }
-    if there.is_some() && note.is_none() {
-        return Ok(Outcome::AlreadyExists { when: Existed::Before, sent_bytes: 0 });
+    if let (Some(entry), None) = (&there, &note) {
+        return Ok(match cli::unless_interrupted(is_of_another_store(&*store, entry, reporter)).await? {
+            true => Outcome::NotSaved { reason: NotSaved::OtherStore, sent_bytes: 0 },
+            false => Outcome::AlreadyExists { when: Existed::Before, sent_bytes: 0 },
+        });
     }
     if tree.nodes.is_empty() {
         let unreadable = tell_skipped(reporter, &tree.skipped);
@@ -105,6 +111,31 @@ pub async fn run_on(
         (Some(entry), Some(note)) => run.make_good(Arc::new(tree), &entry, &note).await,
         _ => run.save(Arc::new(tree)).await,
     }
+}
+
+/// Whether an entry that has the name of our key was saved under another key, in a store below this one: `ci/deps-1` of
+/// `s3://bucket` has the name of `deps-1` of `s3://bucket/ci`. No restore of ours takes it, so it must not count as saved.
+/// Only a key with a slash can be meant, and only then is the end of the object read.
+async fn is_of_another_store(store: &dyn Store, entry: &Entry, reporter: &Reporter) -> bool {
+    let Entry { scope: None, key, name, meta, .. } = entry else { return false };
+    if !key.as_str().contains('/') {
+        return false;
+    }
+    let footer = match object_end::read_footer(store, name, &meta.etag).await {
+        Ok(object_end::Verdict::Readable(Some(footer))) => footer,
+        _ => return false,
+    };
+    if naming::is_name_of(name, &footer.key, footer.kind) {
+        return false;
+    }
+    reporter.warning(
+        format_args!(
+            "not saving key `{key}`: its object `{name}` is an entry of another store, saved there under key `{}`",
+            footer.key
+        ),
+        Some("use another key, or another prefix for one of the two stores"),
+    );
+    true
 }
 
 /// What restores of this job could not use.

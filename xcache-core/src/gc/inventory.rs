@@ -196,6 +196,22 @@ impl Inventory {
         below.into_iter().for_each(|id| self.set_state(id, State::Foreign));
     }
 
+    /// Entries that tell whether another store begins below this one: the newest and the oldest of each directory in the
+    /// names of entries without a scope.
+    pub(super) fn samples(&self) -> Vec<EntryId> {
+        let directory = |id: EntryId| self.name(id).rsplit_once('/').map(|(directory, _)| directory);
+        let mut below: Vec<EntryId> =
+            self.ids().filter(|&id| self.is_ours(id) && self.scope(id).is_none() && directory(id).is_some()).collect();
+        let age = |id| (directory(id), self.modified_millis(id));
+        below.sort_unstable_by(|&a, &b| age(a).cmp(&age(b)));
+        let ends = |same: &[EntryId]| match same {
+            [] => Vec::new(),
+            [one] => vec![*one],
+            [oldest, .., newest] => vec![*oldest, *newest],
+        };
+        below.chunk_by(|&a, &b| directory(a) == directory(b)).flat_map(ends).collect()
+    }
+
     /// Where other stores begin, below this one: names that end with a slash.
     pub fn nested(&self) -> impl Iterator<Item = &str> {
         self.nested.iter().map(String::as_str)

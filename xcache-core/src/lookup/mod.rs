@@ -28,11 +28,16 @@ use crate::entry::Entry;
 use crate::key::{Key, Keys, RestoreKey};
 use crate::naming;
 use crate::object::Kind;
-use crate::object_end::{self, Expected, Tail};
+use crate::object_end::{self, Expected, Tail, Verdict};
 use crate::scope::{Scope, Scopes};
 use crate::store::{self, Error, ErrorKind, ObjectName, Store};
 
 use newest::{MAX_CANDIDATES, Newest};
+
+/// How many entries are listed at a time once some belong to another store, which may have any number of newer ones, and how
+/// often: an own entry behind more than that is not found. Their ends are read first, a small request each.
+const AMONG_FOREIGN: usize = 64;
+const MAX_LISTINGS_AMONG_FOREIGN: u32 = 4;
 
 /// How an entry was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +97,10 @@ pub struct Lookup {
     errors: Vec<Error>,
     foreign: Vec<ObjectName>,
     asked: Vec<Asked>,
+    /// The step to be taken once more if what it has brought so far belongs to another store, with the number of those
+    /// before it: its listing had more than was kept.
+    more: Option<(Step, usize)>,
+    listings_among_foreign: u32,
 }
 
 /// What a lookup has asked the store, and what it was answered.
@@ -160,6 +169,8 @@ impl Lookup {
             errors: Vec::new(),
             foreign: Vec::new(),
             asked: Vec::new(),
+            more: None,
+            listings_among_foreign: 0,
         }
     }
 
@@ -178,6 +189,7 @@ impl Lookup {
                 self.fetch_listed().await;
                 continue;
             }
+            self.look_behind_foreign();
             match self.steps.pop_front()? {
                 Step::Exact { scope } => self.fetch_exact(scope).await,
                 Step::Prefix { scope, restore_key } => self.list(scope, restore_key).await,
@@ -237,7 +249,8 @@ impl Lookup {
 
     async fn list(&mut self, scope: Option<Scope>, restore_key: Option<RestoreKey>) {
         let prefix = restore_key.as_ref().map_or(self.primary.as_str(), RestoreKey::as_str);
-        let mut newest = Newest::new(prefix);
+        let is_among_foreign = !self.foreign.is_empty();
+        let mut newest = Newest::new(prefix, if is_among_foreign { AMONG_FOREIGN } else { MAX_CANDIDATES });
         let listing = naming::list_prefix(scope.as_ref(), prefix);
         let outcome = store::each_page(self.store.as_ref(), &listing, |objects| {
             let entries = objects.into_iter().filter_map(Entry::from_listed);
@@ -247,12 +260,45 @@ impl Lookup {
         let outcome = outcome.await;
         let entries = outcome.is_ok().then_some(newest.matching());
         let question = Question::Prefix(prefix.to_owned());
+        let step = || Step::Prefix { scope: scope.clone(), restore_key: restore_key.clone() };
+        self.more = newest.is_full().then(|| (step(), self.foreign.len()));
         self.listed = newest.into_sorted().into();
         let best = self.listed.front().map(|entry| entry.key.clone());
         self.asked.push(Asked { scope, question, entries, best });
+        if is_among_foreign {
+            self.sort_out_foreign().await;
+        }
         self.matched = Match::Prefix { restore_key };
         if let Err(error) = outcome {
             self.note(error);
+        }
+    }
+
+    /// Where entries of another store took the places of a listing, what lies behind them is looked at too.
+    fn look_behind_foreign(&mut self) {
+        if let Some((step, foreign_before)) = self.more.take()
+            && foreign_before < self.foreign.len()
+            && self.listings_among_foreign < MAX_LISTINGS_AMONG_FOREIGN
+        {
+            self.listings_among_foreign += 1;
+            self.steps.push_front(step);
+        }
+    }
+
+    /// Takes what belongs to another store out of what was listed, by the ends of the objects.
+    async fn sort_out_foreign(&mut self) {
+        let listed = std::mem::take(&mut self.listed);
+        let store = self.store.as_ref();
+        let ends = listed.iter().map(|entry| object_end::read_footer(store, &entry.name, &entry.meta.etag));
+        for (end, entry) in join_all(ends).await.into_iter().zip(listed) {
+            match end {
+                Ok(Verdict::Readable(Some(footer))) if !naming::is_name_of(&entry.name, &footer.key, footer.kind) => {
+                    self.tried.insert(entry.name.clone());
+                    self.foreign.push(entry.name);
+                }
+                // Whatever is wrong with it shows when it is fetched.
+                _ => self.listed.push_back(entry),
+            }
         }
     }
 

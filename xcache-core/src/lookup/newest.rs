@@ -14,6 +14,7 @@ pub(super) const MAX_CANDIDATES: usize = 8;
 /// Collects the best entries whose keys begin with a prefix: that very key first, then the newest.
 pub(super) struct Newest<'a> {
     prefix: &'a str,
+    most: usize,
     /// Best first, each key once.
     kept: Vec<Entry>,
     /// How many had the prefix.
@@ -21,8 +22,9 @@ pub(super) struct Newest<'a> {
 }
 
 impl<'a> Newest<'a> {
-    pub(super) fn new(prefix: &'a str) -> Self {
-        Self { prefix, kept: Vec::with_capacity(MAX_CANDIDATES + 1), matching: 0 }
+    /// Keeps at most `most`.
+    pub(super) fn new(prefix: &'a str, most: usize) -> Self {
+        Self { prefix, most, kept: Vec::with_capacity(most + 1), matching: 0 }
     }
 
     /// Of two entries of one key, which only a race can leave, the base is the one.
@@ -39,15 +41,20 @@ impl<'a> Newest<'a> {
         }
         let rank = self.rank(&entry);
         let at = self.kept.partition_point(|kept| self.rank(kept) > rank);
-        if at < MAX_CANDIDATES {
+        if at < self.most {
             self.kept.insert(at, entry);
-            self.kept.truncate(MAX_CANDIDATES);
+            self.kept.truncate(self.most);
         }
     }
 
     /// How many entries had the prefix, both objects of a key counted.
     pub(super) fn matching(&self) -> u64 {
         self.matching
+    }
+
+    /// Whether there may be more than it keeps.
+    pub(super) fn is_full(&self) -> bool {
+        self.kept.len() == self.most
     }
 
     pub(super) fn into_sorted(self) -> Vec<Entry> {
@@ -77,7 +84,7 @@ mod tests {
 
     #[track_caller]
     fn check(prefix: &str, offered: &[(&str, Kind, i64)], expected: &[&str]) {
-        let mut newest = Newest::new(prefix);
+        let mut newest = Newest::new(prefix, MAX_CANDIDATES);
         for &(key, kind, second) in offered {
             newest.offer(entry(key, kind, second));
         }
@@ -116,7 +123,7 @@ mod tests {
         fn the_order_of_the_listing_does_not_matter(seconds in prop::collection::vec(0..20_i64, 0..40)) {
             let mut all: Vec<_> =
                 seconds.iter().enumerate().map(|(i, &s)| entry(&format!("k{i:02}"), Kind::Base, s)).collect();
-            let mut newest = Newest::new("k");
+            let mut newest = Newest::new("k", MAX_CANDIDATES);
             all.iter().cloned().for_each(|entry| newest.offer(entry));
             all.sort_by_key(|entry| (Reverse(entry.meta.last_modified), entry.key.clone()));
             all.truncate(MAX_CANDIDATES);
