@@ -420,6 +420,31 @@ fn a_store_that_could_not_be_tried_is_not_said_to_lack_anything() {
     }
 }
 
+#[test]
+fn a_listing_without_etags_and_a_name_that_is_too_long_are_named() {
+    let (place, behind, _proxy) = behind(&[r"GET list-type=2 cut-out:(?s)<ETag>.*?</ETag>"]);
+    let job = Job::new();
+    fs::write(job.dir("source").join("file"), "x").unwrap();
+    saved(&job, &place, "key-1", &job.path("source"));
+    let restored = crate::restore(&Job::new(), &behind, "key-2").args(["--restore-keys", "key-", "--json", "t"]).run();
+    assert_eq!(restored.clone().ok().json()["reason"], "unreachable");
+    for outcome in [restored, gc(&job, &behind, "ls").run().expect_code(1)] {
+        assert!(!outcome.stderr.contains("damaged"), "{}", outcome.stderr);
+        outcome.says(&["cannot list `s3://", "` without an ETag", "hint: xcache needs the ETags"]);
+    }
+
+    // Garage answers so; others say what it is about, or merely refuse.
+    let long = "k".repeat(400);
+    for rule in ["* kkkk status:500", "* kkkk status:503", "* kkkk empty:414", "* kkkk empty:400"] {
+        let (place, behind, _proxy) = self::behind(&[rule]);
+        let outcome = save(&job, &behind, &long).arg(job.path("source")).run().ok();
+        assert_eq!(place.entries(), [""; 0]);
+        outcome.says(&["bytes", "use a shorter key"]);
+        let outcome = save(&job, &behind, "key").arg(job.path("source")).run().ok();
+        assert!(!outcome.stderr.contains("shorter key"), "{rule}: {}", outcome.stderr);
+    }
+}
+
 /// Two saves of one key on a store without conditions: the one that comes while the other has asked for the name but not
 /// yet written.
 #[test]

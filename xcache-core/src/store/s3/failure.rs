@@ -126,7 +126,26 @@ impl Request<'_> {
                 _,
             )
             | (_, 408 | 425 | 429 | 500..=599) => {
-                self.error(ErrorKind::Unavailable, says).hint("the store is overloaded or failing; try again later")
+                let error = self.error(ErrorKind::Unavailable, says);
+                match self.object.len() {
+                    bytes if bytes > LONG_NAME_BYTES => error.hint(format!(
+                        "the store is overloaded or failing; if it works for shorter keys, this name of {bytes} bytes is too \
+                         long for it: use a shorter key"
+                    )),
+                    _ => error.hint("the store is overloaded or failing; try again later"),
+                }
+            }
+            ("KeyTooLongError" | "KeyTooLong" | "XMinioInvalidObjectName" | "InvalidObjectName", _) | (_, 414) => self
+                .error(
+                    ErrorKind::Invalid,
+                    format!("the store does not accept this name of {} bytes: {says}", self.object.len()),
+                )
+                .hint("use a shorter key or prefix"),
+            (_, 400) if self.object.len() > LONG_NAME_BYTES => {
+                let bytes = self.object.len();
+                self.error(ErrorKind::Invalid, says).hint(format!(
+                    "if the store works for shorter keys, this name of {bytes} bytes is too long for it: use a shorter key"
+                ))
             }
             (_, 200..=299) => self
                 .error(ErrorKind::Corrupt, format!("the answer makes no sense ({label})"))
@@ -305,6 +324,10 @@ fn bucket_region(raw: &HttpResponse) -> Option<&str> {
     raw.headers().get("x-amz-bucket-region")
 }
 
+/// Longer names than this are refused by some stores that claim the 1,024 bytes of S3, each in its own way: file systems
+/// below them take 255 bytes.
+const LONG_NAME_BYTES: usize = 255;
+
 /// Names blank variables in brackets, for a message about missing credentials.
 pub(super) fn aside(blank: &[&str]) -> String {
     match blank {
@@ -378,6 +401,8 @@ mod tests {
             (507, "", None, Denied, "full", "prune"),
             (401, "Unauthorized", None, Denied, "access denied", "permissions"),
             (429, "", None, Unavailable, "HTTP 429", "try again later"),
+            (400, "KeyTooLongError", None, Invalid, "does not accept this name", "shorter key"),
+            (414, "", None, Invalid, "does not accept this name", "shorter key"),
             (200, "", None, Corrupt, "makes no sense", ""),
         ] {
             let error = refused(status, code, region);

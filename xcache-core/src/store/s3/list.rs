@@ -91,7 +91,9 @@ impl Listing {
             let size = object.size().and_then(|size| u64::try_from(size).ok());
             let meta = ObjectMeta {
                 size: required(size, "size", "list", &shown)?,
-                etag: unquoted(required(object.e_tag(), "ETag", "list", &shown)?),
+                etag: unquoted(
+                    object.e_tag().filter(|etag| !etag.is_empty()).ok_or_else(|| without_etag(&shown, &key))?,
+                ),
                 last_modified: required(object.last_modified().and_then(time), "date", "list", &shown)?,
             };
             objects.push(ListedObject { name, meta });
@@ -145,6 +147,13 @@ impl Listing {
             marker = next;
         }
     }
+}
+
+/// Objects are told apart by their ETags, in whatever is decided from a listing.
+fn without_etag(listing: &str, key: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, "list", listing)
+        .detail(format!("the store lists `{key}` without an ETag"))
+        .hint("xcache needs the ETags in listings to tell objects apart; use a store that lists them")
 }
 
 #[cfg(test)]
