@@ -162,12 +162,17 @@ fn few_open_files_are_no_crash() {
 #[test]
 fn little_address_space_is_no_crash() {
     let (job, place) = with_entry();
-    for mib in [300, 400, 512, 768, 1024, 2048] {
+    for mib in (300..700).step_by(25).chain([1024, 2048]) {
         let limit = format!("ulimit -v {};", mib * 1024);
         for (exe, path) in [(RESTORE, format!("to-{mib}")), (SAVE, "tree".to_owned())] {
             let run = in_shell(&job, &limit, exe, "").args(["--key", "key", &path, "--json", "--workers", "16"]);
-            ends_well(run.store(&place).run());
+            let outcome = run.store(&place).run();
+            assert!(!outcome.stderr.contains("panicked"), "{mib}: {}", outcome.stderr);
+            ends_well(outcome);
         }
+        let outcome = in_shell(&job, &limit, GC, "").arg("ls").store(&place).run();
+        assert!(!outcome.stderr.contains("panicked"), "{mib}: {}", outcome.stderr);
+        assert!(outcome.ok().stdout.contains("key"), "{mib}");
     }
 }
 

@@ -45,6 +45,7 @@ pub struct Host {
 impl Host {
     /// The first thing a program does, so that a signal finds it listening.
     pub fn start() -> Self {
+        machine::ensure_one_arena();
         machine::harden();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let machine = Machine::probe(cpus);

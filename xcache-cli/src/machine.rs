@@ -4,9 +4,12 @@
 //! address space (`RLIMIT_AS`). A runtime that cannot have its threads panics or waits for ever, and an allocation
 //! that fails ends the process; so both are asked for, and the run is made small enough.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
+use super::env_vars as var;
 use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior};
 use xcache_core::convert;
 
@@ -98,6 +101,21 @@ fn available(wanted: usize) -> usize {
         }
         held.len()
     })
+}
+
+/// Starts the program anew with a single arena of the allocator where the address space is limited (`ulimit -v`), since glibc
+/// reserves an arena of 64 MiB for each thread: a handful of threads would take all there is, and what is left, down to the
+/// stack of the first thread, could not grow. The allocator reads its variable before `main`. Returns if there is no need, or
+/// if it cannot be done.
+pub fn ensure_one_arena() {
+    let is_limited = getrlimit(Resource::As).current.is_some();
+    if !cfg!(target_env = "gnu") || !is_limited || std::env::var_os(var::MALLOC_ARENA_MAX).is_some() {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    if let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) {
+        let _ = Command::new(program).arg0(name).args(arguments).env(var::MALLOC_ARENA_MAX, "1").exec();
+    }
 }
 
 /// Keeps credentials out of core dumps, and away from other processes of the same user.

@@ -16,6 +16,9 @@ use xcache_core::descriptors;
 use super::errors::{Crash, Interrupted};
 use super::machine::Machine;
 
+/// Longer than any run.
+const KEEP_THREADS: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How long a run may clean up after it was asked to stop. GitHub kills 7.5 s after SIGINT and 2.5 s after the SIGTERM
 /// that follows it, others 10 s after SIGTERM.
 const CLEAN_UP: Duration = Duration::from_secs(5);
@@ -43,6 +46,8 @@ impl Runtime {
                 _ => tokio::runtime::Builder::new_multi_thread(),
             };
             builder.worker_threads(machine.async_threads.max(1)).max_blocking_threads(machine.blocking_threads);
+            // One that ends may not be had again.
+            builder.thread_keep_alive(KEEP_THREADS);
             let runtime = builder.enable_all().build()?;
             let entered = runtime.enter();
             let signals = [signal(SignalKind::interrupt()), signal(SignalKind::terminate())];
@@ -55,9 +60,12 @@ impl Runtime {
             };
             Ok(Self { runtime, asked })
         };
-        catch_unwind(build)
-            .unwrap_or_else(|panic| Err(io::Error::other(Crash::of_panic(&*panic))))
-            .map_err(Crash::Runtime)
+        // A thread that cannot be had is a panic there, and no bug: it is reported as what it is.
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let built = catch_unwind(build);
+        std::panic::set_hook(hook);
+        built.unwrap_or_else(|panic| Err(io::Error::other(Crash::of_panic(&*panic)))).map_err(Crash::Runtime)
     }
 
     /// Runs `future`, for `timeout` at most. A panic becomes an error: a bug in the cache must not fail a build.
