@@ -50,7 +50,7 @@ fn a_rule_of_branches_that_can_do_nothing_is_a_failure() {
     let behind = place.behind(proxy.endpoint());
     base_and_delta(&job, &behind);
     fs::write(job.path("live"), "main\n").unwrap();
-    let prune = |arguments: &[&str]| gc(&job, &behind, "prune").args(arguments).args(["--min-age", "0"]).run();
+    let prune = |arguments: &[&str]| gc(&job, &behind, "prune").args(arguments).args(["--min-age", "0s"]).run();
     let outcome = prune(&["--live-branches", "live"]).expect_code(1);
     outcome.says(&["the rule of live branches deleted nothing", "--max-age"]);
     prune(&["--max-age", "30d"]).ok();
@@ -86,7 +86,7 @@ fn a_removal_of_what_a_save_is_about_to_use_is_a_failure() {
     outcome.says(&["a running save is about to use", "the next `prune` deletes them"]);
     assert_eq!(place.entries(), ["old-base.tar.zst"]);
     // A rule is no wish of one moment: the next pass deletes it.
-    gc(&job, &place, "prune").args(["--keep-newest", "0", "--min-age", "0"]).run().ok();
+    gc(&job, &place, "prune").args(["--max-total-size", "0B", "--min-age", "0s"]).run().ok();
 }
 
 const COMMANDS: [&[&str]; 8] = [
@@ -97,7 +97,7 @@ const COMMANDS: [&[&str]; 8] = [
     &["show", "old"],
     &["rm", "old", "--yes"],
     &["keep", "old"],
-    &["prune", "--keep-newest", "0", "--min-age", "0"],
+    &["prune", "--max-total-size", "0B", "--min-age", "0s"],
 ];
 
 #[test]

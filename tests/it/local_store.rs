@@ -150,7 +150,7 @@ fn a_clean_up_works_when_the_reserve_is_used_up() {
         "$3" ls --store "file://$1/store"
         mount -o remount,ro "$1"
         ! "$3" rm --yes --store "file://$1/store" k1
-        ! "$3" prune --max-age 0 --min-age 0 --store "file://$1/store""#;
+        ! "$3" prune --max-age 0s --min-age 0s --store "file://$1/store""#;
     let disk = job.dir("disk");
     let command = job.command("unshare").args(["--mount", "sh", "-euc", script, "sh"]).arg(&disk).arg(SAVE).arg(GC);
     let outcome = command.arg(job.path("source")).run().ok();

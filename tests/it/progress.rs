@@ -117,7 +117,7 @@ fn commands_of_gc_on_a_terminal_show_how_far_they_are() {
         (&["verify", "--deep"][..], "GET /key-base hold count=1", &["verifying [", "] 0 % 0 of 1 "][..]),
         (&["du"], "GET tagging hold count=1", &["reading tags [", "] 0 % 0 of 1 "]),
         (&["du"], "GET /key-base.*GetObject hold count=1", &["reading entries [", "] 0 % 0 of 1 "]),
-        (&["prune", "--max-age", "0", "--min-age", "0"], "DELETE /key-base hold count=1", &["deleting [", " of 1 "]),
+        (&["prune", "--max-age", "0s", "--min-age", "0s"], "DELETE /key-base hold count=1", &["deleting [", " of 1 "]),
     ] {
         let mut proxy = Proxy::with_rules(s3::server(), &[held, "POST delete hold count=1"]);
         let job = Job::new();

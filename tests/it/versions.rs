@@ -51,7 +51,7 @@ fn versions(server: &S3Server) -> Vec<String> {
     found
 }
 
-const ALL: [&str; 4] = ["--keep-newest", "0", "--min-age", "0"];
+const ALL: [&str; 4] = ["--max-total-size", "0B", "--min-age", "0s"];
 
 #[test]
 fn a_bucket_that_keeps_old_versions_is_reported_and_nothing_more() {

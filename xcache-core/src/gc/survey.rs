@@ -17,7 +17,7 @@ use super::ends::{EntryEnd, read_end, read_ends};
 use super::error::{Error, Result};
 use super::inventory::{Inventory, State, Writer};
 use super::pass::Pass;
-use crate::monitor::{Monitor, chain};
+use crate::monitor::{Monitor, Quiet, chain};
 use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX, MarkId};
 use crate::object::{ArchiveId, Kind};
 use crate::object_end::Expected;
@@ -76,7 +76,7 @@ pub(super) async fn entries(store: &dyn Store) -> Result<Inventory> {
     // A store below this one has nothing under `.xcache/` on AWS, unless something is under way there. Its entries show in
     // their ends, and the first one that is found makes known all that lies beside it.
     let samples = inventory.samples();
-    read_ends(store, &mut inventory, samples).await?;
+    read_ends(store, &Quiet, &mut inventory, samples).await?;
     Ok(inventory)
 }
 
