@@ -181,12 +181,12 @@ fn the_commands_of_a_clean_up_work() {
     for key in ["deps-linux-1", "deps-linux-2"] {
         machine.sh(&format!("xcache-save --key {key} build")).env("XCACHE_STORE", place.url()).run().ok();
     }
-    for command in blocks(&page("cleaning-up.md"), "sh") {
+    for command in blocks(&(page("cleaning-up.md") + &page("metrics.md")), "sh") {
         machine.sh(&command).env("XCACHE_STORE", place.url()).run().ok();
     }
     let mut entries = place.entries();
     entries.retain(|name| !name.starts_with(".xcache"));
-    assert_eq!(entries.len(), 3, "{entries:?}");
+    assert_eq!(entries.len(), 4, "{entries:?}");
 }
 
 #[test]
@@ -333,6 +333,51 @@ fn every_reason_is_explained() {
     assert_eq!(table("Why was nothing restored"), words("xcache-restore/src/outcome.rs", "MissReason"));
     assert_eq!(table("Why was nothing saved"), words("xcache-save/src/outcome.rs", "NotSaved"));
     assert_eq!(table("Why was everything saved again"), words("xcache-core/src/delta/plan.rs", "Reason"));
+}
+
+/// The steps in a piece of a workflow, wherever they stand.
+fn uses(value: &Value, found: &mut Vec<(String, Vec<String>)>) {
+    if let Some(action) = value["uses"].as_str() {
+        let with = value["with"].as_object();
+        found.push((action.to_owned(), with.map(|with| with.keys().cloned().collect()).unwrap_or_default()));
+    }
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| uses(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| uses(field, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_input_in_a_workflow_of_the_book_exists() {
+    let inputs = |path: &str, pointer: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(checkout().join(path)).unwrap();
+        let value: Value = yaml_serde::from_str(&text).unwrap();
+        value.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect()
+    };
+    let mut found = Vec::new();
+    for page in pages("docs") {
+        for block in blocks(&fs::read_to_string(checkout().join(page)).unwrap(), "yaml") {
+            // Some are only a line or two of a file.
+            if let Ok(value) = yaml_serde::from_str::<Value>(&block) {
+                uses(&value, &mut found);
+            }
+        }
+    }
+    let mut ours = 0;
+    for (action, with) in found {
+        let Some((_, name)) = action.split_once("OWNER/xcache") else { continue };
+        let name = name.split('@').next().unwrap().trim_start_matches('/');
+        let known = match name {
+            ".github/workflows/cleanup.yml" => inputs(name, "/on/workflow_call/inputs"),
+            "" => inputs("action.yml", "/inputs"),
+            name => inputs(&format!("{name}/action.yml"), "/inputs"),
+        };
+        let unknown: Vec<_> = with.iter().filter(|input| !known.contains(*input)).collect();
+        assert!(unknown.is_empty(), "{action} has no {unknown:?}");
+        ours += 1;
+    }
+    assert!(ours >= 15, "{ours} steps");
 }
 
 /// The cells of the rows of the table whose heading has `heading`, without the first column.

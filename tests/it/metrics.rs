@@ -1,6 +1,6 @@
 //! `--metrics`: what a run writes, read by the reference parser of OpenMetrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use xcache_tests::job::{Invocation, Job};
 use xcache_tests::place::Place;
+use xcache_tests::runner::checkout;
 use xcache_tests::s3;
 use xcache_tests::tree::Rng;
 
@@ -69,6 +70,25 @@ fn metrics_say_what_the_document_says() {
     assert_eq!(phases(&hit), ["look", "write"]);
     let (miss, _) = measured(&job, job.command(RESTORE).store(&place).args(["tree", "--key", "none"]));
     assert_eq!(miss["xcache_restores_total{family=none,outcome=miss,reason=nothing-there}"], 1.0, "{miss:?}");
+}
+
+#[test]
+fn the_book_has_every_metric() {
+    let (job, place) = (Job::new(), Place::local());
+    fs::write(job.path("file"), "content").unwrap();
+    let mut written = BTreeSet::new();
+    for program in [SAVE, RESTORE] {
+        job.command(program).store(&place).args(["file", "--key", "key", "--metrics", "metrics.prom"]).run().ok();
+        let all = samples(&job.path("metrics.prom"));
+        written.extend(all.iter().map(|sample| {
+            (sample["family"].as_str().unwrap().to_owned(), sample["type"].as_str().unwrap().to_owned())
+        }));
+    }
+    let page = fs::read_to_string(checkout().join("docs/metrics.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `xcache_"));
+    let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect::<Vec<_>>());
+    let told: BTreeSet<(String, String)> = cells.map(|cells| (cells[1].clone(), cells[2].clone())).collect();
+    assert_eq!(told, written);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `xcache-gc report`: what it counts, and how its page looks and reads.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -106,6 +107,24 @@ fn a_report_counts_what_du_and_a_dry_run_of_prune_count() {
     let victims = prune["entries"].as_array().unwrap().iter().filter(|entry| entry["decision"] == "delete");
     assert_eq!(plan["deleted"].as_array().unwrap().iter().collect::<Vec<_>>(), victims.collect::<Vec<_>>());
     assert_eq!(plan["rules"].as_array().unwrap().len(), 4, "{plan}");
+}
+
+#[test]
+fn a_report_of_a_bucket_has_branches_and_prices() {
+    for place in Place::each() {
+        let job = Job::new();
+        fs::write(job.path("file"), Rng::new(1).bytes(100_000)).unwrap();
+        for (key, branch) in [("deps-1", "main"), ("deps-2", "feature/login")] {
+            job.command(SAVE).store(&place).args(["file", "--key", key, "--branch", branch]).run().ok();
+        }
+        let report = job.command(GC).args(["report", "--json", "--price", "1"]).store(&place).run().ok().json();
+        let names: BTreeSet<_> =
+            report["by_branch"].as_array().unwrap().iter().map(|share| share["name"].to_string()).collect();
+        assert_eq!(names.len(), 2, "{place:?}: {report}");
+        assert_eq!(report["total"]["entries"], 2, "{place:?}");
+        assert_eq!(report["newest"].as_array().unwrap().len(), 2);
+        assert!(report["price"]["stored"].as_f64().unwrap() > 0.0);
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn table(title: &'static str, name: &'static str, shares: &[Share], nameless: &'
         Wide("Bases"),
         Wide("Deltas"),
         Number("Files"),
-        Number("Entries"),
+        Wide("Entries"),
         Wide("Saved by deltas"),
     ];
     let mut table = Table::new(title, &columns);
