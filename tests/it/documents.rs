@@ -135,9 +135,12 @@ fn each_document_is_as_reviewed_and_follows_the_schema() {
     check("gc-ls", 0, gc(&["ls"]));
     check("gc-ls-long", 0, gc(&["ls", "--long"]));
     check("gc-show", 0, gc(&["show", "new"]));
+    check("gc-show-files", 0, gc(&["show", "new", "--files"]));
+    check("gc-diff", 0, gc(&["diff", "old", "new"]));
     check("gc-show-failed", 1, gc(&["show", "none"]));
     check("gc-verify", 0, gc(&["verify", "--deep"]));
     check("gc-du", 0, gc(&["du", "--price", "0.02"]));
+    check("gc-du-by", 0, gc(&["du", "--by", "family,scope,repo"]));
     check("gc-prune", 0, gc(&["prune", "--max-age", "1d", "--dry-run"]));
     check("gc-prune-failed", 2, gc(&["prune"]));
     check("gc-report", 0, gc(&["report", "--price", "0.02", "--max-age", "1d"]));

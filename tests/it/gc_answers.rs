@@ -150,7 +150,7 @@ fn what_cannot_be_read_protects_itself_and_what_it_may_build_on() {
     gc(&job, &behind, "rm").arg("old").run();
     assert_eq!(place.entries(), [DELTA, BASE]);
     let listed = gc(&job, &behind, "ls").arg("--long").run().ok();
-    assert!(listed.stdout.lines().any(|line| line.contains(" ? ") && line.contains("new")), "{}", listed.stdout);
+    assert!(listed.stdout.lines().any(|line| line.contains("\t?\t") && line.contains("new")), "{}", listed.stdout);
     gc(&job, &behind, "du").run().ok().reviewed();
     // It can be removed by name, and then nothing is in the way any more.
     gc(&job, &behind, "rm").arg("new").run().ok();

@@ -37,6 +37,7 @@ mod index_scale;
 mod level_scale;
 mod lines;
 mod interop;
+mod lists;
 mod local_store;
 mod metrics;
 mod model;

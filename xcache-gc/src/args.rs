@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Ls(ListArgs),
     /// Show all there is to know of the entries of a key
     Show(ShowArgs),
+    /// Show which files differ between two entries
+    Diff(DiffArgs),
     /// Delete entries by name
     #[command(visible_alias = "delete")]
     Rm(RemoveArgs),
@@ -65,6 +67,7 @@ impl Command {
             Self::Prune(_) => "prune",
             Self::Ls(_) => "ls",
             Self::Show(_) => "show",
+            Self::Diff(_) => "diff",
             Self::Rm(_) => "rm",
             Self::Verify(_) => "verify",
             Self::Du(_) => "du",
@@ -79,6 +82,7 @@ impl Command {
             Self::Prune(args) => &args.common,
             Self::Ls(args) => &args.common,
             Self::Show(args) => &args.common,
+            Self::Diff(args) => &args.common,
             Self::Rm(args) => &args.common,
             Self::Verify(args) => &args.common,
             Self::Du(args) => &args.common,
@@ -243,6 +247,28 @@ pub(crate) struct ShowArgs {
     #[arg(value_parser = parse_selector)]
     pub(crate) key: String,
 
+    /// Also list the files, with their sizes
+    #[arg(long)]
+    pub(crate) files: bool,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// Show which files differ between two entries
+///
+/// Compares contents, by the indexes of the entries: no file is fetched. NEW is how much of a file the older entry does not
+/// have anywhere, before compression.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    /// The key of the older entry; of several entries, the newest
+    #[arg(value_name = "OLDER", value_parser = parse_selector)]
+    pub(crate) older: String,
+
+    /// The key of the newer entry; of several entries, the newest
+    #[arg(value_name = "NEWER", value_parser = parse_selector)]
+    pub(crate) newer: String,
+
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
@@ -317,6 +343,10 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct DuArgs {
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+
+    /// What to add up by; several are separated by commas
+    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',', default_values_t = [By::Kind, By::Branch])]
+    pub(crate) by: Vec<By>,
 
     /// Price of a GiB for a month, to add up the money too
     #[arg(long, value_name = "PRICE")]
@@ -406,6 +436,21 @@ impl From<KindArg> for Kind {
             KindArg::Delta => Self::Delta,
         }
     }
+}
+
+/// What entries are added up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum By {
+    /// Bases and deltas
+    Kind,
+    /// The branch tag
+    Branch,
+    /// The key without hashes, dates and run ids
+    Family,
+    /// The scope
+    Scope,
+    /// The repository, by its tag
+    Repo,
 }
 
 /// Order of a list.

@@ -1,15 +1,18 @@
 //! `du`: adds up what entries take.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use xcache_cli::output::v1::{DuDocument, FORMAT, Usage};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
+use xcache_cli::report::table::{Cell, Column, Table};
 use xcache_cli::{Exit, RunContext, print_document};
 use xcache_core::gc::inventory::{EntryId, Inventory, TagState};
 use xcache_core::gc::look;
 
-use crate::args::DuArgs;
+use crate::args::{By, DuArgs};
+use crate::cells::size;
 use crate::connection::Connection;
 use crate::filter::{OnHidden, with_keys};
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
@@ -46,23 +49,13 @@ pub(crate) async fn run(
     if let Some(versioning) = connection.versioning().await {
         tell_kept(&versioning, reporter);
     }
+    let ids: Vec<EntryId> = ids.into_iter().filter(|&id| inventory.is_ours(id)).collect();
+    let sums = |by: By| sum_by(&inventory, &ids, by);
     let mut total = Usage::default();
-    let mut by_kind: BTreeMap<String, Usage> = BTreeMap::new();
-    let mut by_branch: BTreeMap<String, Usage> = BTreeMap::new();
-    for id in ids.into_iter().filter(|&id| inventory.is_ours(id)).collect::<Vec<_>>() {
-        let is_hidden = inventory.tag_state(id) == TagState::Unreadable;
-        let branch = inventory.branch(id).unwrap_or(if is_hidden { "?" } else { "(none)" }).to_owned();
-        add(&mut total, &inventory, id);
-        add(by_kind.entry(inventory.kind(id).to_string()).or_default(), &inventory, id);
-        add(by_branch.entry(branch).or_default(), &inventory, id);
-    }
+    ids.iter().for_each(|&id| add(&mut total, &inventory, id));
     let price = args.price.map(|price| price * gibibytes(total.bytes));
-    for (title, sums) in [("kind", &by_kind), ("branch", &by_branch)] {
-        reporter.data(format_args!("{:>10}  {:>10}  {:>7}  by {title}", "stored", "logical", "entries"));
-        for (name, sum) in sums {
-            let (stored, logical) = (Bytes(sum.bytes).to_string(), Bytes(sum.content_bytes).to_string());
-            reporter.data(format_args!("{stored:>10}  {logical:>10}  {:>7}  {name}", sum.entries));
-        }
+    for &by in &args.by {
+        print(by, &sums(by), &total, reporter);
     }
     reporter.line(format_args!(
         "{}: {} stored for {} of files; deltas save up to {}",
@@ -79,12 +72,61 @@ pub(crate) async fn run(
         command: "du".to_owned(),
         store: store.to_string(),
         total,
-        by_kind,
-        by_branch,
+        by_kind: sums(By::Kind),
+        by_branch: sums(By::Branch),
+        by_family: args.by.contains(&By::Family).then(|| sums(By::Family)),
+        by_scope: args.by.contains(&By::Scope).then(|| sums(By::Scope)),
+        by_repo: args.by.contains(&By::Repo).then(|| sums(By::Repo)),
         price_per_month: price,
     };
     print_document(reporter, &document);
     Ok(Exit::Done)
+}
+
+/// What each group takes.
+fn sum_by(inventory: &Inventory, ids: &[EntryId], by: By) -> BTreeMap<String, Usage> {
+    let mut sums: BTreeMap<String, Usage> = BTreeMap::new();
+    for &id in ids {
+        let is_hidden = inventory.tag_state(id) == TagState::Unreadable;
+        let of_tag = |value: Option<String>| value.unwrap_or_else(|| if is_hidden { "?" } else { "(none)" }.to_owned());
+        let group = match by {
+            By::Kind => inventory.kind(id).to_string(),
+            By::Branch => of_tag(inventory.branch(id).map(str::to_owned)),
+            By::Family => inventory.family(id).to_owned(),
+            By::Scope => inventory.scope(id).unwrap_or("(none)").to_owned(),
+            By::Repo => of_tag(inventory.tag(id, "repo")),
+        };
+        add(sums.entry(group).or_default(), inventory, id);
+    }
+    sums
+}
+
+/// One table: the largest first, and the total at the end. In a pipe each line begins with what it is a sum of.
+fn print(by: By, sums: &BTreeMap<String, Usage>, total: &Usage, reporter: &Reporter) {
+    let (word, heading) = match by {
+        By::Kind => ("kind", "KIND"),
+        By::Branch => ("branch", "BRANCH"),
+        By::Family => ("family", "FAMILY"),
+        By::Scope => ("scope", "SCOPE"),
+        By::Repo => ("repo", "REPO"),
+    };
+    let columns = [
+        Column::text("BY"),
+        Column::number("STORED"),
+        Column::number("LOGICAL"),
+        Column::number("ENTRIES"),
+        Column::text(heading),
+    ];
+    let mut table = Table::new(&columns);
+    let mut rows: Vec<(&str, &Usage)> = sums.iter().map(|(name, usage)| (name.as_str(), usage)).collect();
+    rows.sort_by_key(|(_, usage)| Reverse(usage.bytes));
+    let mut row = |what: &str, usage: &Usage, name: &str| {
+        let cells = [size(usage.bytes), size(usage.content_bytes), usage.entries.into(), name.into()];
+        table.row([Cell::from(what)].into_iter().chain(cells));
+    };
+    rows.iter().for_each(|(name, usage)| row(word, usage, name));
+    row("total", total, "");
+    reporter.table(&table);
 }
 
 /// Exact enough for money: 53 bits are eight petabytes to the byte.

@@ -14,7 +14,9 @@ use xcache_cli::{self as cli, Class, Exit, RunContext, UsageError};
 pub mod args;
 mod ask;
 mod branches;
+mod cells;
 mod connection;
+mod diff;
 mod du;
 mod filter;
 mod keep;
@@ -111,6 +113,10 @@ async fn dispatch(command: &Command, context: &RunContext, reporter: &Reporter) 
         Command::Show(args) => {
             let connection = Connection::open(&args.common, context, reporter).await?;
             show::run(args, &connection, reporter).await
+        }
+        Command::Diff(args) => {
+            let connection = Connection::open(&args.common, context, reporter).await?;
+            diff::run(args, &connection, reporter).await
         }
         Command::Verify(args) => {
             let connection = Connection::open(&args.common, context, reporter).await?;

@@ -2,18 +2,38 @@
 
 use std::cmp::Reverse;
 
+use chrono::{DateTime, Utc};
 use xcache_cli::output::v1::{FORMAT, ListDocument, ListedEntry, Time};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
+use xcache_cli::report::table::{Cell, Column, Table};
 use xcache_cli::{Exit, RunContext, print_document};
 use xcache_core::gc::inventory::{EntryId, Inventory, State, TagState};
 use xcache_core::gc::look;
 
 use crate::args::{ListArgs, Sort};
+use crate::cells::{ago, at, size};
 use crate::connection::Connection;
 use crate::filter::{OnHidden, with_keys};
 use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
-use crate::reason::age;
+
+const COLUMNS: [Column; 5] = [
+    Column::number("SIZE"),
+    Column::number("MODIFIED"),
+    Column::text("KIND"),
+    Column::text("SCOPE"),
+    Column::text("KEY"),
+];
+const LONG_COLUMNS: [Column; 8] = [
+    Column::number("SIZE"),
+    Column::number("LOGICAL"),
+    Column::number("MODIFIED"),
+    Column::text("KIND"),
+    Column::number("REFS"),
+    Column::text("BRANCH"),
+    Column::text("SCOPE"),
+    Column::text("KEY"),
+];
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -50,9 +70,12 @@ pub(crate) async fn run(
             &ListDocument { format: FORMAT, command: "ls".to_owned(), store: store.to_string(), entries },
         );
     }
+    let columns: &[Column] = if args.long { &LONG_COLUMNS } else { &COLUMNS };
+    let mut table = Table::new(columns);
     for &id in &ids {
-        reporter.data(line(&inventory, id, args.long, age(context.now - inventory.modified(id))));
+        table.row(cells(&inventory, id, args.long, context.now));
     }
+    reporter.table(&table);
     let bytes = ids.iter().map(|&id| inventory.size(id)).sum();
     reporter.line(format_args!("{}, {}", Count(ids.len() as u64, "entry"), Bytes(bytes)));
     Ok(Exit::Done)
@@ -66,24 +89,27 @@ fn sort(ids: &mut [EntryId], inventory: &Inventory, sort: Sort) {
     }
 }
 
-fn line(inventory: &Inventory, id: EntryId, is_long: bool, age: String) -> String {
-    let size = Bytes(inventory.size(id)).to_string();
-    let kind = inventory.kind(id).to_string();
-    let scope = inventory.scope(id).map(|scope| format!(" [{scope}]")).unwrap_or_default();
+/// One row of the table.
+fn cells(inventory: &Inventory, id: EntryId, is_long: bool, now: DateTime<Utc>) -> Vec<Cell> {
+    let scope = inventory.scope(id).unwrap_or_default();
     let key = inventory.key(id);
+    let kind = inventory.kind(id).to_string();
     if !is_long {
-        return format!("{size:>10}  {age:>7}  {kind:<5}  {key}{scope}");
+        let modified = ago(inventory.modified(id), now);
+        return vec![size(inventory.size(id)), modified, kind.into(), scope.into(), key.into()];
     }
-    let content = inventory
-        .facts(id)
-        .map_or_else(|| unknown(inventory, id).to_owned(), |facts| Bytes(facts.content_bytes).to_string());
+    let content = match inventory.facts(id) {
+        Some(facts) => size(facts.content_bytes),
+        None => unknown(inventory, id).into(),
+    };
     let refs = match unknown(inventory, id) {
         "?" => "?".to_owned(),
         _ => inventory.refs(id).len().to_string(),
     };
     let is_hidden = inventory.tag_state(id) == TagState::Unreadable;
     let branch = inventory.branch(id).unwrap_or(if is_hidden { "?" } else { "-" });
-    format!("{size:>10}  {content:>10}  {age:>7}  {kind:<5}  {refs:>2}  {branch:<16}  {key}{scope}")
+    let modified = at(inventory.modified(id));
+    vec![size(inventory.size(id)), content, modified, kind.into(), refs.into(), branch.into(), scope.into(), key.into()]
 }
 
 /// What stands for a number of which nothing is known: `?` if the entry could not be read.

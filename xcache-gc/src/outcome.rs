@@ -9,6 +9,7 @@ use xcache_cli::output::v1::{
 use xcache_cli::report::Reporter;
 use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
+use xcache_cli::report::table::{Cell, Column, Table as DataTable};
 use xcache_cli::{self as cli, Exit, RunContext};
 use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::plan::{Decision, Keep, groups};
@@ -18,12 +19,33 @@ use xcache_core::gc::sweep::{Left, Swept};
 use xcache_core::gc::tagging::Tagging;
 use xcache_core::store;
 
+use crate::cells::{ago, size};
 use crate::notices::{tell_foreign, tell_unreadable};
 use crate::reason::{age, reason};
 use crate::versions::tell_purged;
 
 /// A summary is for reading: GitHub cuts it off at a megabyte.
 const MAX_SUMMARY_ROWS: usize = 200;
+
+const GROUP_COLUMNS: [Column; 6] = [
+    Column::text("GROUPS"),
+    Column::number("ENTRIES"),
+    Column::number("KEPT"),
+    Column::text("BRANCH"),
+    Column::text("FAMILY"),
+    Column::text("SCOPE"),
+];
+const PLAN_COLUMNS: [Column; 7] = [
+    Column::text("DECISION"),
+    Column::number("SIZE"),
+    Column::number("MODIFIED"),
+    Column::text("KIND"),
+    Column::text("KEY"),
+    Column::text("SCOPE"),
+    Column::text("REASON"),
+];
+const UPLOAD_COLUMNS: [Column; 4] =
+    [Column::text("DECISION"), Column::text("KIND"), Column::number("BEGUN"), Column::text("NAME")];
 
 /// What was planned and done.
 pub(crate) struct Presented<'a> {
@@ -74,14 +96,14 @@ impl Presented<'_> {
     fn print_groups(&self, reporter: &Reporter) {
         let groups = self.groups();
         if self.outcome.swept.is_none() {
+            let mut table = DataTable::new(&GROUP_COLUMNS);
             for Group { entries, kept, branch, family, scope } in &groups {
-                let scope = scope.as_ref().map(|scope| format!(" [{scope}]")).unwrap_or_default();
-                let name = [branch.as_deref(), family.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
-                reporter.log(format_args!(
-                    "group         {}, at most {kept} kept: {name}{scope}",
-                    Count(*entries, "entry")
-                ));
+                let text = |text: &Option<String>| Cell::from(text.clone().unwrap_or_default());
+                let numbers = [Cell::from(*entries), Cell::from(*kept)];
+                let texts = [branch, family, scope].map(text);
+                table.row([Cell::from("group")].into_iter().chain(numbers).chain(texts));
             }
+            reporter.log_table(&table);
         }
         if groups.len() > 1 && groups.iter().all(|group| group.entries == 1) {
             reporter.notice(
@@ -128,30 +150,36 @@ impl Presented<'_> {
     fn print_plan(&self, reporter: &Reporter) {
         let Outcome { now, inventory, plan, .. } = self.outcome;
         let fate = self.fates();
+        let mut table = DataTable::new(&PLAN_COLUMNS);
         for id in inventory.ids() {
             let reason = reason(plan.decision(id), inventory, id, self.policy, *now);
+            let verb = if reason.is_delete { fate(id) } else { "keep" };
             // What no rule is about is not worth a line, unless all are asked for.
-            let is_dull = matches!(reason.code, "within-limits" | "young" | "foreign");
-            let line = format_args!(
-                "{:<12}  {:>10}  {:>7}  {:<5}  {}  ({})",
-                if reason.is_delete { fate(id) } else { "keep" },
-                Bytes(inventory.size(id)).to_string(),
-                age(*now - inventory.modified(id)),
-                inventory.kind(id).to_string(),
-                self.label(id),
-                reason.text
-            );
-            if is_dull { reporter.debug(line) } else { reporter.log(line) }
+            if matches!(reason.code, "within-limits" | "young" | "foreign") {
+                reporter.debug(format_args!("{verb} {} ({})", self.label(id), reason.text));
+                continue;
+            }
+            table.row([
+                verb.into(),
+                size(inventory.size(id)),
+                ago(inventory.modified(id), *now),
+                inventory.kind(id).into(),
+                inventory.key(id).into(),
+                inventory.scope(id).unwrap_or_default().into(),
+                reason.text.into(),
+            ]);
         }
+        reporter.log_table(&table);
+        let mut table = DataTable::new(&UPLOAD_COLUMNS);
         for upload in &self.outcome.uploads {
-            let age = age(*now - upload.initiated);
             let verb = match (&self.outcome.swept, &upload.failure) {
                 (None, _) => "would abort",
                 (Some(_), None) => "aborted",
                 (Some(_), Some(_)) => "not aborted",
             };
-            reporter.log(format_args!("{verb:<12}  multipart upload of `{}`, begun {age} ago", upload.name));
+            table.row([verb.into(), "upload".into(), ago(upload.initiated, *now), upload.name.as_str().into()]);
         }
+        reporter.log_table(&table);
     }
 
     fn print_troubles(&self, reporter: &Reporter) {

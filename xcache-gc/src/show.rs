@@ -1,9 +1,12 @@
 //! `show`: all there is to know of the entries of a key.
 
-use xcache_cli::output::v1::{self, FORMAT, ShowDocument, ShownEntry, Source, Time};
+use xcache_cli::output::v1::{self, FORMAT, ListedFile, ShowDocument, ShownEntry, Source, Time};
 use xcache_cli::report::Reporter;
-use xcache_cli::report::human::{Bytes, Count};
+use xcache_cli::report::human::Bytes;
+use xcache_cli::report::table::{Cell, Column, Table};
 use xcache_cli::{Exit, print_document};
+use xcache_core::archive::churn::join;
+use xcache_core::archive::index::{self, Index};
 use xcache_core::archive::reader::Archive;
 use xcache_core::gc::inventory::{EntryId, Inventory};
 use xcache_core::gc::look;
@@ -14,6 +17,7 @@ use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict};
 use xcache_core::store::Store;
 
 use crate::args::ShowArgs;
+use crate::cells::size;
 use crate::connection::Connection;
 use crate::filter::with_keys;
 
@@ -31,7 +35,7 @@ pub(crate) async fn run(args: &ShowArgs, connection: &Connection, reporter: &Rep
     let dependents = Dependents::of(&inventory);
     let mut entries = Vec::new();
     for id in ids {
-        let shown = show(store, &inventory, &dependents, id).await?;
+        let shown = show(store, &inventory, &dependents, (id, args.files)).await?;
         print(&shown, reporter);
         entries.push(shown);
     }
@@ -42,32 +46,46 @@ pub(crate) async fn run(args: &ShowArgs, connection: &Connection, reporter: &Rep
     Ok(Exit::Done)
 }
 
+/// What is in the object of an entry; none if it has no index.
+pub(crate) async fn open(
+    store: &dyn Store,
+    inventory: &Inventory,
+    id: EntryId,
+) -> anyhow::Result<Option<Box<Archive>>> {
+    let (name, etag) = (inventory.object_name(id), inventory.etag(id));
+    let mut end = object_end::fetch(store, &name, TAIL_BYTES, Expected::This(&etag)).await?;
+    match object_end::open(store, &name, &mut end).await? {
+        Verdict::Readable(Content::Archive(archive)) => Ok(Some(archive)),
+        Verdict::Readable(Content::Plain) => Ok(None),
+        Verdict::Damaged(error) | Verdict::Newer(error) => {
+            Err(anyhow::Error::new(error).context(format!("`{name}` cannot be read")))
+        }
+        Verdict::Gone(gone) => anyhow::bail!("`{name}` {gone}"),
+    }
+}
+
 async fn show(
     store: &dyn Store,
     inventory: &Inventory,
     dependents: &Dependents,
-    id: EntryId,
+    (id, with_files): (EntryId, bool),
 ) -> anyhow::Result<ShownEntry> {
-    let (name, etag) = (inventory.object_name(id), inventory.etag(id));
-    let mut end = object_end::fetch(store, &name, TAIL_BYTES, Expected::This(&etag)).await?;
-    let archive = match object_end::open(store, &name, &mut end).await? {
-        Verdict::Readable(Content::Archive(archive)) => Some(show_archive(store, inventory, id, &archive).await?),
-        Verdict::Readable(Content::Plain) => None,
-        Verdict::Damaged(error) | Verdict::Newer(error) => {
-            return Err(anyhow::Error::new(error).context(format!("`{name}` cannot be read")));
-        }
-        Verdict::Gone(gone) => anyhow::bail!("`{name}` {gone}"),
+    let opened = open(store, inventory, id).await?;
+    let archive = match &opened {
+        Some(archive) => Some(show_archive(store, inventory, id, archive).await?),
+        None => None,
     };
     Ok(ShownEntry {
-        name: name.to_string(),
+        name: inventory.name(id).to_owned(),
         scope: inventory.scope(id).map(str::to_owned),
         kind: inventory.kind(id).to_string(),
         bytes: inventory.size(id),
         modified: Time(inventory.modified(id)),
-        etag: etag.0,
+        etag: inventory.etag_text(id).to_owned(),
         tags: look::tags_of(store, inventory, id).await?,
         archive,
         dependents: dependents.on(id).iter().map(|&id| inventory.name(id).to_owned()).collect(),
+        files: opened.filter(|_| with_files).map(|archive| files(&archive.index)),
     })
 }
 
@@ -106,47 +124,70 @@ async fn show_archive(
     })
 }
 
+/// Everything in a tree, in the order of its paths.
+fn files(index: &Index) -> Vec<ListedFile> {
+    let members = index.roots.iter().zip(index.root_ranges()).flat_map(|(root, range)| {
+        index.members[range].iter().map(move |member| {
+            let (kind, bytes) = match &member.content {
+                index::Content::Directory => ("directory", 0),
+                index::Content::File(file) => ("file", file.size),
+                index::Content::Symlink(_) => ("symlink", 0),
+                index::Content::HardLink(_) => ("hard-link", 0),
+            };
+            ListedFile { path: join([root.given.as_bytes(), &member.path]), kind: kind.to_owned(), bytes }
+        })
+    });
+    members.collect()
+}
+
 fn print(shown: &ShownEntry, reporter: &Reporter) {
-    let line = |name: &str, value: String| reporter.data(format_args!("{name:<12}{value}"));
-    reporter.data(&shown.name);
-    line("  kind", shown.kind.clone());
+    let mut table = Table::new(&[Column::text("FIELD"), Column::whole("VALUE")]);
+    let mut row = |name: &str, value: Cell| table.row([name.into(), value]);
+    row("name", (&shown.name).into());
+    row("kind", (&shown.kind).into());
     if let Some(scope) = &shown.scope {
-        line("  scope", scope.clone());
+        row("scope", scope.into());
     }
-    line("  size", Bytes(shown.bytes).to_string());
-    line("  modified", shown.modified.to_string());
-    line("  etag", shown.etag.clone());
+    row("size", size(shown.bytes));
+    row("modified", (&shown.modified).into());
+    row("etag", (&shown.etag).into());
     match &shown.tags {
         Some(tags) => {
             let tags: Vec<String> = tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            line("  tags", tags.join(" "));
+            row("tags", tags.join(" ").into());
         }
-        None => line("  tags", "not known to this store".into()),
+        None => row("tags", "not known to this store".into()),
     }
     match &shown.archive {
-        Some(archive) => print_archive(archive, reporter),
-        None => line("  index", "none".into()),
+        Some(archive) => print_archive(archive, &mut row),
+        None => row("index", "none".into()),
     }
     for name in &shown.dependents {
-        line("  used by", name.clone());
+        row("used by", name.into());
     }
+    reporter.table(&table);
+    let mut table = Table::new(&[Column::number("SIZE"), Column::text("KIND"), Column::whole("PATH")]);
+    for ListedFile { path, kind, bytes } in shown.files.iter().flatten() {
+        table.row([size(*bytes), kind.into(), path.into()]);
+    }
+    reporter.table(&table);
 }
 
-fn print_archive(archive: &v1::Archive, reporter: &Reporter) {
-    let line = |name: &str, value: String| reporter.data(format_args!("{name:<12}{value}"));
-    line("  archive", archive.archive_id.clone());
-    line("  writer", archive.writer.clone());
+fn print_archive(archive: &v1::Archive, row: &mut impl FnMut(&str, Cell)) {
+    row("archive", (&archive.archive_id).into());
+    row("writer", (&archive.writer).into());
     if archive.is_condemned {
-        line("  condemned", "by gc: no new entry builds on it".into());
+        row("condemned", "yes: no new entry builds on it".into());
     }
     for root in &archive.roots {
-        line("  root", root.clone());
+        row("path", root.into());
     }
-    line("  tree", format!("{}, {}", Count(archive.members, "member"), Bytes(archive.content_bytes)));
+    row("members", archive.members.into());
+    row("logical size", size(archive.content_bytes));
     let used = |source: &Source| format!("{} of {} in use", Bytes(source.used_bytes), Bytes(source.data_bytes));
-    line("  own data", used(&archive.own));
+    row("own data", used(&archive.own).into());
     for source in &archive.refs {
         let missing = if source.is_there { "" } else { " (GONE)" };
-        line("  ref", format!("{}: {}{missing}", source.name, used(source)));
+        row("ref", format!("{}: {}{missing}", source.name, used(source)).into());
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,7 @@ use xcache_core::monitor::{self, Monitor, Unit};
 pub mod chain;
 mod held;
 pub mod human;
+pub mod table;
 mod log;
 mod phases;
 mod progress;
@@ -29,6 +30,7 @@ pub use phases::Phase;
 use phases::Phases;
 use progress::{Form, Progress, Stage};
 use settings::{Settings, Verbosity};
+use table::Table;
 
 use crate::ci::annotation::{Commands, Level};
 use crate::{Exit, streams};
@@ -41,6 +43,8 @@ pub struct Reporter {
 
 struct Shared {
     settings: Settings,
+    /// How wide the terminal is that stdout is connected to, if it is.
+    columns: Option<usize>,
     bars: MultiProgress,
     outputs: Mutex<Outputs>,
     /// What [`Reporter::notice_once`] and [`Reporter::warning_once`] have reported.
@@ -72,16 +76,26 @@ impl fmt::Debug for Reporter {
 impl Reporter {
     /// Prints to the streams of the process.
     pub fn new(settings: Settings) -> Self {
-        Self::to_writers(settings, streams::data(), Box::new(io::stderr()))
+        Self::with(settings, terminal_columns(), streams::data(), Box::new(io::stderr()))
     }
 
     /// Prints to the given writers. Bars still go to the terminal.
     pub fn to_writers(settings: Settings, stdout: Box<dyn Write + Send>, stderr: Box<dyn Write + Send>) -> Self {
+        Self::with(settings, None, stdout, stderr)
+    }
+
+    fn with(
+        settings: Settings,
+        columns: Option<usize>,
+        stdout: Box<dyn Write + Send>,
+        stderr: Box<dyn Write + Send>,
+    ) -> Self {
         let outputs = Mutex::new(Outputs { stdout, stderr });
         let noticed = Mutex::default();
         Self {
             shared: Arc::new(Shared {
                 settings,
+                columns,
                 bars: MultiProgress::new(),
                 outputs,
                 noticed,
@@ -134,6 +148,20 @@ impl Reporter {
         self.shared.noticed.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned())
     }
 
+    /// A table of data on stdout, unless that is for the document of `--json`.
+    pub fn table(&self, table: &Table) {
+        let Settings { is_json, commands, .. } = self.shared.settings;
+        if is_json {
+            return;
+        }
+        let lines = match self.shared.columns {
+            Some(columns) => table.lines_within(columns),
+            None => table.lines().collect(),
+        };
+        let text: String = lines.into_iter().map(|line| commands.disarm(line) + "\n").collect();
+        self.write_data(&text);
+    }
+
     /// A line of data on stdout, unless that is for the document of `--json`.
     pub fn data(&self, text: impl fmt::Display) {
         let Settings { is_json, commands, .. } = self.shared.settings;
@@ -146,6 +174,13 @@ impl Reporter {
     pub fn log(&self, text: impl fmt::Display) {
         if streams::is_read() {
             self.data(text);
+        }
+    }
+
+    /// [`Self::table`] of what was done, as [`Self::log`].
+    pub fn log_table(&self, table: &Table) {
+        if streams::is_read() {
+            self.table(table);
         }
     }
 
@@ -303,6 +338,14 @@ impl Reporter {
     fn outputs(&self) -> MutexGuard<'_, Outputs> {
         self.shared.outputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How wide the terminal is that stdout is connected to, if it is.
+fn terminal_columns() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal())?;
+    // Some terminals do not tell.
+    Some(if size.ws_col == 0 { 80 } else { size.ws_col.into() })
 }
 
 impl Monitor for Reporter {

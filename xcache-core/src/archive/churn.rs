@@ -73,6 +73,56 @@ pub fn changes(newer: &Index, older: &Index) -> Changes {
     changes
 }
 
+/// A file that is not the same in both trees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The path as it was given, and what is below it.
+    pub path: String,
+    /// What has happened to it.
+    pub change: Change,
+    /// Its length, holes included; of a file that was removed, what it was.
+    pub bytes: u64,
+    /// Bytes of chunks that the older tree does not have anywhere.
+    pub new_bytes: u64,
+}
+
+/// What has happened to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Only the newer tree has it.
+    Added,
+    /// Its content differs.
+    Changed,
+    /// Only the older tree has it.
+    Removed,
+}
+
+/// The files that are not the same in both trees, in the order of the newer one; those that were removed at the end.
+pub fn differences(newer: &Index, older: &Index) -> Vec<Difference> {
+    let known: HashSet<_> = older.chunks.iter().map(|chunk| chunk.hash).collect();
+    let mut before: BTreeMap<(&str, &[u8]), &File> =
+        files(older).map(|(root, path, file)| ((root, path), file)).collect();
+    let mut found = Vec::new();
+    for (root, path, file) in files(newer) {
+        let chunks = newer.chunks_of(file);
+        let change = match before.remove(&(root, path)) {
+            None => Change::Added,
+            Some(old) if old.size == file.size && is_same(chunks, older.chunks_of(old)) => continue,
+            Some(_) => Change::Changed,
+        };
+        let new = chunks.iter().filter(|chunk| !known.contains(&chunk.hash)).map(|chunk| u64::from(chunk.length));
+        found.push(Difference { path: join([root.as_bytes(), path]), change, bytes: file.size, new_bytes: new.sum() });
+    }
+    let removed = before.into_iter().map(|((root, path), file)| Difference {
+        path: join([root.as_bytes(), path]),
+        change: Change::Removed,
+        bytes: file.size,
+        new_bytes: 0,
+    });
+    found.extend(removed);
+    found
+}
+
 fn is_same(new: &[Chunk], old: &[Chunk]) -> bool {
     new.len() == old.len() && new.iter().zip(old).all(|(new, old)| new.hash == old.hash)
 }
@@ -200,9 +250,10 @@ fn directories(leaves: &[Leaf<'_>], rows: usize) -> Vec<NewIn> {
 }
 
 /// A path of these components. A root may be `/` or end in a slash.
-fn join<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> String {
+/// A path of these components; an empty one adds nothing.
+pub fn join<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut path = String::new();
-    for component in components {
+    for component in components.into_iter().filter(|component| !component.is_empty()) {
         if !path.is_empty() && !path.ends_with('/') {
             path.push('/');
         }

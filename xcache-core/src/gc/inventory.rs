@@ -402,6 +402,12 @@ impl Inventory {
         found.is_some_and(|found| found == value || *found == naming::encode_tag_value(value))
     }
 
+    /// The value of a tag, as far as tags have been read by [`super::look::tags`].
+    pub fn tag(&self, id: EntryId, name: &str) -> Option<String> {
+        let value = self.all_tags.as_ref()?.get(&id)?.get(name)?;
+        Some(naming::decode_tag_value(value).unwrap_or_else(|| value.clone()))
+    }
+
     /// Its tags, or that they cannot be read.
     pub fn set_tags(&mut self, id: EntryId, tags: Option<&Tags>) {
         if let (Some(all), Some(tags)) = (&mut self.all_tags, tags) {

@@ -205,6 +205,54 @@ pub struct ShownEntry {
     pub archive: Option<Archive>,
     /// Entries that build on it.
     pub dependents: Vec<String>,
+    /// What its tree consists of; with `--files`, if it has an index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<ListedFile>>,
+}
+
+/// A file, directory or link of a tree.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ListedFile {
+    /// The path as it was given, and what is below it.
+    pub path: String,
+    /// `file`, `directory`, `symlink` or `hard-link`.
+    pub kind: String,
+    /// Its length, holes included; zero for what is no file.
+    pub bytes: u64,
+}
+
+/// The files that differ between two entries.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DiffDocument {
+    /// The version of the document.
+    pub format: u32,
+    /// `diff`.
+    pub command: String,
+    /// The URL of the store.
+    pub store: String,
+    /// The object of the older entry.
+    pub older: String,
+    /// The object of the newer entry.
+    pub newer: String,
+    /// Bytes of the object of the newer entry.
+    pub bytes: u64,
+    /// Bytes of the files of the newer entry that the older one does not have anywhere.
+    pub new_bytes: u64,
+    /// The files.
+    pub files: Vec<DifferentFile>,
+}
+
+/// A file that differs.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DifferentFile {
+    /// The path as it was given, and what is below it.
+    pub path: String,
+    /// `added`, `changed` or `removed`.
+    pub change: String,
+    /// Its length, holes included; of a file that was removed, what it was.
+    pub bytes: u64,
+    /// Bytes of it that the older entry does not have anywhere.
+    pub new_bytes: u64,
 }
 
 /// What the index of an archive says.
@@ -292,6 +340,15 @@ pub struct DuDocument {
     pub by_kind: BTreeMap<String, Usage>,
     /// By the branch that entries are tagged with.
     pub by_branch: BTreeMap<String, Usage>,
+    /// By key family; with `--by family`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_family: Option<BTreeMap<String, Usage>>,
+    /// By scope; with `--by scope`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_scope: Option<BTreeMap<String, Usage>>,
+    /// By the repository that entries are tagged with; with `--by repo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_repo: Option<BTreeMap<String, Usage>>,
     /// The price of all for a month, if a price was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_per_month: Option<f64>,

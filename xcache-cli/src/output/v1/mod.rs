@@ -16,8 +16,9 @@ mod report;
 
 pub use caches::{CacheList, RestoreDocument, SaveDocument};
 pub use gc::{
-    Archive, DuDocument, Fault, Group, ListDocument, ListedEntry, NameAndWhy, PlannedEntry, PruneDocument,
-    ShowDocument, ShownEntry, Source, StaleUpload, Sum, Usage, VerifyDocument, VersionsReport,
+    Archive, DiffDocument, DifferentFile, DuDocument, Fault, Group, ListDocument, ListedEntry, ListedFile, NameAndWhy,
+    PlannedEntry, PruneDocument, ShowDocument, ShownEntry, Source, StaleUpload, Sum, Usage, VerifyDocument,
+    VersionsReport,
 };
 pub use report::{
     Changed, ChangedDirectory, Growth, LargeFile, PlanReason, Price, ReportDocument, ReportedEntry, ReportedPlan,
@@ -87,6 +88,8 @@ pub enum Document {
     List(ListDocument),
     /// `xcache-gc show`.
     Show(ShowDocument),
+    /// `diff`.
+    Diff(DiffDocument),
     /// `xcache-gc verify`.
     Verify(VerifyDocument),
     /// `xcache-gc du`.
