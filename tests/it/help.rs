@@ -6,6 +6,7 @@ use std::path::Path;
 
 use xcache_cli::command;
 use xcache_tests::job::Job;
+use xcache_tests::place::Place;
 use xcache_tests::s3;
 
 /// Each program and its commands.
@@ -92,4 +93,47 @@ fn manual_pages_are_without_warnings() {
         assert_eq!(shown.stderr, "", "{name}");
         assert!(shown.stdout.contains(name), "{}", shown.stdout);
     }
+}
+
+/// The help that `-h` prints fits a screen, and says where the rest is.
+#[test]
+fn the_short_help_fits_a_screen() {
+    for (name, exe, commands) in PROGRAMS {
+        for command in std::iter::once(None).chain(commands.iter().map(Some)) {
+            let help = Job::new().command(exe).args(command).arg("-h").env("COLUMNS", "100").run().ok().stdout;
+            let lines = help.lines().count();
+            assert!(lines <= 50, "{name} {command:?}: {lines} lines\n{help}");
+            assert!(!help.contains("XCACHE_") && help.contains("--help"), "{name} {command:?}:\n{help}");
+        }
+    }
+}
+
+#[test]
+fn a_program_without_arguments_shows_its_usage() {
+    for (name, exe, _) in PROGRAMS {
+        let outcome = Job::new().command(exe).run().expect_code(2);
+        assert!(outcome.stderr.contains(&format!("Usage: {name}")), "{outcome:?}");
+        assert_eq!(outcome.stdout, "");
+    }
+    // Where variables say something, what is missing is named, and in a job wrong usage fails no build.
+    let (_, save, _) = PROGRAMS[0];
+    Job::new().command(save).env("XCACHE_KEY", "k").run().expect_code(2).reviewed();
+    Job::github().command(save).run().ok().reviewed();
+}
+
+#[test]
+fn flags_of_all_commands_may_stand_before_the_command() {
+    let (job, place) = (Job::new(), Place::local());
+    place.put("key-base.tar.zst", b"made by others");
+    let (_, gc, _) = PROGRAMS[2];
+    let run = |args: &[&str]| job.command(gc).args(args).run().ok().stdout;
+    let expected = run(&["ls", "--json", "--store", place.url()]);
+    assert!(expected.contains("key-base.tar.zst"), "{expected}");
+    assert_eq!(run(&["--json", "--store", place.url(), "ls"]), expected);
+    assert_eq!(run(&["--store", place.url(), "ls", "--json"]), expected);
+    // The nearer one counts.
+    assert_eq!(run(&["--store", "file:///nowhere", "ls", "--store", place.url(), "--json"]), expected);
+    job.command(gc).arg("--json").run().expect_code(2).reviewed();
+    // Flags of one command only belong to it.
+    job.command(gc).args(["--sort", "key", "ls"]).run().expect_code(2);
 }

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +25,7 @@ use super::output_args::OutputArgs;
 use super::refusal::{Asked, Refusal};
 use super::runtime::Runtime;
 use super::store_args::StoreSelection;
-use super::{Class, Exit, RunContext, UsageError, classify, parse};
+use super::{Class, Exit, RunContext, UsageError, classify, command, common_flags, parse};
 use crate::ci::event::Event;
 use crate::output::v1::{FORMAT, FailedDocument};
 use crate::report::settings::Settings;
@@ -57,6 +57,12 @@ impl Host {
     /// Parses the command line. Without arguments the run is over, with this exit code; `refuse` answers for a wrong
     /// value in a job.
     pub fn parse<T: Parser>(&self, refuse: impl FnOnce(&UsageError, Asked, &Reporter) -> Exit) -> Result<T, Exit> {
+        if self.asks_for_nothing() {
+            let usage = common_flags::without_variables(command::<T>()).render_help();
+            // Where stderr is closed there is nobody to read it.
+            let _ = write!(io::stderr(), "{usage}");
+            return Err(Exit::Usage);
+        }
         let stop = match parse(self.argv.iter().cloned()) {
             Ok(args) => return Ok(args),
             Err(stop) => stop,
@@ -74,6 +80,14 @@ impl Host {
         }
         reporter.error_for(&error);
         Err(Exit::Usage)
+    }
+
+    /// Whether a user has typed the name of the program and nothing else. A job may say everything in variables.
+    fn asks_for_nothing(&self) -> bool {
+        let is_said = |(name, value): (OsString, OsString)| {
+            name.to_str().is_some_and(|name| name.starts_with("XCACHE_")) && !value.is_empty()
+        };
+        self.argv.len() == 1 && !self.context.ci.is_ci() && !std::env::vars_os().any(is_said)
     }
 
     /// The reporter that the arguments ask for.

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
 
+mod common_flags;
 pub mod ci;
 pub mod report;
 pub mod output;
@@ -44,7 +45,10 @@ pub use runtime::{interrupted, unless_interrupted, why_interrupted};
 
 /// Reads the command line. The error is clap's: help, version or a usage error, for [`refusal::Refusal`].
 pub fn parse<T: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<T, clap::Error> {
-    let mut command = command::<T>();
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    let command = command::<T>();
+    let is_short = common_flags::asks_for_short_help(&argv);
+    let mut command = if is_short { common_flags::without_variables(command) } else { command };
     let mut matches = command.try_get_matches_from_mut(argv)?;
     T::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
@@ -52,7 +56,7 @@ pub fn parse<T: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<T, c
 /// The command as [`parse`] uses it: an environment variable that is set but blank counts as not set, because an
 /// action passes every input, also those that the user left out.
 pub fn command<T: CommandFactory>() -> Command {
-    ignore_blank_variables(T::command())
+    common_flags::with_short_help(common_flags::before_subcommands(ignore_blank_variables(T::command())))
 }
 
 fn ignore_blank_variables(command: Command) -> Command {

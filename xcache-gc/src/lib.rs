@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use xcache_cli::front::Host;
 use xcache_cli::output::v1::{FORMAT, FailedDocument};
 use xcache_cli::report::Reporter;
+use xcache_cli::report::settings::Settings;
 use xcache_cli::{self as cli, Class, Exit, RunContext, UsageError};
 
 pub mod args;
@@ -52,7 +53,11 @@ pub fn main() -> ExitCode {
     if let Some(exit) = args.other.print::<Args>() {
         return exit.into();
     }
-    let Some(command) = args.command else { return Exit::Usage.into() };
+    let Some(command) = args.command else {
+        let reporter = Reporter::new(Settings::default_of(&host.context));
+        reporter.error("no command given", Some("`xcache-gc --help` lists the commands"));
+        return Exit::Usage.into();
+    };
     let reporter = host.reporter(&command.common().output);
     let exit = run_and_report(host, &command, &reporter);
     reporter.finish(exit, true).into()
