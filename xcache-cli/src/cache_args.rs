@@ -17,24 +17,24 @@ use xcache_core::scope::Scopes;
 /// Paths and keys.
 #[derive(Args, Clone, Debug)]
 pub struct CacheArgs {
-    /// Files, directories and globs; `!` excludes. Each may hold several lines
+    /// Files, directories and globs; `!` excludes. An argument may have several lines
     #[arg(value_name = "PATH")]
     pub paths: Vec<String>,
 
-    /// Files, directories and globs, one to a line; `!` excludes
+    /// Files, directories and globs, one per line; `!` excludes
     #[arg(long = "path", env = var::PATH, value_name = "PATHS", conflicts_with = "paths")]
     pub path: Vec<String>,
 
-    /// The key: up to 512 characters, no comma
+    /// The key: up to 512 characters, without commas
     #[arg(long, short, env = var::KEY, value_name = "KEY")]
     pub key: Option<String>,
 
-    /// Several caches at once: a YAML or JSON list of `path`, `key` and `restore-keys`, in place of these
+    /// Several caches in one run: a YAML or JSON list of `path`, `key` and `restore-keys`, instead of these
     // A YAML list begins with a hyphen.
     #[arg(long, env = var::CACHES, value_name = "LIST", allow_hyphen_values = true)]
     pub caches: Option<String>,
 
-    /// Where a restore leaves state for the save of the same job [default: below the temporary directory of the CI job,
+    /// Directory where a restore leaves notes for the save of the same job [default: below the temporary directory of the CI job,
     /// otherwise $XDG_STATE_HOME/xcache or ~/.local/state/xcache]
     #[arg(long, env = var::STATE_DIR, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,

@@ -18,7 +18,7 @@ pub struct CompatArgs {
           default_missing_value = "true")]
     pub enable_cross_os_archive: Option<String>,
 
-    /// Whether a delta is worth it is decided by its size
+    /// A delta is written if it is small enough
     #[arg(long, env = var::USE_DELTAS, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     pub use_deltas: Option<String>,

@@ -68,7 +68,7 @@ pub enum ModeChoice {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct ModeArgs {
-    /// What this run may do with the cache: `auto` lets triggers that anyone can fire only read
+    /// What this run may do with the cache: with `auto`, triggers that any user can fire are read-only
     #[arg(long, env = var::MODE, value_name = "MODE", default_value = "auto", value_parser = ModeParser)]
     pub mode: ModeChoice,
 }

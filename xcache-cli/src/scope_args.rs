@@ -12,7 +12,7 @@ use xcache_core::scope::{RunRefs, ScopeError, ScopeMode, Scopes};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct ScopeArgs {
-    /// Keep entries apart: `auto` (those of pull requests), `none`, `ref` (by git ref, as GitHub does), or a name
+    /// Separate entries: `auto` (those of pull requests), `none`, `ref` (by git ref, as GitHub does), or a name
     /// [default: auto in CI, otherwise none]
     ///
     /// With `auto` a pull request saves into a scope of its own and looks there first, then at the shared entries, which

@@ -22,7 +22,7 @@ pub struct StoreArgs {
     #[arg(long, env = var::STORE, value_name = "URL", hide_env_values = true)]
     pub store: Option<GivenAddress>,
 
-    /// Bucket, in place of --store
+    /// Bucket, instead of --store
     #[arg(long, env = var::S3_BUCKET, value_name = "NAME", hide_env_values = true)]
     pub s3_bucket: Option<GivenAddress>,
 
@@ -47,7 +47,7 @@ pub struct StoreArgs {
     #[arg(long, env = var::S3_PROFILE, value_name = "NAME")]
     pub s3_profile: Option<String>,
 
-    /// Role to take with the identity of the CI job, in place of credentials: `arn:aws:iam::123456789012:role/NAME`
+    /// Role to assume with the identity of the CI job, instead of credentials: `arn:aws:iam::123456789012:role/NAME`
     #[arg(long, env = var::S3_ROLE, value_name = "ARN")]
     pub s3_role: Option<String>,
 
@@ -63,8 +63,7 @@ pub struct StoreArgs {
     #[arg(long, env = var::S3_STORAGE_CLASS, value_name = "CLASS")]
     pub s3_storage_class: Option<String>,
 
-    /// Sign no request: for reading from a public bucket. Without it, unsigned requests are tried where there are no
-    /// credentials
+    /// Send unsigned requests, for reading from a public bucket. This is also the default when there are no credentials
     #[arg(long, env = var::S3_ANONYMOUS, value_parser = parse_switch)]
     pub s3_anonymous: bool,
 
@@ -72,11 +71,11 @@ pub struct StoreArgs {
     #[arg(long, env = var::S3_REQUESTER_PAYS, value_parser = parse_switch)]
     pub s3_requester_pays: bool,
 
-    /// Access key; better left to the environment or a role
+    /// Access key; prefer the environment or a role
     #[arg(long, env = var::AWS_ACCESS_KEY_ID, value_name = "ID", hide_env_values = true)]
     pub aws_access_key_id: Option<String>,
 
-    /// Secret of the access key; better left to the environment or a role
+    /// Secret of the access key; prefer the environment or a role
     #[arg(long, env = var::AWS_SECRET_ACCESS_KEY, value_name = "SECRET", hide_env_values = true, value_parser = parse_secret)]
     pub aws_secret_access_key: Option<Secret>,
 

@@ -12,7 +12,7 @@ use super::values::{parse_duration, parse_number};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct TransferArgs {
-    /// Requests in flight at a time
+    /// Maximum number of concurrent requests
     #[arg(long, env = var::CONCURRENCY, value_name = "N", default_value_t = 8, value_parser = parse_number::<1, 64>)]
     pub concurrency: u32,
 
@@ -49,7 +49,7 @@ impl TimeArgs {
 /// Validated limits; both are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests in flight at a time.
+    /// Maximum number of concurrent requests.
     pub concurrency: usize,
     /// Worker threads.
     pub workers: usize,

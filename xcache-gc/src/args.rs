@@ -18,7 +18,7 @@ use crate::values::{parse_file, parse_price, parse_remote, parse_selector, parse
 
 /// Prune, list and verify the entries of a cache
 ///
-/// Deleting is safe while others save and restore: what a running save is about to use stays.
+/// Deleting is safe while other jobs save and restore: entries that a running save is about to use are kept.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "xcache-gc", bin_name = "xcache-gc", version, after_help = EXAMPLES, max_term_width = 100,
           arg_required_else_help = true)]
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// List entries
     #[command(visible_alias = "list")]
     Ls(ListArgs),
-    /// Show all there is to know of the entries of a key
+    /// Show all details of the entries of a key
     Show(ShowArgs),
     /// Show which files differ between two entries
     Diff(DiffArgs),
@@ -47,9 +47,9 @@ pub(crate) enum Command {
     Rm(RemoveArgs),
     /// Verify that entries can be restored
     Verify(VerifyArgs),
-    /// Add up what entries take
+    /// Add up the sizes of entries
     Du(DuArgs),
-    /// Take back the marks of entries that a removal could not delete
+    /// Remove the marks of entries that could not be deleted
     Keep(KeepArgs),
     /// Report what a store holds: a page to look at, or Markdown
     ///
@@ -107,9 +107,9 @@ pub(crate) struct CommonArgs {
 
 /// Delete entries by rules
 ///
-/// Each rule is a limit of its own: an entry goes as soon as one rule says so. It stays all the same if it has the tag
-/// `keep=true`, is younger than --min-age, is about to be used by a running save, or if an entry that stays builds on
-/// it. What an interrupted or earlier run has condemned goes as soon as nothing needs it.
+/// Each rule is an independent limit: an entry is deleted if any rule matches it. It is kept if it has the tag
+/// `keep=true`, is younger than --min-age, is about to be used by a running save, or if a kept entry builds on it.
+/// Entries that an earlier or interrupted run has condemned are deleted as soon as no entry needs them.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PruneArgs {
     #[command(flatten)]
@@ -123,7 +123,7 @@ pub(crate) struct PruneArgs {
     #[arg(long, env = var::DRY_RUN, value_parser = parse_safeguard)]
     pub(crate) dry_run: bool,
 
-    /// Do not ask on a terminal
+    /// Delete without asking on a terminal
     #[arg(long, short)]
     pub(crate) yes: bool,
 
@@ -138,7 +138,7 @@ pub(crate) struct RuleArgs {
     #[arg(long, env = var::KEEP_NEWEST, value_name = "COUNT", value_parser = parse_number::<1, { u32::MAX }>)]
     pub(crate) keep_newest: Option<u32>,
 
-    /// What makes a group: the branch tag, the key family (the key without hashes, dates and run ids), or both
+    /// What defines a group: the branch tag, the key family (the key without hashes, dates and run ids), or both
     #[arg(long, env = var::GROUP_BY, value_name = "WHAT", value_enum, default_value_t = GroupByArg::BranchFamily)]
     pub(crate) group_by: GroupByArg,
 
@@ -146,11 +146,11 @@ pub(crate) struct RuleArgs {
     #[arg(long, env = var::MAX_AGE, value_name = "AGE", value_parser = parse_duration)]
     pub(crate) max_age: Option<Duration>,
 
-    /// Delete the oldest entries until the rest is no larger than this, for example `50GiB`
+    /// Delete the oldest entries until the total is no larger than this, for example `50GiB`
     #[arg(long, env = var::MAX_TOTAL_SIZE, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_total_size: Option<u64>,
 
-    /// Delete entries of branches, tags and pull requests that are not in this file, one ref to a line
+    /// Delete entries of branches, tags and pull requests that are not in this file, one ref per line
     #[arg(long, env = var::LIVE_BRANCHES, value_name = "FILE")]
     pub(crate) live_branches: Option<PathBuf>,
 
@@ -163,11 +163,11 @@ pub(crate) struct RuleArgs {
     #[arg(long, env = var::SHADOWED, value_parser = parse_switch)]
     pub(crate) shadowed: bool,
 
-    /// Delete deltas that cannot be restored: what they build on is gone, or their end is damaged
+    /// Delete deltas that cannot be restored, because an object that they build on is gone or their end is damaged
     #[arg(long, env = var::DANGLING, value_parser = parse_switch)]
     pub(crate) dangling: bool,
 
-    /// Throw away multipart uploads of entries that began longer ago than this
+    /// Abort multipart uploads of entries that began longer ago than this
     #[arg(long, env = var::STALE_UPLOADS, value_name = "AGE", value_parser = parse_duration)]
     pub(crate) stale_uploads: Option<Duration>,
 
@@ -194,7 +194,7 @@ pub(crate) struct ListArgs {
     #[arg(long, short)]
     pub(crate) reverse: bool,
 
-    /// Also branches, refs and logical sizes; takes two more requests for each entry
+    /// Also show branches, refs and logical sizes; this takes two more requests per entry
     #[arg(long, short)]
     pub(crate) long: bool,
 
@@ -240,7 +240,7 @@ pub(crate) struct FilterArgs {
     pub(crate) newer_than: Option<Duration>,
 }
 
-/// Show all there is to know of the entries of a key
+/// Show all details of the entries of a key
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ShowArgs {
     /// The key, in any scope
@@ -275,8 +275,8 @@ pub(crate) struct DiffArgs {
 
 /// Delete entries by name
 ///
-/// There is no minimum age, and pins do not count: naming an entry is meant. What a running save is about to use is
-/// marked and left to the next `prune`.
+/// Minimum age and pins do not apply, because the entries are named explicitly. An entry that a running save is about to
+/// use is marked and left to the next `prune`.
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "which", required = true, multiple = true,
         args = ["keys", "all", "prefix", "scope", "branch", "repo", "tags", "kind", "older_than", "newer_than"])]
@@ -300,7 +300,7 @@ pub(crate) struct RemoveArgs {
     #[arg(long)]
     pub(crate) delete_versions: bool,
 
-    /// Do not ask on a terminal
+    /// Delete without asking on a terminal
     #[arg(long, short)]
     pub(crate) yes: bool,
 
@@ -314,7 +314,8 @@ pub(crate) struct RemoveArgs {
 
 /// Verify that entries can be restored
 ///
-/// Reads the end of each entry and looks for what it builds on. Ends with exit code 1 and a list if something is wrong.
+/// Reads the end of each entry, and checks that the objects that it builds on exist. Lists all faults, and exits with 1 if
+/// there are any.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
     /// Only entries of these keys [default: all]
@@ -336,7 +337,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) common: CommonArgs,
 }
 
-/// Add up what entries take
+/// Add up the sizes of entries
 ///
 /// Takes two requests for each entry: tags and footer.
 #[derive(Clone, Debug, clap::Args)]
@@ -356,7 +357,7 @@ pub(crate) struct DuArgs {
     pub(crate) common: CommonArgs,
 }
 
-/// Take back the marks of entries that a removal could not delete
+/// Remove the marks of entries that could not be deleted
 ///
 /// A removal marks an entry before it deletes it; if it is refused, the mark stays, and the next `prune` deletes the
 /// entry as soon as nothing needs it. Refused while another clean-up is at work.
@@ -466,10 +467,10 @@ pub(crate) enum Sort {
 
 const EXAMPLES: &str = "\
 Examples:
-  Say what a policy would delete:
+  Show what a policy would delete:
     xcache-gc prune --store s3://my-bucket/ci --keep-newest 3 --max-age 30d --dry-run
 
-  Delete what nobody needs any more:
+  Delete old, dead and unusable entries:
     xcache-gc prune --store s3://my-bucket/ci --max-age 30d --live-branches-from-git origin \\
       --shadowed --dangling --stale-uploads 2d
 

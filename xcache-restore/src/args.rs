@@ -24,11 +24,11 @@ pub struct Args {
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
 
-    /// Prefixes of keys to restore if there is no exact match, best first, one to a line
+    /// Prefixes of keys to restore if there is no exact match, best first, one per line
     #[arg(long, env = var::RESTORE_KEYS, value_name = "KEYS")]
     pub(crate) restore_keys: Vec<String>,
 
-    /// Only look whether there is an entry
+    /// Look for an entry without restoring it
     #[arg(long, env = var::LOOKUP_ONLY, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", default_value = "", hide_default_value = true, value_parser = ActionsSwitch::parse)]
     pub(crate) lookup_only: ActionsSwitch,
@@ -38,7 +38,7 @@ pub struct Args {
           default_missing_value = "true", default_value = "", hide_default_value = true, value_parser = ActionsSwitch::parse)]
     pub(crate) fail_on_cache_miss: ActionsSwitch,
 
-    /// Remove what is there and not in the entry, except git repositories
+    /// Remove files that are not in the entry, except git repositories
     #[arg(long, env = var::CLEAN, value_parser = parse_switch)]
     pub(crate) clean: bool,
 
@@ -46,11 +46,11 @@ pub struct Args {
     #[arg(long, env = var::CLEAN_PROTECTED, value_parser = parse_switch)]
     pub(crate) clean_protected: bool,
 
-    /// Restore owners and groups too, as far as permitted
+    /// Restore owners and groups where permitted
     #[arg(long, env = var::SAME_OWNER, value_parser = parse_switch)]
     pub(crate) same_owner: bool,
 
-    /// Restore paths that have other names in the entry by position, also if the key is not the exact one
+    /// Match paths with different names by position, even if the key is not an exact match
     #[arg(long, env = var::RELOCATE, value_parser = parse_switch)]
     pub(crate) relocate: bool,
 

@@ -31,15 +31,15 @@ pub struct Args {
     #[arg(long, env = var::BASE_KEY, value_name = "KEY")]
     pub(crate) base_key: Option<String>,
 
-    /// Prefixes of entries to build on, best first, one to a line
+    /// Key prefixes of entries to build on if this job restored none, best first, one per line
     #[arg(long, env = var::RESTORE_KEYS, value_name = "KEYS")]
     pub(crate) restore_keys: Vec<String>,
 
-    /// Write a complete entry, whatever is in the store
+    /// Write a complete entry even if a delta would be smaller
     #[arg(long, env = var::FULL, value_parser = parse_switch)]
     pub(crate) full: bool,
 
-    /// Write a complete entry when the one it would build on is older than this
+    /// Write a complete entry if the one to build on is older than this
     #[arg(long, env = var::REBASE_AFTER, value_name = "DURATION", default_value = "7d", value_parser = parse_duration)]
     pub(crate) rebase_after: Duration,
 
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, env = var::IF_EXISTS, value_name = "ACTION", value_enum, default_value_t = IfExists::Skip)]
     pub(crate) if_exists: IfExists,
 
-    /// Save also if a restore onto these paths did not finish
+    /// Save even if a restore onto these paths did not finish
     #[arg(long, env = var::SAVE_UNFINISHED, value_parser = parse_switch)]
     pub(crate) save_unfinished: bool,
 
@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long, env = var::LEVEL, value_name = "1-19", default_value_t = DEFAULT_LEVEL, value_parser = parse_level)]
     pub(crate) level: i32,
 
-    /// Tag of the entry; `keep=true` protects it from clean-up. May be repeated, or one to a line
+    /// Tag of the entry; `keep=true` protects it from clean-up. May be repeated, or one per line
     #[arg(long = "tag", env = var::TAG, value_name = "NAME=VALUE", help_heading = "Tags")]
     pub(crate) tags: Vec<String>,
 
