@@ -108,6 +108,8 @@ fn a_save_says_what_it_builds_on_and_what_is_new() {
         &found,
         &[
             "builds on `deps-1`, which this job restored",
+            "about 29",
+            " KiB would be new",
             "a delta: refers to 1 of 1 objects",
             "293.0 KiB of files stored in this entry, from 1 file",
             "`tree/out`, 1 file",
@@ -125,6 +127,8 @@ fn a_save_says_what_it_builds_on_and_what_is_new() {
         ],
     );
     check(&save(&job, &place, "deps-2", &["--explain"]), &["`deps-2-delta.tar.zst` exists since 20"]);
+    (20..24).for_each(|n| fs::write(job.path(format!("tree/out/{n}")), Rng::new(n).bytes(300_000)).unwrap());
+    check(&save(&job, &place, "deps-5", &["--explain"]), &["would be new", "a base: more than half of it is new"]);
     check(&save(&job, &place, "deps-4", &["--full", "--explain"]), &["builds on nothing: `--full` was given"]);
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use xcache_cli as cli;
+use xcache_cli::report::human::Bytes;
 use xcache_core::convert;
-use xcache_core::delta::plan::{Reason, SavePlan, Standing, plan};
+use xcache_core::delta::plan::{Reason, SavePlan, Standing, new_and_all, plan};
 use xcache_core::delta::{Facts, Known, Trust, compare};
 use xcache_core::gc::protocol::{Intent, Refusal, Verdict};
 use xcache_core::monitor::{Monitor as _, Unit};
@@ -49,6 +50,10 @@ impl Run<'_> {
         let facts = Arc::new(facts);
         let now = convert::unix_nanos(self.context.now);
         let standings: Vec<Standing> = known.refs.iter().map(|r| standing(&intent, r)).collect();
+        if self.explain().is_on() {
+            let (new, all) = new_and_all(&known, &facts);
+            self.explain().line(format_args!("about {} of {} would be new", Bytes(new), Bytes(all)));
+        }
         let keep = match plan(&known, &facts, &standings, now, self.config.rebase_after) {
             SavePlan::Delta { keep } => {
                 let kept = keep.iter().filter(|keep| **keep).count();

@@ -168,6 +168,13 @@ pub fn plan(known: &Known, facts: &Facts, standings: &[Standing], now_nanos: i64
     }
 }
 
+/// How many bytes of a tree are in none of the objects of `known`, and how many it has: as they would be stored, which is an
+/// estimate.
+pub fn new_and_all(known: &Known, facts: &Facts) -> (u64, u64) {
+    let Usage { new_bytes, tree_bytes, .. } = usage(known, facts);
+    (new_bytes, tree_bytes)
+}
+
 /// The rules, on numbers alone.
 fn choose(refs: &[RefUse], needed: Needed, rebase_after: Duration) -> SavePlan {
     let Needed { new_bytes, tree_bytes, base_bytes } = needed;
