@@ -79,3 +79,51 @@ fn sequences(steps: u64, seed: u64) {
         assert!(tally.keys().any(|seen| seen.starts_with(what)), "{what} is never seen: {tally:?}");
     }
 }
+
+/// Sequences that once broke a promise.
+mod found {
+    use xcache_tests::memory::{Fault, Faults};
+
+    use super::step::{Edit, KeyChoice::Any, Rule, Step};
+
+    #[track_caller]
+    fn check(steps: &[Step]) {
+        super::run(steps).unwrap_or_else(|broken| panic!("{broken}"));
+    }
+
+    fn save(job: usize, key: usize) -> Step {
+        Step::Save { job, key: Any(key), full: false, faults: None }
+    }
+
+    fn restore(job: usize, key: usize, by_prefix: bool) -> Step {
+        Step::Restore { job, key: Any(key), by_prefix, clean: false, faults: None }
+    }
+
+    #[test]
+    fn a_clean_up_that_cannot_begin_leaves_no_mark() {
+        for fault in [Fault::Refused, Fault::AnswerLost] {
+            for after in [0, 1] {
+                let faults = Some(Faults { after, times: 1, fault });
+                let prune = |faults| Step::Prune { rule: Rule::MaxAge { hours: 0, min_hours: 0 }, faults };
+                check(&[Step::Remove { key: Any(0), cascade: false, faults }, prune(None)]);
+                check(&[prune(faults), prune(None)]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_made_good_beside_a_damaged_base_is_found_by_its_prefix() {
+        let rot = Step::Rot { object: 1, at: 0, bit: 0 };
+        check(&[
+            save(0, 4),
+            restore(0, 0, false),
+            save(0, 0),
+            rot,
+            Step::Edit(0, Edit::Fill { seed: 0 }),
+            Step::Edit(0, Edit::Delete { path: 81 }),
+            restore(0, 0, true),
+            save(0, 4),
+            restore(0, 0, true),
+        ]);
+    }
+}

@@ -307,7 +307,11 @@ impl Lookup {
         let Some(first) = self.listed.pop_front() else { return };
         let mut entries = vec![first];
         if !self.is_exact(&entries[0]) {
-            while let Some(entry) = self.listed.pop_front_if(|entry| is_same_age(entry, &entries[0])) {
+            // The delta beside a base is a candidate of its own, after the base.
+            let belongs = |next: &Entry, entries: &[Entry]| {
+                is_same_age(next, &entries[0]) && entries.last().is_none_or(|last| last.key != next.key)
+            };
+            while let Some(entry) = self.listed.pop_front_if(|next| belongs(next, &entries)) {
                 entries.push(entry);
             }
         }

@@ -15,10 +15,19 @@ pub(super) const MAX_CANDIDATES: usize = 8;
 pub(super) struct Newest<'a> {
     prefix: &'a str,
     most: usize,
-    /// Best first, each key once.
-    kept: Vec<Entry>,
+    /// Best first.
+    kept: Vec<Listed>,
     /// How many had the prefix.
     matching: u64,
+}
+
+/// What a listing shows of one key.
+struct Listed {
+    /// The entry: the base, if there are two objects.
+    entry: Entry,
+    /// The delta next to a base. A race can leave one; and where a damaged base may not be deleted, because others build
+    /// on it, a save puts a complete entry there.
+    beside: Option<Entry>,
 }
 
 impl<'a> Newest<'a> {
@@ -27,22 +36,30 @@ impl<'a> Newest<'a> {
         Self { prefix, most, kept: Vec::with_capacity(most + 1), matching: 0 }
     }
 
-    /// Of two entries of one key, which only a race can leave, the base is the one.
     pub(super) fn offer(&mut self, entry: Entry) {
         if !entry.key.as_str().starts_with(self.prefix) {
             return;
         }
         self.matching += 1;
-        if let Some(at) = self.kept.iter().position(|kept| kept.key == entry.key) {
-            if entry.kind == Kind::Delta {
+        let listed = match self.kept.iter().position(|kept| kept.entry.key == entry.key) {
+            Some(at) if entry.kind == Kind::Delta => {
+                let kept = &mut self.kept[at];
+                // A listing may show an object twice.
+                if kept.entry.kind == Kind::Base {
+                    kept.beside = Some(entry);
+                }
                 return;
             }
-            self.kept.remove(at);
-        }
-        let rank = self.rank(&entry);
-        let at = self.kept.partition_point(|kept| self.rank(kept) > rank);
+            Some(at) => {
+                let Listed { entry: kept, beside } = self.kept.remove(at);
+                Listed { entry, beside: if kept.kind == Kind::Delta { Some(kept) } else { beside } }
+            }
+            None => Listed { entry, beside: None },
+        };
+        let rank = self.rank(&listed.entry);
+        let at = self.kept.partition_point(|kept| self.rank(&kept.entry) > rank);
         if at < self.most {
-            self.kept.insert(at, entry);
+            self.kept.insert(at, listed);
             self.kept.truncate(self.most);
         }
     }
@@ -57,8 +74,10 @@ impl<'a> Newest<'a> {
         self.kept.len() == self.most
     }
 
+    /// Best first. What lies beside an entry comes right after it: it is wanted only if that one proves unusable.
     pub(super) fn into_sorted(self) -> Vec<Entry> {
-        self.kept
+        let (kept, most) = (self.kept, self.most);
+        kept.into_iter().flat_map(|Listed { entry, beside }| [Some(entry), beside]).flatten().take(most).collect()
     }
 
     /// The key comes last only to make the order the same whatever order the store lists in.
@@ -112,10 +131,23 @@ mod tests {
     }
 
     #[test]
-    fn the_base_is_the_entry_if_both_are_there() {
+    fn the_base_is_the_entry_if_both_are_there_and_the_delta_comes_next() {
         use Kind::{Base, Delta};
-        check("a", &[("a1", Base, 1), ("a1", Delta, 2), ("a2", Base, 1)], &["a1-base", "a2-base"]);
-        check("a", &[("a1", Delta, 2), ("a2", Base, 2), ("a1", Base, 1)], &["a2-base", "a1-base"]);
+        let expected = ["a1-base", "a1-delta", "a2-base"];
+        check("a", &[("a1", Base, 1), ("a1", Delta, 2), ("a2", Base, 1)], &expected);
+        check("a", &[("a1", Delta, 2), ("a2", Base, 2), ("a1", Base, 1)], &["a2-base", "a1-base", "a1-delta"]);
+        check("a", &[("a1", Delta, 2), ("a1", Base, 3), ("a2", Base, 2)], &expected);
+    }
+
+    #[test]
+    fn there_are_no_more_than_eight() {
+        let keys: Vec<String> = (0..6).map(|number| format!("a{number}")).collect();
+        let mut newest = Newest::new("a", MAX_CANDIDATES);
+        for key in &keys {
+            newest.offer(entry(key, Kind::Base, 1));
+            newest.offer(entry(key, Kind::Delta, 1));
+        }
+        assert_eq!(newest.into_sorted().len(), MAX_CANDIDATES);
     }
 
     proptest! {

@@ -90,6 +90,18 @@ fn an_exact_hit_costs_two_requests() {
 }
 
 #[test]
+fn the_delta_beside_a_base_is_the_next_candidate() {
+    // As a save leaves it that must not delete a damaged base; also where both are of one second.
+    for age in [1, 3, 9] {
+        let store = [("r-1-base", 3), ("r-1-delta", age), ("r-0-base", 2)];
+        let expected = ["r-1-base r", "r-1-delta r", "r-0-base r"];
+        check(Double::of(&store), &unscoped(), &["k", "r"], &expected, NothingThere, [5, 2]);
+        let expected = ["r-1-base exact", "r-1-delta exact"];
+        check(Double::of(&store), &unscoped(), &["r-1"], &expected, NothingThere, [3, 1]);
+    }
+}
+
+#[test]
 fn a_miss_costs_two_requests_and_a_listing_for_each_prefix() {
     check(Double::of(&[]), &unscoped(), &["k"], &[], NothingThere, [2, 1]);
     check(Double::of(&[("other-base", 1)]), &unscoped(), &["k", "r", "s"], &[], NothingThere, [2, 3]);
