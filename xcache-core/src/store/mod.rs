@@ -173,19 +173,26 @@ pub trait Upload: Send + Sync + fmt::Debug {
     async fn abort(&self) -> Result<()>;
 }
 
-/// Reads a body to its end, at most `limit` bytes.
+/// Reads the body of a small object to its end, at most `limit` bytes. One that comes a byte at a time is given up.
 pub async fn collect(download: Download, limit: usize) -> Result<Bytes> {
     use futures_util::StreamExt as _;
     let mut body = download.body;
     let mut all = bytes::BytesMut::new();
-    while let Some(piece) = body.next().await {
-        let piece = piece?;
-        if all.len() + piece.len() > limit {
-            return Err(Error::new(ErrorKind::Corrupt, "read", "body").detail(format!("longer than {limit} bytes")));
+    let read = async {
+        while let Some(piece) = body.next().await {
+            let piece = piece?;
+            if all.len() + piece.len() > limit {
+                return Err(Error::new(ErrorKind::Corrupt, "read", "body").detail(format!("longer than {limit} bytes")));
+            }
+            all.extend_from_slice(&piece);
         }
-        all.extend_from_slice(&piece);
+        Ok(())
+    };
+    match tokio::time::timeout(bounds::FLOOR, read).await {
+        Ok(read) => read.map(|()| all.freeze()),
+        Err(_) => Err(Error::new(ErrorKind::Unavailable, "read", "body")
+            .detail(format!("it did not come within {} s", bounds::FLOOR.as_secs()))),
     }
-    Ok(all.freeze())
 }
 
 /// The most pages of a listing, of 1,000 names each: ten times the largest store that we have in mind.
@@ -212,4 +219,24 @@ pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ListedObjec
     let mut all = Vec::new();
     each_page(store, prefix, |objects| all.extend(objects)).await?;
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream::{self, StreamExt as _};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_body_that_comes_a_byte_at_a_time_is_given_up() {
+        let trickle = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok(Bytes::from_static(b"x")), ()))
+        });
+        let meta = ObjectMeta { size: 1_000, etag: ETag("e".into()), last_modified: DateTime::UNIX_EPOCH };
+        let error = collect(Download { meta, offset: 0, body: trickle.boxed() }, 1_000).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    }
 }
