@@ -149,6 +149,22 @@ fn a_publication_whose_answer_is_lost_is_found_by_its_archive() {
 }
 
 #[test]
+fn a_condition_that_nobody_has_set_is_no_proof_that_the_key_is_taken() {
+    let server = s3::server();
+    for (request, status) in [("POST uploads", 412), ("PUT partNumber", 412), ("PUT partNumber", 409)] {
+        let (job, place) = (Job::new(), Place::on(server));
+        let source = job.dir("source");
+        fs::write(source.join("file"), Rng::new(1).bytes(9 << 20)).unwrap();
+        for count in ["", "count=1"] {
+            let proxy = Proxy::with_rules(server, &[&format!("{request} status:{status} {count}")]);
+            let outcome = save(&job, &place.behind(proxy.endpoint()), "key").arg("--json").arg(&source).run().ok();
+            assert_ne!(outcome.json()["outcome"], "exists", "{request} {status}: {}", outcome.stderr);
+            assert_eq!(outcome.json()["outcome"] == "saved", !place.entries().is_empty(), "{}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
 fn a_web_page_in_the_place_of_a_store_is_told() {
     let server = s3::server();
     let (job, place) = (Job::new(), Place::on(server));

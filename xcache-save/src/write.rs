@@ -112,10 +112,7 @@ async fn try_to_write(run: &Run<'_>, tree: Arc<Tree>, what: What, signals: &Arc<
     let published = match published {
         Ok(published) => published,
         // Unless it could not be found out whose the object is that was there first.
-        Err(error)
-            if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Changed)
-                && !signals.may_be_there.load(Ordering::Relaxed) =>
-        {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && !signals.may_be_there.load(Ordering::Relaxed) => {
             return Ok(Written::Exists { sent_bytes });
         }
         // A store error of its own, or the sender was dropped because packing failed: that is then the cause.
