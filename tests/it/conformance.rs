@@ -1,5 +1,5 @@
 //! The contract of [`xcache_core::store::Store`], in executable form: the same cases for every store, and for any other S3
-//! server with `XCACHE_TEST_S3=url,key,secret,region,bucket cargo test -p xcache-tests --test it conformance::given`. What a
+//! server with `XCACHE_TEST_S3=url,key,secret,region,bucket cargo test -p xcache-tests --test it given`. What a
 //! probe finds missing there is printed, and the contract must hold without it.
 //!
 //! SeaweedFS, the S3 server of these tests, differs from AWS in one way that matters here: several create-only

@@ -193,16 +193,21 @@ impl Invocation {
     }
 
     /// Runs it to its end. A program that hangs is killed, and the test fails.
-    pub fn run(mut self) -> Outcome {
+    pub fn run(self) -> Outcome {
+        self.run_within(PATIENCE)
+    }
+
+    /// The same for a run that may take longer than others.
+    pub fn run_within(mut self, patience: Duration) -> Outcome {
         let description = format!("{:?}", self.0);
         let child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be started");
         let pid = Pid::from_child(&child);
         let (sender, receiver) = mpsc::channel();
         let waiter = std::thread::spawn(move || sender.send(child.wait_with_output()));
-        let output = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let output = receiver.recv_timeout(patience).unwrap_or_else(|_| {
             // The waiter has not reaped it, so the number is still its own.
             let _ = kill_process(pid, Signal::KILL);
-            panic!("still running after {PATIENCE:?}: {description}");
+            panic!("still running after {patience:?}: {description}");
         });
         let _ = waiter.join();
         let output = output.expect("the program can be waited for");

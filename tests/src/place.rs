@@ -243,9 +243,9 @@ fn curl(server: &S3Server, method: &str, target: &str, body: Option<&[u8]>) -> (
     command.args(["-sS", "--noproxy", "*", "-X", method, "-w", "\n%{http_code}"]);
     command.args(["--aws-sigv4", &format!("aws:amz:{}:s3", server.region)]);
     command.args(["--user", &format!("{}:{}", server.access_key, server.secret_key)]);
+    command.args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
     if body.is_some() {
         command.args(["--data-binary", "@-", "-H", "Content-Type: application/octet-stream"]);
-        command.args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
     }
     command.arg(format!("{}/{}{target}", server.endpoint, server.bucket));
     let mut child = command
