@@ -37,6 +37,8 @@ pub(super) enum Step {
     Copy,
     /// A bit of an object flips, so many thousandths from its beginning.
     Rot { object: usize, at: usize, bit: u32 },
+    /// The clock of a runner is set: so many hours before or after that of the store.
+    Clock { job: usize, hours: i64 },
     /// Time passes.
     Wait { hours: i64 },
 }
@@ -176,6 +178,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (1..3_usize).prop_map(Step::Expire),
         1 => Just(Step::Copy),
         1 => (0..20_usize, 0..1_000_usize, 0..8_u32).prop_map(|(object, at, bit)| Step::Rot { object, at, bit }),
+        1 => (job(), -300..300_i64).prop_map(|(job, hours)| Step::Clock { job, hours }),
         2 => prop_oneof![0..3_i64, 0..300_i64].prop_map(|hours| Step::Wait { hours }),
     ]
 }

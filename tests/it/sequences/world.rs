@@ -48,6 +48,8 @@ pub(super) struct Runner {
     generation: u32,
     /// A restore has left a tree that is neither old nor new.
     pub(super) is_mixed: bool,
+    /// How far its clock is ahead of that of the store.
+    pub(super) ahead: TimeDelta,
     /// Keys that a restore of this runner could not use, with their objects then: its save makes them good.
     pub(super) unusable: BTreeMap<usize, Objects>,
 }
@@ -213,7 +215,7 @@ impl World {
         let home = self.home(job);
         fs::create_dir_all(&home).unwrap();
         let variable = |name: &str| (name == "HOME").then(|| home.join("home").into_os_string());
-        RunContext::new(variable, self.store.now(), home.clone(), 2)
+        RunContext::new(variable, self.store.now() + self.runners[job].ahead, home.clone(), 2)
     }
 
     fn reporter(&self) -> Reporter {

@@ -71,7 +71,8 @@ impl<'a> Newest<'a> {
 
     /// Whether there may be more than it keeps.
     pub(super) fn is_full(&self) -> bool {
-        self.kept.len() == self.most
+        let beside = self.kept.iter().filter(|listed| listed.beside.is_some()).count();
+        self.kept.len() + beside >= self.most
     }
 
     /// Best first. What lies beside an entry comes right after it: it is wanted only if that one proves unusable.
