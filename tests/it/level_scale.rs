@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use xcache_core::archive::frame::{DEFAULT_LEVEL, Encoder, TARGET_BYTES};
-use xcache_core::archive::header::{self, Entry};
 use xcache_core::archive::index::Metadata;
+use xcache_core::archive::tar::write::{self, Entry};
 
 /// Run by hand, with a tree that fits into memory:
 /// `XCACHE_MEASURED_TREE=DIR cargo test --release -p xcache-tests --test it level_scale -- --ignored --nocapture`.
@@ -55,14 +55,14 @@ fn frames(tree: &Path) -> Vec<Vec<u8>> {
         let meta = Metadata { mode: 0o644, mtime_seconds: 1_700_000_000, mtime_nanos: 123_456_789, uid: 0, gid: 0 };
         let size = content.len() as u64;
         let last = frames.last_mut().unwrap();
-        header::append(last, name.as_bytes(), &meta, &[], Entry::File { size });
+        write::append(last, name.as_bytes(), &meta, &[], Entry::File { size });
         for piece in content.chunks(TARGET_BYTES) {
             frames.last_mut().unwrap().extend_from_slice(piece);
             if frames.last().unwrap().len() >= TARGET_BYTES {
                 frames.push(Vec::new());
             }
         }
-        header::pad(frames.last_mut().unwrap());
+        xcache_core::archive::tar::pad(frames.last_mut().unwrap());
     }
     frames
 }

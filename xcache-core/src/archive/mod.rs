@@ -14,7 +14,7 @@ pub mod churn;
 pub mod columns;
 pub mod footer;
 pub mod frame;
-pub mod header;
+pub mod tar;
 pub mod index;
 mod limits;
 pub mod reader;

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::SeekFrom;
 
-use crate::archive::header::BLOCK;
 use crate::archive::index::{Extent, Metadata, Xattrs};
+use crate::archive::tar::BLOCK;
 use crate::convert;
 use crate::scan::{Node, Signature, Tree, metadata, read_xattrs};
 

@@ -1,7 +1,7 @@
 //! What goes into one frame, planned from the sizes that the scan found.
 
 use crate::archive::frame::TARGET_BYTES;
-use crate::archive::header;
+use crate::archive::tar;
 use crate::chunk::ChunkHash;
 use crate::convert;
 use crate::scan::{NodeKind, Tree};
@@ -28,7 +28,7 @@ impl Job {
         let member = |&number: &u32| {
             let node = &tree.nodes[number as usize];
             let content = if node.kind == NodeKind::File { node.stat.size } else { 0 };
-            header::estimate(node.path.len()) as u64 + content
+            tar::write::estimate(node.path.len()) as u64 + content
         };
         match self {
             Self::Members(members) => members.iter().map(member).sum(),
@@ -91,7 +91,7 @@ pub fn jobs_of_members(tree: &Tree, nodes: impl IntoIterator<Item = u32>) -> Vec
             continue;
         }
         group.push(number);
-        group_bytes += header::estimate(node.path.len()) + convert::in_memory(content);
+        group_bytes += tar::write::estimate(node.path.len()) + convert::in_memory(content);
         if group_bytes >= TARGET_BYTES {
             jobs.push(Job::Members(std::mem::take(&mut group)));
             group_bytes = 0;
@@ -110,7 +110,7 @@ pub fn jobs_of_chunks(chunks: impl IntoIterator<Item = ChunkItem>) -> Vec<Job> {
     let mut group_bytes = 0;
     for chunk in chunks {
         group.push(chunk);
-        group_bytes += header::BLOCK + chunk.length as usize;
+        group_bytes += tar::BLOCK + chunk.length as usize;
         if group_bytes >= TARGET_BYTES {
             jobs.push(Job::Chunks(std::mem::take(&mut group)));
             group_bytes = 0;

@@ -11,8 +11,9 @@ use super::packed::{FileRecord, Finished, PackedChunk, PackedFile, PackedFrame};
 use super::sequence::{Segment, Sequence, Work};
 use super::tar_name;
 use crate::archive::frame::{Encoder, MAX_RAW_BYTES, TARGET_BYTES};
-use crate::archive::header::{self, Entry};
 use crate::archive::index::Metadata;
+use crate::archive::tar;
+use crate::archive::tar::write::{self, Entry};
 use crate::chunk::{ChunkHash, Cutter};
 use crate::convert;
 use crate::scan::{NodeKind, Signature, SkipReason, Skipped, Tree};
@@ -76,7 +77,7 @@ impl Worker<'_> {
             }
             Work::Segment(segment) => self.segment(&segment, &mut frame),
             Work::Chunks(chunks) => self.chunks(&chunks, &mut frame, &mut finished),
-            Work::End => self.raw.extend_from_slice(&header::END_OF_ARCHIVE),
+            Work::End => self.raw.extend_from_slice(&tar::END_OF_ARCHIVE),
         }
         finished.frames.push(self.close(frame)?);
         Ok(finished)
@@ -97,16 +98,16 @@ impl Worker<'_> {
         let name = tar_name(self.tree, node.root, &node.path);
         match &node.kind {
             NodeKind::Directory(xattrs) => {
-                header::append(&mut self.raw, &name, &node.meta, xattrs, Entry::Directory);
+                write::append(&mut self.raw, &name, &node.meta, xattrs, Entry::Directory);
             }
             NodeKind::Symlink(target) => {
-                header::append(&mut self.raw, &name, &node.meta, &[], Entry::Symlink(target));
+                write::append(&mut self.raw, &name, &node.meta, &[], Entry::Symlink(target));
             }
             NodeKind::HardLink(first) => match self.links.way(self.tree, number, *first) {
                 Way::Link(target) => {
                     let first = &self.tree.nodes[target as usize];
                     let first = tar_name(self.tree, first.root, &first.path);
-                    header::append(&mut self.raw, &name, &node.meta, &[], Entry::HardLink(&first));
+                    write::append(&mut self.raw, &name, &node.meta, &[], Entry::HardLink(&first));
                     finished.links.push((number, target));
                 }
                 Way::File => self.whole(number, &name, frame, finished),
@@ -176,7 +177,7 @@ impl Worker<'_> {
             // Shorter than its header says: zeros, as tar does.
             self.raw.resize(data_start + wanted, 0);
             let chunks = chunks_of(&self.raw[data_start..], data_start);
-            header::pad(&mut self.raw);
+            tar::pad(&mut self.raw);
             let packed = PackedFile { node: number, record: Some(FileRecord::of(&file)), chunks };
             return Ok(Some((packed, file.signature, is_steady)));
         }
@@ -197,8 +198,8 @@ impl Worker<'_> {
         }
         if *is_last {
             // Frames of one member are not blocks long each: what counts is the whole.
-            let past = usize::try_from(file.data_bytes() % header::BLOCK as u64).unwrap_or(0);
-            let padding = (header::BLOCK - past) % header::BLOCK;
+            let past = usize::try_from(file.data_bytes() % tar::BLOCK as u64).unwrap_or(0);
+            let padding = (tar::BLOCK - past) % tar::BLOCK;
             self.raw.resize(self.raw.len() + padding, 0);
         }
         let record = is_first.then(|| FileRecord::of(file));
@@ -219,7 +220,7 @@ impl Worker<'_> {
             };
             let meta = Metadata { mode: 0o644, ..Metadata::default() };
             let name = [CHUNK_DIRECTORY, item.hash.to_string().as_bytes()].concat();
-            header::append(&mut self.raw, &name, &meta, &[], Entry::File { size: item.length.into() });
+            write::append(&mut self.raw, &name, &meta, &[], Entry::File { size: item.length.into() });
             let data_start = self.raw.len();
             let mut cursor = file.start();
             cursor.skip(item.offset);
@@ -232,7 +233,7 @@ impl Worker<'_> {
             }
             let offset = convert::number(data_start);
             frame.loose.push(PackedChunk { hash: item.hash, length: item.length, offset });
-            header::pad(&mut self.raw);
+            tar::pad(&mut self.raw);
         }
     }
 }
@@ -243,7 +244,7 @@ fn append_header(raw: &mut Vec<u8>, name: &[u8], file: &Opened) {
         Some(extents) => Entry::Sparse { size, extents },
         None => Entry::File { size },
     };
-    header::append(raw, name, &file.meta, &file.xattrs, entry);
+    write::append(raw, name, &file.meta, &file.xattrs, entry);
 }
 
 fn chunks_of(data: &[u8], mut start: usize) -> Vec<PackedChunk> {

@@ -24,7 +24,6 @@ mod options;
 mod plain;
 mod plan;
 mod roots;
-mod tar_stream;
 
 pub use error::{Error, Failed};
 pub use fetch::Frames;

@@ -9,12 +9,12 @@ use std::os::fd::OwnedFd;
 
 use crate::archive;
 use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, parent};
+use crate::archive::tar::read::{Entry, Kind, TarStream};
 use crate::restore::destination::attributes;
 use crate::restore::disk::{Committed, Cursor, Linked, Notices, Place, Target, is_file, read_full, write_at};
 use crate::restore::error::Error;
 use crate::restore::options::Restored;
 use crate::restore::roots::OtherPaths;
-use crate::restore::tar_stream::{Entry, Kind, TarStream};
 
 /// What is written at a time.
 const BUFFER_BYTES: usize = 256 << 10;

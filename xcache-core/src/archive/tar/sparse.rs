@@ -1,9 +1,9 @@
 //! Sparse files as GNU tar has written them over time: old headers of type `S`, and the pax formats 0.0, 0.1 and 1.0.
 
+use super::super::index::Extent;
+use super::super::{Error, Result};
+use super::BLOCK;
 use super::number::{damaged, decimal, number};
-use crate::archive::header::BLOCK;
-use crate::archive::index::Extent;
-use crate::archive::{Error, Result};
 
 /// The most extents of one file: 16 MiB of memory. A disk of a TiB with data in every other MiB has half as many.
 const MAX_EXTENTS: usize = 1 << 20;

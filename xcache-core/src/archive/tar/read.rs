@@ -5,9 +5,6 @@
 //! numbers of GNU tar, and its four formats of sparse files. What a header costs in memory is bounded by constants
 //! here, whatever it says; content is never held.
 
-mod number;
-mod pax;
-mod sparse;
 #[cfg(test)]
 mod tests;
 
@@ -15,11 +12,11 @@ use std::io::{self, Read};
 
 use tar::Header;
 
-use crate::archive::header::BLOCK;
-use crate::archive::index::{Extent, Metadata, Xattrs};
-use crate::archive::{Error, Result};
-use number::{PART, damaged, number, signed_number};
-use pax::Pax;
+use super::super::index::{Extent, Metadata, Xattrs};
+use super::super::{Error, Result};
+use super::number::{PART, damaged, number, signed_number};
+use super::pax::Pax;
+use super::{BLOCK, sparse};
 
 /// The longest pax header: one attribute may have 64 KiB, and few members have more than one.
 const MAX_PAX_BYTES: u64 = 1 << 20;
@@ -29,7 +26,7 @@ const MAX_LONG_NAME_BYTES: u64 = 16 << 10;
 
 /// A tar stream. [`TarStream::next`] goes to the next member, [`TarStream::content`] reads the one it is at.
 #[derive(Debug)]
-pub(super) struct TarStream<R> {
+pub(crate) struct TarStream<R> {
     input: R,
     /// What pax headers said of all members to come.
     globals: Pax,
@@ -45,19 +42,19 @@ pub(super) struct TarStream<R> {
 
 /// A member as its headers describe it. Neither paths nor targets are checked.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) meta: Metadata,
+pub(crate) struct Entry {
+    pub(crate) path: Vec<u8>,
+    pub(crate) meta: Metadata,
     /// Those that are kept, sorted by name.
-    pub(super) xattrs: Xattrs,
+    pub(crate) xattrs: Xattrs,
     /// Whether it has an access control list in a form that is not restored.
-    pub(super) has_acl: bool,
-    pub(super) kind: Kind,
+    pub(crate) has_acl: bool,
+    pub(crate) kind: Kind,
 }
 
 /// What a member is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A regular file.
     File {
         /// Its length, holes included.
@@ -84,7 +81,7 @@ struct Preceding {
 }
 
 impl<R: Read> TarStream<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         let extents = Vec::new().into_iter();
         let extent = Extent { offset: 0, length: 0 };
         Self { input, globals: Pax::default(), left: 0, padding: 0, extents, extent, has_ended: false }
@@ -92,7 +89,7 @@ impl<R: Read> TarStream<R> {
 
     /// Goes to the next member; what was not read of this one is passed over. None after the last one, when the input
     /// was read to its end.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         if self.has_ended {
             return Ok(None);
         }
@@ -133,7 +130,7 @@ impl<R: Read> TarStream<R> {
 
     /// Reads on in the content of the member: how many bytes of `buffer` were filled, and where in the file they
     /// belong. None at the end.
-    pub(super) fn content(&mut self, buffer: &mut [u8]) -> Result<Option<(u64, usize)>> {
+    pub(crate) fn content(&mut self, buffer: &mut [u8]) -> Result<Option<(u64, usize)>> {
         while self.extent.length == 0 {
             match self.extents.next() {
                 Some(extent) => self.extent = extent,

@@ -1,6 +1,6 @@
 //! Numbers as headers and records have them.
 
-use crate::archive::{Error, Result};
+use super::super::{Error, Result};
 
 /// A number of a header that cannot be negative.
 pub(super) fn number(field: &[u8]) -> Result<u64> {

@@ -1,13 +1,9 @@
-//! The tar headers of members: ustar, with a pax header before it for what ustar cannot hold (POSIX.1-2024 `pax`).
+//! Writing the headers of members: ustar, with a pax header before it for what ustar cannot hold (POSIX.1-2024 `pax`).
 //!
 //! Read back by GNU tar and bsdtar; sparse files are in the pax format 1.0 of GNU tar.
 
-use super::index::{Extent, Metadata, Xattr};
-
-/// Everything in a tar stream is a multiple of this.
-pub const BLOCK: usize = 512;
-/// The end of a tar stream: two empty blocks.
-pub const END_OF_ARCHIVE: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+use super::super::index::{Extent, Metadata, Xattr};
+use super::{BLOCK, pad};
 
 /// What a header is for.
 #[derive(Clone, Copy, Debug)]
@@ -112,11 +108,6 @@ fn set_numbers(header: &mut tar::Header, pax: &mut Pax, size: u64, meta: &Metada
     if seconds.is_none() || meta.mtime_nanos != 0 {
         pax.record("mtime", time(meta).as_bytes());
     }
-}
-
-/// Fills `out` up to a block.
-pub fn pad(out: &mut Vec<u8>) {
-    out.resize(out.len().next_multiple_of(BLOCK), 0);
 }
 
 /// About how many bytes the headers of a member take, for planning.
@@ -257,7 +248,7 @@ mod tests {
         append(&mut out, name, meta, &[], entry);
         out.extend_from_slice(data);
         pad(&mut out);
-        out.extend_from_slice(&END_OF_ARCHIVE);
+        out.extend_from_slice(&super::super::END_OF_ARCHIVE);
         assert_eq!(out.len() % BLOCK, 0);
         let mut archive = tar::Archive::new(&out[..]);
         let mut entries = archive.entries().unwrap();

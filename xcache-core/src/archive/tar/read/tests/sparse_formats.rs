@@ -1,7 +1,7 @@
 //! One sparse file in each of its formats, and maps that lie.
 
 use super::*;
-use crate::archive::header::{Entry as Written, append};
+use crate::archive::tar::write::{Entry as Written, append};
 
 /// A file of 5,000 bytes with data at 1,000 and 3,000.
 fn assert_sparse((entry, content): Read) {

@@ -4,7 +4,7 @@ mod mutations;
 mod sparse_formats;
 
 use super::*;
-use crate::archive::header::{END_OF_ARCHIVE, pad};
+use crate::archive::tar::{END_OF_ARCHIVE, pad};
 
 /// A member as it is read: the entry, and the content as the file has it.
 type Read = (Entry, Vec<u8>);

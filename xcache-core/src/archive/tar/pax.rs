@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::super::Result;
+use super::super::index::{Xattrs, is_kept_xattr};
 use super::number::{damaged, decimal};
 use super::sparse;
-use crate::archive::Result;
-use crate::archive::index::{Xattrs, is_kept_xattr};
 
 /// What the pax headers before a member say of it. Records that are of no use to a restore are left out.
 #[derive(Clone, Debug, Default)]
