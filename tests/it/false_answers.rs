@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use xcache_core::archive::reader::{Tail, read_tail};
+use xcache_core::archive::reader::{ReadTail, read_tail};
 use xcache_tests::job::{Job, Outcome};
 use xcache_tests::place::Place;
 use xcache_tests::proxy::{Proxy, Request};
@@ -119,7 +119,7 @@ impl World {
         let entries = self.place.entries();
         for name in entries.iter().filter(|name| name.starts_with("fresh")) {
             let object = self.place.get(name).unwrap();
-            let Ok(Tail::Archive(archive)) = read_tail(&object, object.len() as u64) else {
+            let Ok(ReadTail::Archive(archive)) = read_tail(&object, object.len() as u64) else {
                 panic!("`{name}` cannot be read: {}", what())
             };
             let refs = &archive.footer.refs;

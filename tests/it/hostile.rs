@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
-use xcache_core::archive::reader::{Tail, read_tail};
+use xcache_core::archive::reader::{ReadTail, read_tail};
 use xcache_tests::job::{Job, Outcome};
 use xcache_tests::place::Place;
 use xcache_tests::proxy::Proxy;
@@ -364,7 +364,7 @@ fn tampered(source: &Path, object: &[u8], expected: End, what: &str) -> bool {
 
 /// Where the frames end, and the end of the object begins.
 fn data_bytes(object: &[u8]) -> usize {
-    let Ok(Tail::Archive(archive)) = read_tail(object, object.len() as u64) else { panic!("no archive") };
+    let Ok(ReadTail::Archive(archive)) = read_tail(object, object.len() as u64) else { panic!("no archive") };
     archive.footer.index_offset.try_into().unwrap()
 }
 

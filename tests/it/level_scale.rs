@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use xcache_core::archive::frame::{DEFAULT_LEVEL, Encoder, TARGET_BYTES};
 use xcache_core::archive::index::Metadata;
-use xcache_core::archive::tar::write::{self, Entry};
+use xcache_core::archive::tar::write::{self, TarEntry};
 
 /// Run by hand, with a tree that fits into memory:
 /// `XCACHE_MEASURED_TREE=DIR cargo test --release -p xcache-tests --test it level_scale -- --ignored --nocapture`.
@@ -55,7 +55,7 @@ fn frames(tree: &Path) -> Vec<Vec<u8>> {
         let meta = Metadata { mode: 0o644, mtime_seconds: 1_700_000_000, mtime_nanos: 123_456_789, uid: 0, gid: 0 };
         let size = content.len() as u64;
         let last = frames.last_mut().unwrap();
-        write::append(last, name.as_bytes(), &meta, &[], Entry::File { size });
+        write::append(last, name.as_bytes(), &meta, &[], TarEntry::File { size });
         for piece in content.chunks(TARGET_BYTES) {
             frames.last_mut().unwrap().extend_from_slice(piece);
             if frames.last().unwrap().len() >= TARGET_BYTES {

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use xcache_core::archive::footer::FORMAT;
-use xcache_core::archive::reader::{Tail, read_tail};
+use xcache_core::archive::reader::{ReadTail, read_tail};
 use xcache_tests::job::Job;
 use xcache_tests::place::Place;
 use xcache_tests::tree::{Aspect, assert_same_tree};
@@ -58,7 +58,7 @@ fn archives_of_all_versions_restore() {
 /// A directory's ETag is made of length and time, and a checkout does not keep times: the delta says what it was.
 fn give_back_its_etag(place: &Place) {
     let delta = fs::read(place.dir().join("new-delta.tar.zst")).unwrap();
-    let Ok(Tail::Archive(archive)) = read_tail(&delta, delta.len() as u64) else { panic!("no index") };
+    let Ok(ReadTail::Archive(archive)) = read_tail(&delta, delta.len() as u64) else { panic!("no index") };
     for r in &archive.footer.refs {
         let (_, time) = r.etag.0.split_once('-').unwrap();
         let (seconds, nanos) = time.split_at(time.len() - 8);

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use xcache_core::monitor::Progress;
 use xcache_core::object::RunId;
-use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict, own_ref};
+use xcache_core::object_end::{self, Expected, ObjectFormat, TAIL_BYTES, Verdict, own_ref};
 use xcache_core::paths::PathList;
-use xcache_core::restore::{Entry, Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, restore_plain};
+use xcache_core::restore::{
+    Error, Failed, Frames, Interrupt, Options, PlainSource, Restored, RestoredEntry, restore_plain,
+};
 use xcache_core::store::local::LocalStore;
 use xcache_core::store::{ObjectName, Store};
 use xcache_core::transfer::limits::DownloadLimits;
@@ -284,7 +286,7 @@ fn restore_here(
     let name = ObjectName::new("key-base.tar.zst".to_owned()).unwrap();
     let mut tail = runtime.block_on(object_end::fetch(&*store, &name, TAIL_BYTES, Expected::Present)).unwrap();
     let opened = runtime.block_on(object_end::open(&*store, &name, &mut tail)).unwrap();
-    let Verdict::Readable(Content::Archive(archive)) = opened else { panic!("{opened:?}") };
+    let Verdict::Readable(ObjectFormat::Archive(archive)) = opened else { panic!("{opened:?}") };
     let frames = Frames {
         store,
         own: own_ref(&name, &tail.meta.etag, tail.meta.size, &archive),
@@ -296,7 +298,7 @@ fn restore_here(
     let paths = PathList::parse(&[target.to_str().unwrap()], Path::new("/"), None).unwrap();
     let options =
         Options { workers: 2, same_owner: false, clean: false, clean_repositories: false, run: RunId([7; 16]) };
-    let entry = Entry { runtime: runtime.handle(), index: &archive.index, frames: &frames, before: None };
+    let entry = RestoredEntry { runtime: runtime.handle(), index: &archive.index, frames: &frames, before: None };
     xcache_core::restore::restore(&entry, &paths, &options, interrupt)
 }
 

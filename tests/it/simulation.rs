@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use xcache_core::archive::index::Index;
-use xcache_core::archive::reader::{Tail, read_tail};
+use xcache_core::archive::reader::{ReadTail, read_tail};
 use xcache_core::delta::plan::MAX_REFS;
 use xcache_core::object::Ref;
 use xcache_tests::job::Job;
@@ -152,7 +152,7 @@ struct Cost {
 fn cost(place: &Place, object: &str) -> Cost {
     let bytes = place.get(object).unwrap();
     let stored = u64::try_from(bytes.len()).unwrap();
-    let Tail::Archive(archive) = read_tail(&bytes, stored).unwrap() else { panic!("`{object}` has no index") };
+    let ReadTail::Archive(archive) = read_tail(&bytes, stored).unwrap() else { panic!("`{object}` has no index") };
     let Index { frames, chunks, .. } = &archive.index;
     let mut live = 0.0;
     let mut seen = std::collections::HashSet::new();

@@ -44,7 +44,7 @@ pub struct Report<'a, T> {
 /// The document of `--json`.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Document<T> {
+enum RunDocument<T> {
     One(T),
     List(CacheList<T>),
 }
@@ -102,8 +102,8 @@ impl<T: Presented> Report<'_, T> {
     /// The document of `--json`.
     pub fn document(&self) -> impl Serialize {
         match self.caches {
-            [cache] if !self.is_list => Document::One(cache.document()),
-            caches => Document::List(CacheList {
+            [cache] if !self.is_list => RunDocument::One(cache.document()),
+            caches => RunDocument::List(CacheList {
                 format: FORMAT,
                 command: T::COMMAND.to_owned(),
                 caches: caches.iter().map(Presented::document).collect(),

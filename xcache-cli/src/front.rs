@@ -22,7 +22,7 @@ use super::errors::Crash;
 use super::machine::{self, Machine};
 use super::other_args::OtherArgs;
 use super::output_args::OutputArgs;
-use super::refusal::{Asked, Refusal};
+use super::refusal::{AskedFor, Refusal};
 use super::runtime::Runtime;
 use super::store_args::StoreSelection;
 use super::{Class, Exit, RunContext, UsageError, classify, command, common_flags, parse};
@@ -56,7 +56,7 @@ impl Host {
 
     /// Parses the command line. Without arguments the run is over, with this exit code; `refuse` answers for a wrong
     /// value in a job.
-    pub fn parse<T: Parser>(&self, refuse: impl FnOnce(&UsageError, Asked, &Reporter) -> Exit) -> Result<T, Exit> {
+    pub fn parse<T: Parser>(&self, refuse: impl FnOnce(&UsageError, AskedFor, &Reporter) -> Exit) -> Result<T, Exit> {
         if self.asks_for_nothing() {
             let usage = common_flags::without_variables(command::<T>()).render_help();
             // Where stderr is closed there is nobody to read it.
@@ -71,7 +71,7 @@ impl Host {
         if !refusal.is_error() || !self.context.ci.is_ci() {
             return Err(refusal.print());
         }
-        let asked = Asked::read(&self.argv, |name| std::env::var_os(name), &self.context);
+        let asked = AskedFor::read(&self.argv, |name| std::env::var_os(name), &self.context);
         let reporter = Reporter::new(Settings { is_json: asked.for_json, ..Settings::default_of(&self.context) });
         let error = refusal.error(&self.context);
         if refusal.is_value() {
@@ -96,7 +96,7 @@ impl Host {
         init_log(settings);
         let reporter = Reporter::new(settings);
         let told = reporter.clone();
-        local::on_wait(move |local::Waiting { lock, holder, patience }| {
+        local::on_wait(move |local::LockWait { lock, holder, patience }| {
             let who = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
             told.notice(format_args!(
                 "waiting for the lock `{}`, which {who} holds, for {} s at most",
@@ -110,7 +110,7 @@ impl Host {
 
 /// The arguments that all programs with caches have.
 #[derive(Clone, Copy, Debug)]
-pub struct Shared<'a> {
+pub struct SharedArgs<'a> {
     /// Paths and keys.
     pub cache: &'a CacheArgs,
     /// What is printed.
@@ -143,7 +143,7 @@ pub trait Program {
     const IS_SAFE_TO_ABANDON: bool;
 
     /// The arguments that all programs have.
-    fn shared(args: &Self::Args) -> Shared<'_>;
+    fn shared(args: &Self::Args) -> SharedArgs<'_>;
     /// What to say of arguments before anything is done.
     fn notices(args: &Self::Args, context: &RunContext) -> Vec<String>;
     /// Whether a miss shall fail, if the program knows misses.
@@ -152,7 +152,7 @@ pub trait Program {
     fn early_outputs(args: &Self::Args) -> Vec<(&'static str, String)>;
     /// Checks the arguments of each cache.
     fn configure(args: &Self::Args, context: &RunContext, event: &Event) -> Result<Vec<Self::Config>, UsageError>;
-    /// What to warn of before anything is done. Asked of one cache: they differ in paths and keys only.
+    /// What to warn of before anything is done. AskedFor of one cache: they differ in paths and keys only.
     fn warnings(config: &Self::Config) -> Vec<Warning>;
     /// The store of a cache.
     fn store(config: &Self::Config) -> &StoreSelection;
@@ -212,7 +212,7 @@ pub fn main<P: Program>() -> ExitCode {
 
 fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -> Exit {
     let Host { context, runtime, .. } = host;
-    let Shared { cache, compat, timeout, output, .. } = P::shared(args);
+    let SharedArgs { cache, compat, timeout, output, .. } = P::shared(args);
     for notice in compat.notices().into_iter().chain(P::notices(args, &context)) {
         reporter.notice(notice);
     }
@@ -225,7 +225,7 @@ fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -
         Ok(configs) => configs,
         Err(error) => {
             let to_fail = cache.fail_on_error || P::fails_on_miss(args, &context);
-            return refuse::<P>(&error, Asked { to_fail, for_json: output.json }, &context, reporter);
+            return refuse::<P>(&error, AskedFor { to_fail, for_json: output.json }, &context, reporter);
         }
     };
     if let Some(store) = configs.iter().map(P::store).find(|store| store.is_default) {
@@ -234,7 +234,7 @@ fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -
     for Warning { text, hint } in configs.first().map(P::warnings).unwrap_or_default() {
         reporter.warning(text, hint);
     }
-    let run = Run::<P> { configs: &configs, context: &context, reporter };
+    let run = CachesRun::<P> { configs: &configs, context: &context, reporter };
     let Ended { done, exit, failure, .. } = run.all(runtime, timeout);
     let presented: Vec<_> = done.iter().map(|done| P::present(&context, done)).collect();
     let report = Report { caches: &presented, is_list: cache.is_list() };
@@ -249,7 +249,7 @@ fn set_up_and_run<P: Program>(host: Host, args: &P::Args, reporter: &Reporter) -
 }
 
 /// Says what is wrong with the input. In a job that must not fail a build: it means that there is no cache.
-fn refuse<P: Program>(error: &UsageError, asked: Asked, context: &RunContext, reporter: &Reporter) -> Exit {
+fn refuse<P: Program>(error: &UsageError, asked: AskedFor, context: &RunContext, reporter: &Reporter) -> Exit {
     if asked.for_json {
         print_document(reporter, &failed::<P>(error));
     }
@@ -281,13 +281,13 @@ fn failed<P: Program>(error: &(dyn Error + 'static)) -> FailedDocument {
 }
 
 /// What all caches of a run share.
-struct Run<'a, P: Program> {
+struct CachesRun<'a, P: Program> {
     configs: &'a [P::Config],
     context: &'a RunContext,
     reporter: &'a Reporter,
 }
 
-impl<'a, P: Program> Run<'a, P> {
+impl<'a, P: Program> CachesRun<'a, P> {
     /// Works on each cache, all at the same time. Trouble with a cache is reported and becomes an outcome; any other
     /// error is reported and has no outcome, and its class says how to end.
     fn all(&self, runtime: Result<Runtime, Crash>, timeout: Option<Duration>) -> Ended<'a, P> {

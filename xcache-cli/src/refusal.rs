@@ -95,14 +95,14 @@ impl<'a> Refusal<'a> {
 
 /// What the user asked for that also concerns a run that is refused: known before, or without, parsing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct AskedFor {
     /// To end with exit code 1.
     pub to_fail: bool,
     /// For the document.
     pub for_json: bool,
 }
 
-impl Asked {
+impl AskedFor {
     /// Looks for the switches in a command line that cannot be parsed, and in the environment.
     pub fn read(argv: &[OsString], lookup: impl Fn(&str) -> Option<OsString>, context: &RunContext) -> Self {
         let is_on = |name: &str| {
@@ -180,8 +180,8 @@ mod tests {
             let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
             let lookup =
                 |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
-            let asked = Asked::read(&argv, lookup, &context(variables));
-            assert_eq!(asked, Asked { to_fail, for_json }, "{argv:?} {variables:?}");
+            let asked = AskedFor::read(&argv, lookup, &context(variables));
+            assert_eq!(asked, AskedFor { to_fail, for_json }, "{argv:?} {variables:?}");
         };
         check(&[], &[], false, false);
         check(&["--fail-on-error", "--json"], &[], true, true);

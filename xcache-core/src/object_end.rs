@@ -56,7 +56,7 @@ impl fmt::Debug for Tail {
 
 /// What is at the end of an object.
 #[derive(Debug)]
-pub enum Content {
+pub enum ObjectFormat {
     /// An archive of ours.
     Archive(Box<Archive>),
     /// Something without an index.
@@ -116,12 +116,12 @@ pub struct Unusable {
     /// Its archive, if it is one that the entry refers to; the reader of an entry knows that of the entry itself.
     pub archive_id: Option<ArchiveId>,
     /// What is wrong with it.
-    pub fault: Fault,
+    pub fault: Defect,
 }
 
 /// Why an object cannot be used; proven like a [`Verdict`].
 #[derive(Debug)]
-pub enum Fault {
+pub enum Defect {
     /// Its bytes are not what they should be.
     Damaged(archive::Error),
     /// It is not there any more.
@@ -131,8 +131,8 @@ pub enum Fault {
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.fault {
-            Fault::Damaged(_) => write!(f, "`{}` is damaged", self.name),
-            Fault::Gone(gone) => write!(f, "`{}` {gone}", self.name),
+            Defect::Damaged(_) => write!(f, "`{}` is damaged", self.name),
+            Defect::Gone(gone) => write!(f, "`{}` {gone}", self.name),
         }
     }
 }
@@ -140,8 +140,8 @@ impl fmt::Display for Unusable {
 impl std::error::Error for Unusable {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.fault {
-            Fault::Damaged(error) => Some(error),
-            Fault::Gone(_) => None,
+            Defect::Damaged(error) => Some(error),
+            Defect::Gone(_) => None,
         }
     }
 }
@@ -168,12 +168,12 @@ pub async fn fetch(store: &dyn Store, name: &ObjectName, bytes: u64, expected: E
 }
 
 /// Reads the archive that `tail` is the end of. Afterwards `tail` is long enough for the index.
-pub async fn open(store: &dyn Store, name: &ObjectName, tail: &mut Tail) -> store::Result<Verdict<Content>> {
+pub async fn open(store: &dyn Store, name: &ObjectName, tail: &mut Tail) -> store::Result<Verdict<ObjectFormat>> {
     judge(store, name, tail, |tail| {
         Ok(match reader::read_tail(&tail.bytes, tail.meta.size)? {
-            reader::Tail::Archive(archive) => Step::Read(Content::Archive(archive)),
-            reader::Tail::Plain => Step::Read(indexless(name, Content::Plain)?),
-            reader::Tail::NeedsMore(bytes) => Step::NeedsMore(bytes),
+            reader::ReadTail::Archive(archive) => Step::Read(ObjectFormat::Archive(archive)),
+            reader::ReadTail::Plain => Step::Read(indexless(name, ObjectFormat::Plain)?),
+            reader::ReadTail::NeedsMore(bytes) => Step::NeedsMore(bytes),
         })
     })
     .await

@@ -46,7 +46,7 @@ pub struct State {
 
 /// The first part of the file. The second is the index as in the archive.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct StateHead {
     store: String,
     own: Ref,
     footer: Footer,
@@ -153,7 +153,7 @@ fn fill(out: &mut std::fs::File, note: &Note<'_>) -> io::Result<()> {
         .ok_or_else(|| io::Error::other("the entry is of other paths"))?;
     let roots = bases(note.paths, &archive).into_iter().map(|path| path.into_os_string().into_vec()).collect();
     let (own, footer, signatures) = (note.own.clone(), archive.footer, note.signatures.to_vec());
-    let head = Head { store: note.store.to_owned(), own, footer, roots, signatures, noted_nanos };
+    let head = StateHead { store: note.store.to_owned(), own, footer, roots, signatures, noted_nanos };
     let head = postcard::to_stdvec(&head).map_err(io::Error::other)?;
     write_body(out, &head, note.stored_index)
 }
@@ -198,8 +198,8 @@ fn parse(bytes: &[u8], store: &str, paths: &PathList) -> Result<State, &'static 
     if blake3::hash(head).as_bytes() != hash {
         return Err("it is damaged");
     }
-    let head: Head = postcard::from_bytes(head).map_err(|_| "it is damaged")?;
-    let Head { store: of, own, footer, roots, signatures, noted_nanos } = head;
+    let head: StateHead = postcard::from_bytes(head).map_err(|_| "it is damaged")?;
+    let StateHead { store: of, own, footer, roots, signatures, noted_nanos } = head;
     if of != store {
         return Err("it is of another store");
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use xcache_cli::report::Reporter;
 use xcache_cli::{RunContext, UsageError};
-use xcache_core::gc::Mode;
+use xcache_core::gc::Effect;
 use xcache_core::redact::GivenAddress;
-use xcache_core::store::open::{Opened, open};
+use xcache_core::store::open::{OpenedStore, open};
 use xcache_core::store::probe::Features;
 use xcache_core::store::versions::{Purged, Versioning};
 use xcache_core::store::{self, ETag, ErrorKind, ObjectName, Store};
@@ -17,7 +17,7 @@ use crate::args::CommonArgs;
 /// An open store.
 pub(crate) struct Connection {
     pub(crate) store: Arc<dyn Store>,
-    opened: Opened,
+    opened: OpenedStore,
 }
 
 impl Connection {
@@ -52,10 +52,10 @@ impl Connection {
 
     /// What the store honours. Commands that only read have no need to know, and a dry run does not try what nobody has
     /// tried before, because that takes writing.
-    pub(crate) async fn features(&self, mode: Mode) -> anyhow::Result<Features> {
+    pub(crate) async fn features(&self, mode: Effect) -> anyhow::Result<Features> {
         let features = match mode {
-            Mode::Real => self.opened.features().await,
-            Mode::Dry(_) => self.opened.remembered_features().await,
+            Effect::Real => self.opened.features().await,
+            Effect::Dry(_) => self.opened.remembered_features().await,
         };
         features.context("cannot find out what the store honours")
     }

@@ -3,7 +3,7 @@
 use xcache_cli::output::v1::{DiffDocument, DifferentFile, FORMAT};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
-use xcache_cli::report::table::{Column, Table};
+use xcache_cli::report::table::{AlignedTable, Column};
 use xcache_cli::{Exit, print_document};
 use xcache_core::archive::churn::{Change, Difference, differences};
 use xcache_core::gc::inventory::{EntryId, Inventory};
@@ -65,7 +65,7 @@ fn newest(inventory: &Inventory, key: &str) -> Option<EntryId> {
 
 fn print(files: &[Difference], reporter: &Reporter) {
     let columns = [Column::text("CHANGE"), Column::number("SIZE"), Column::number("NEW"), Column::whole("PATH")];
-    let mut table = Table::new(&columns);
+    let mut table = AlignedTable::new(&columns);
     for Difference { path, change, bytes, new_bytes } in files {
         table.row([word(*change).into(), size(*bytes), size(*new_bytes), path.into()]);
     }

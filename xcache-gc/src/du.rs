@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use xcache_cli::output::v1::{DuDocument, FORMAT, Usage};
+use xcache_cli::output::v1::{DuDocument, FORMAT, UsageFields};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
-use xcache_cli::report::table::{Cell, Column, Table};
+use xcache_cli::report::table::{AlignedTable, Cell, Column};
 use xcache_cli::{Exit, RunContext, print_document};
 use xcache_core::gc::inventory::{EntryId, Inventory, TagState};
 use xcache_core::gc::look;
@@ -19,7 +19,7 @@ use crate::notices::{tell_foreign, tell_tagging, tell_unreadable};
 use crate::versions::tell_kept;
 
 /// Adds an entry to what its group takes.
-fn add(usage: &mut Usage, inventory: &Inventory, id: EntryId) {
+fn add(usage: &mut UsageFields, inventory: &Inventory, id: EntryId) {
     let bytes = inventory.size(id);
     usage.entries += 1;
     usage.bytes += bytes;
@@ -51,7 +51,7 @@ pub(crate) async fn run(
     }
     let ids: Vec<EntryId> = ids.into_iter().filter(|&id| inventory.is_ours(id)).collect();
     let sums = |by: By| sum_by(&inventory, &ids, by);
-    let mut total = Usage::default();
+    let mut total = UsageFields::default();
     ids.iter().for_each(|&id| add(&mut total, &inventory, id));
     let price = args.price.map(|price| price * gibibytes(total.bytes));
     for &by in &args.by {
@@ -84,8 +84,8 @@ pub(crate) async fn run(
 }
 
 /// What each group takes.
-fn sum_by(inventory: &Inventory, ids: &[EntryId], by: By) -> BTreeMap<String, Usage> {
-    let mut sums: BTreeMap<String, Usage> = BTreeMap::new();
+fn sum_by(inventory: &Inventory, ids: &[EntryId], by: By) -> BTreeMap<String, UsageFields> {
+    let mut sums: BTreeMap<String, UsageFields> = BTreeMap::new();
     for &id in ids {
         let is_hidden = inventory.tag_state(id) == TagState::Unreadable;
         let of_tag = |value: Option<String>| value.unwrap_or_else(|| if is_hidden { "?" } else { "(none)" }.to_owned());
@@ -102,7 +102,7 @@ fn sum_by(inventory: &Inventory, ids: &[EntryId], by: By) -> BTreeMap<String, Us
 }
 
 /// One table: the largest first, and the total at the end. In a pipe each line begins with what it is a sum of.
-fn print(by: By, sums: &BTreeMap<String, Usage>, total: &Usage, reporter: &Reporter) {
+fn print(by: By, sums: &BTreeMap<String, UsageFields>, total: &UsageFields, reporter: &Reporter) {
     let (word, heading) = match by {
         By::Kind => ("kind", "KIND"),
         By::Branch => ("branch", "BRANCH"),
@@ -117,10 +117,10 @@ fn print(by: By, sums: &BTreeMap<String, Usage>, total: &Usage, reporter: &Repor
         Column::number("ENTRIES"),
         Column::text(heading),
     ];
-    let mut table = Table::new(&columns);
-    let mut rows: Vec<(&str, &Usage)> = sums.iter().map(|(name, usage)| (name.as_str(), usage)).collect();
+    let mut table = AlignedTable::new(&columns);
+    let mut rows: Vec<(&str, &UsageFields)> = sums.iter().map(|(name, usage)| (name.as_str(), usage)).collect();
     rows.sort_by_key(|(_, usage)| Reverse(usage.bytes));
-    let mut row = |what: &str, usage: &Usage, name: &str| {
+    let mut row = |what: &str, usage: &UsageFields, name: &str| {
         let cells = [size(usage.bytes), size(usage.content_bytes), usage.entries.into(), name.into()];
         table.row([Cell::from(what)].into_iter().chain(cells));
     };

@@ -4,7 +4,7 @@ use xcache_cli::Exit;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::Count;
 use xcache_core::gc::pass::DeleteMode;
-use xcache_core::gc::{Mode, Operation, look, release};
+use xcache_core::gc::{Effect, Operation, look, release};
 use xcache_core::object::RunId;
 
 use crate::args::KeepArgs;
@@ -20,9 +20,9 @@ pub(crate) async fn run(args: &KeepArgs, connection: &Connection, reporter: &Rep
     for missing in &missing {
         reporter.error(format_args!("no entry has the key `{missing}`"), None);
     }
-    let delete_mode = DeleteMode::of(&connection.features(Mode::Real).await?);
+    let delete_mode = DeleteMode::of(&connection.features(Effect::Real).await?);
     let run = RunId::new()?;
-    let operation = Operation { store, run: &run, mode: Mode::Real, monitor: reporter };
+    let operation = Operation { store, run: &run, mode: Effect::Real, monitor: reporter };
     let names: Vec<_> = ids.into_iter().map(|id| listed.object_name(id)).collect();
     let released = release(&operation, delete_mode, &names).await?;
     reporter.line(format_args!("{} taken back", Count(released, "mark")));

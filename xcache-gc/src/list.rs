@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use xcache_cli::output::v1::{FORMAT, ListDocument, ListedEntry, Time};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::{Bytes, Count};
-use xcache_cli::report::table::{Cell, Column, Table};
+use xcache_cli::report::table::{AlignedTable, Cell, Column};
 use xcache_cli::{Exit, RunContext, print_document};
-use xcache_core::gc::inventory::{EntryId, Inventory, State, TagState};
+use xcache_core::gc::inventory::{EndState, EntryId, Inventory, TagState};
 use xcache_core::gc::look;
 
 use crate::args::{ListArgs, Sort};
@@ -71,7 +71,7 @@ pub(crate) async fn run(
         );
     }
     let columns: &[Column] = if args.long { &LONG_COLUMNS } else { &COLUMNS };
-    let mut table = Table::new(columns);
+    let mut table = AlignedTable::new(columns);
     for &id in &ids {
         table.row(cells(&inventory, id, args.long, context.now));
     }
@@ -114,7 +114,7 @@ fn cells(inventory: &Inventory, id: EntryId, is_long: bool, now: DateTime<Utc>) 
 
 /// What stands for a number of which nothing is known: `?` if the entry could not be read.
 fn unknown(inventory: &Inventory, id: EntryId) -> &'static str {
-    if matches!(inventory.state(id), State::Sealed | State::Unknown | State::Newer) { "?" } else { "-" }
+    if matches!(inventory.state(id), EndState::Sealed | EndState::Unknown | EndState::Newer) { "?" } else { "-" }
 }
 
 fn row(inventory: &Inventory, id: EntryId, is_long: bool) -> ListedEntry {

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use xcache_cli::ci::summary::Table;
 use xcache_cli::output::v1::{
-    FORMAT, Group, NameAndWhy, PlannedEntry, PruneDocument, StaleUpload, Sum, Time, VersionsReport,
+    FORMAT, Group, NameAndWhy, PlannedEntry, PruneDocument, StaleUploadFields, Sum, Time, VersionsReport,
 };
 use xcache_cli::report::Reporter;
 use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
-use xcache_cli::report::table::{Cell, Column, Table as DataTable};
+use xcache_cli::report::table::{AlignedTable, Cell, Column};
 use xcache_cli::{self as cli, Exit, RunContext};
 use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::plan::{Decision, Keep, groups};
@@ -96,7 +96,7 @@ impl Presented<'_> {
     fn print_groups(&self, reporter: &Reporter) {
         let groups = self.groups();
         if self.outcome.swept.is_none() {
-            let mut table = DataTable::new(&GROUP_COLUMNS);
+            let mut table = AlignedTable::new(&GROUP_COLUMNS);
             for Group { entries, kept, branch, family, scope } in &groups {
                 let text = |text: &Option<String>| Cell::from(text.clone().unwrap_or_default());
                 let numbers = [Cell::from(*entries), Cell::from(*kept)];
@@ -150,7 +150,7 @@ impl Presented<'_> {
     fn print_plan(&self, reporter: &Reporter) {
         let Outcome { now, inventory, plan, .. } = self.outcome;
         let fate = self.fates();
-        let mut table = DataTable::new(&PLAN_COLUMNS);
+        let mut table = AlignedTable::new(&PLAN_COLUMNS);
         for id in inventory.ids() {
             let reason = reason(plan.decision(id), inventory, id, self.policy, *now);
             let verb = if reason.is_delete { fate(id) } else { "keep" };
@@ -170,7 +170,7 @@ impl Presented<'_> {
             ]);
         }
         reporter.log_table(&table);
-        let mut table = DataTable::new(&UPLOAD_COLUMNS);
+        let mut table = AlignedTable::new(&UPLOAD_COLUMNS);
         for upload in &self.outcome.uploads {
             let verb = match (&self.outcome.swept, &upload.failure) {
                 (None, _) => "would abort",
@@ -338,7 +338,7 @@ impl Presented<'_> {
             entries: rows.collect(),
             stale_uploads: uploads
                 .iter()
-                .map(|upload| StaleUpload {
+                .map(|upload| StaleUploadFields {
                     name: upload.name.to_string(),
                     initiated: Time(upload.initiated),
                     error: upload.failure.as_ref().map(|error| chain::text(error)),

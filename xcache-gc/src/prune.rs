@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use xcache_cli::report::Reporter;
 use xcache_cli::{Exit, RunContext, UsageError};
 use xcache_core::gc::policy::Policy;
-use xcache_core::gc::{Mode, Operation, prune};
+use xcache_core::gc::{Effect, Operation, prune};
 use xcache_core::object::RunId;
 
 use crate::args::{PruneArgs, RuleArgs};
@@ -76,15 +76,15 @@ pub(crate) async fn run(
     reporter: &Reporter,
 ) -> anyhow::Result<Exit> {
     let store = &*connection.store;
-    let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
+    let mode = if args.dry_run { Effect::Dry(context.now) } else { Effect::Real };
     let run = RunId::new()?;
     let operation = Operation { store, run: &run, mode, monitor: reporter };
     let features = connection.features(mode).await?;
     if features.tags && !features.tags_large_objects() {
         reporter.notice("the store keeps no tags on large objects: those have no branch, and none of them is pinned");
     }
-    if mode == Mode::Real && !args.yes && is_interactive() {
-        let dry = Operation { mode: Mode::Dry(context.now), ..operation };
+    if mode == Effect::Real && !args.yes && is_interactive() {
+        let dry = Operation { mode: Effect::Dry(context.now), ..operation };
         let planned = prune(&dry, &features, &policy).await?;
         let totals = planned.plan.totals(&planned.inventory);
         if !confirm(totals.deleted_entries, totals.deleted_bytes)? {

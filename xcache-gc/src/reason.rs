@@ -7,7 +7,7 @@ use xcache_core::gc::plan::{Decision, Delete, Keep};
 use xcache_core::gc::policy::Policy;
 
 /// A decision in words.
-pub(crate) struct Reason {
+pub(crate) struct DecisionText {
     /// Whether the entry goes.
     pub(crate) is_delete: bool,
     /// For programs; never changes its meaning.
@@ -23,7 +23,7 @@ pub(crate) fn reason(
     id: EntryId,
     policy: Option<&Policy>,
     now: DateTime<Utc>,
-) -> Reason {
+) -> DecisionText {
     let old = || format!("{} old", age(now - inventory.modified(id)));
     let limit = |limit: Option<TimeDelta>| limit.map(age).unwrap_or_default();
     let (is_delete, code, text) = match decision {
@@ -74,7 +74,7 @@ pub(crate) fn reason(
             (true, code, text)
         }
     };
-    Reason { is_delete, code, text }
+    DecisionText { is_delete, code, text }
 }
 
 /// An age in its largest unit: `12 s`, `5 min`, `3 h`, `41 d`.

@@ -4,10 +4,10 @@ use xcache_cli::report::Reporter;
 use xcache_cli::{Exit, RunContext};
 use xcache_core::gc::inventory::EntryId;
 use xcache_core::gc::pass::DeleteMode;
-use xcache_core::gc::plan::{Cascade, Decision, Keep, Target};
+use xcache_core::gc::plan::{Cascade, Decision, Keep, RemovalTarget};
 use xcache_core::gc::run::Outcome;
 use xcache_core::gc::sweep::Left;
-use xcache_core::gc::{Mode, Operation, look, remove};
+use xcache_core::gc::{Effect, Operation, look, remove};
 use xcache_core::object::RunId;
 
 use crate::args::RemoveArgs;
@@ -36,15 +36,15 @@ pub(crate) async fn run(
         reporter.notice("no entry passes all filters");
     }
     // Exactly what was listed: an entry that is saved again meanwhile stays.
-    let targets: Vec<Target> =
-        ids.into_iter().map(|id| Target { name: listed.object_name(id), etag: Some(listed.etag(id)) }).collect();
-    let mode = if args.dry_run { Mode::Dry(context.now) } else { Mode::Real };
+    let targets: Vec<RemovalTarget> =
+        ids.into_iter().map(|id| RemovalTarget { name: listed.object_name(id), etag: Some(listed.etag(id)) }).collect();
+    let mode = if args.dry_run { Effect::Dry(context.now) } else { Effect::Real };
     let cascade = if args.cascade { Cascade::Yes } else { Cascade::No };
     let delete_mode = DeleteMode::of(&connection.features(mode).await?);
     let run = RunId::new()?;
     let operation = Operation { store, run: &run, mode, monitor: reporter };
-    if mode == Mode::Real && !args.yes && is_interactive() {
-        let dry = Operation { mode: Mode::Dry(context.now), ..operation };
+    if mode == Effect::Real && !args.yes && is_interactive() {
+        let dry = Operation { mode: Effect::Dry(context.now), ..operation };
         let planned = remove(&dry, delete_mode, &targets, cascade).await?;
         let totals = planned.plan.totals(&planned.inventory);
         if !confirm(totals.deleted_entries, totals.deleted_bytes)? {

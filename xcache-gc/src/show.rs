@@ -1,9 +1,9 @@
 //! `show`: all there is to know of the entries of a key.
 
-use xcache_cli::output::v1::{self, FORMAT, ListedFile, ShowDocument, ShownEntry, Source, Time};
+use xcache_cli::output::v1::{self, FORMAT, ListedFile, ShowDocument, ShownEntry, SourceFields, Time};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::human::Bytes;
-use xcache_cli::report::table::{Cell, Column, Table};
+use xcache_cli::report::table::{AlignedTable, Cell, Column};
 use xcache_cli::{Exit, print_document};
 use xcache_core::archive::churn::join;
 use xcache_core::archive::index::{self, Index};
@@ -13,7 +13,7 @@ use xcache_core::gc::look;
 use xcache_core::gc::plan::Dependents;
 use xcache_core::naming::{MarkId, condemned_name};
 use xcache_core::object::Kind;
-use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict};
+use xcache_core::object_end::{self, Expected, ObjectFormat, TAIL_BYTES, Verdict};
 use xcache_core::store::Store;
 
 use crate::args::ShowArgs;
@@ -55,8 +55,8 @@ pub(crate) async fn open(
     let (name, etag) = (inventory.object_name(id), inventory.etag(id));
     let mut end = object_end::fetch(store, &name, TAIL_BYTES, Expected::This(&etag)).await?;
     match object_end::open(store, &name, &mut end).await? {
-        Verdict::Readable(Content::Archive(archive)) => Ok(Some(archive)),
-        Verdict::Readable(Content::Plain) => Ok(None),
+        Verdict::Readable(ObjectFormat::Archive(archive)) => Ok(Some(archive)),
+        Verdict::Readable(ObjectFormat::Plain) => Ok(None),
         Verdict::Damaged(error) | Verdict::Newer(error) => {
             Err(anyhow::Error::new(error).context(format!("`{name}` cannot be read")))
         }
@@ -94,7 +94,7 @@ async fn show_archive(
     inventory: &Inventory,
     id: EntryId,
     archive: &Archive,
-) -> anyhow::Result<v1::Archive> {
+) -> anyhow::Result<v1::ArchiveFields> {
     let Archive { footer, index } = archive;
     let mut is_used = vec![false; index.frames.len()];
     index.chunks.iter().for_each(|chunk| is_used[chunk.frame as usize] = true);
@@ -102,7 +102,7 @@ async fn show_archive(
     for (frame, _) in index.frames.iter().zip(is_used).filter(|(_, is_used)| *is_used) {
         used[usize::from(frame.source)] += u64::from(frame.stored_bytes);
     }
-    let source = |n: usize, name: &str, data_bytes| Source {
+    let source = |n: usize, name: &str, data_bytes| SourceFields {
         is_there: n == 0 || inventory.find(name).is_some_and(|t| inventory.etag_text(t) == footer.refs[n - 1].etag.0),
         name: name.to_owned(),
         data_bytes,
@@ -112,7 +112,7 @@ async fn show_archive(
     let by_archive = MarkId::of_archive(&inventory.object_name(id), footer.archive_id);
     let by_object = MarkId::of_object(&inventory.object_name(id), &inventory.etag(id));
     let is_there = async |mark| store.head(&condemned_name(&mark)).await.is_ok();
-    Ok(v1::Archive {
+    Ok(v1::ArchiveFields {
         archive_id: footer.archive_id.to_string(),
         writer: index.writer.clone(),
         is_condemned: is_there(by_archive).await || is_there(by_object).await,
@@ -141,7 +141,7 @@ fn files(index: &Index) -> Vec<ListedFile> {
 }
 
 fn print(shown: &ShownEntry, reporter: &Reporter) {
-    let mut table = Table::new(&[Column::text("FIELD"), Column::whole("VALUE")]);
+    let mut table = AlignedTable::new(&[Column::text("FIELD"), Column::whole("VALUE")]);
     let mut row = |name: &str, value: Cell| table.row([name.into(), value]);
     row("name", (&shown.name).into());
     row("kind", (&shown.kind).into());
@@ -166,14 +166,14 @@ fn print(shown: &ShownEntry, reporter: &Reporter) {
         row("used by", name.into());
     }
     reporter.table(&table);
-    let mut table = Table::new(&[Column::number("SIZE"), Column::text("KIND"), Column::whole("PATH")]);
+    let mut table = AlignedTable::new(&[Column::number("SIZE"), Column::text("KIND"), Column::whole("PATH")]);
     for ListedFile { path, kind, bytes } in shown.files.iter().flatten() {
         table.row([size(*bytes), kind.into(), path.into()]);
     }
     reporter.table(&table);
 }
 
-fn print_archive(archive: &v1::Archive, row: &mut impl FnMut(&str, Cell)) {
+fn print_archive(archive: &v1::ArchiveFields, row: &mut impl FnMut(&str, Cell)) {
     row("archive", (&archive.archive_id).into());
     row("writer", (&archive.writer).into());
     if archive.is_condemned {
@@ -184,7 +184,7 @@ fn print_archive(archive: &v1::Archive, row: &mut impl FnMut(&str, Cell)) {
     }
     row("members", archive.members.into());
     row("logical size", size(archive.content_bytes));
-    let used = |source: &Source| format!("{} of {} in use", Bytes(source.used_bytes), Bytes(source.data_bytes));
+    let used = |source: &SourceFields| format!("{} of {} in use", Bytes(source.used_bytes), Bytes(source.data_bytes));
     row("own data", used(&archive.own).into());
     for source in &archive.refs {
         let missing = if source.is_there { "" } else { " (GONE)" };

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use xcache_cli::ci::summary::Table;
-use xcache_cli::output::v1::{FORMAT, Fault, VerifyDocument};
+use xcache_cli::output::v1::{FORMAT, FaultFields, VerifyDocument};
 use xcache_cli::report::Reporter;
 use xcache_cli::report::chain;
 use xcache_cli::report::human::{Bytes, Count};
@@ -76,7 +76,7 @@ pub(crate) async fn run(
         told.entries += 1;
         for fault in faults {
             reporter.data(format_args!("{name}: {fault}"));
-            told.faults.push(Fault { name: name.to_string(), fault });
+            told.faults.push(FaultFields { name: name.to_string(), fault });
         }
     }
     let exit = finish(&told, context, reporter);

@@ -12,25 +12,25 @@ use xcache_core::gc::quarantine::quarantine;
 use xcache_core::lookup::Match;
 use xcache_core::naming;
 use xcache_core::object::{ArchiveId, Pinned, Ref};
-use xcache_core::object_end::{self, Fault, Tail, Unusable, own_ref};
+use xcache_core::object_end::{self, Defect, Tail, Unusable, own_ref};
 use xcache_core::restore::{Error, Leftovers, Lines, Roots};
 use xcache_core::state::unusable::Why;
 use xcache_core::store::ErrorKind;
 
 use crate::config::Relocation;
-use crate::job::{Arranged, Indexed, Source};
+use crate::job::{Arranged, Indexed, RestoreSource};
 use crate::outcome::MissReason;
 use crate::run::Run;
-use crate::verdict::{Verdict, examine};
+use crate::verdict::{EntryVerdict, examine};
 
 /// An entry, and how it was found.
-pub(crate) struct Choice {
+pub(crate) struct ChosenEntry {
     pub(crate) entry: Entry,
     pub(crate) matched: Match,
 }
 
 /// What is behind a candidate.
-pub(crate) enum Content {
+pub(crate) enum Restorable {
     /// An archive with an index.
     Indexed(Box<Fitting>),
     /// An archive without one.
@@ -60,10 +60,10 @@ impl Failure {
     }
 }
 
-impl Content {
+impl Restorable {
     /// How the entry counts as found. An entry without one of the lines is not what was asked for: a job that goes by
     /// `cache-hit` must make what is missing.
-    pub(crate) fn matched(&self, choice: &Choice) -> Match {
+    pub(crate) fn matched(&self, choice: &ChosenEntry) -> Match {
         match self {
             Self::Indexed(fitting) if !fitting.lines.missing.is_empty() && choice.matched == Match::Exact => {
                 Match::Prefix { restore_key: None }
@@ -98,43 +98,43 @@ impl Content {
     }
 
     /// What is to be restored, for the threads that do it.
-    pub(crate) fn into_source(self, entry: &Entry, tail: &Tail) -> Source {
-        let Self::Indexed(fitting) = self else { return Source::Plain };
+    pub(crate) fn into_source(self, entry: &Entry, tail: &Tail) -> RestoreSource {
+        let Self::Indexed(fitting) = self else { return RestoreSource::Plain };
         let Fitting { archive, arranged, .. } = *fitting;
         let own = own_ref(&entry.name, &entry.meta.etag, entry.meta.size, &archive);
-        Source::Indexed(Arc::new(Indexed { archive, arranged, own, tail: (tail.bytes.clone(), tail.offset) }))
+        RestoreSource::Indexed(Arc::new(Indexed { archive, arranged, own, tail: (tail.bytes.clone(), tail.offset) }))
     }
 }
 
 impl Run<'_> {
     /// Reads the index, and looks whether the entry fits these paths.
-    pub(crate) async fn open(&self, choice: &Choice, tail: &mut Tail) -> Result<Content, Box<Failure>> {
-        let Choice { entry, .. } = choice;
+    pub(crate) async fn open(&self, choice: &ChosenEntry, tail: &mut Tail) -> Result<Restorable, Box<Failure>> {
+        let ChosenEntry { entry, .. } = choice;
         let unusable = |fault| {
             let (name, etag) = (entry.name.clone(), entry.meta.etag.clone());
             Failure::of(Box::new(Unusable { name, etag, archive_id: None, fault }).into())
         };
         let opened = object_end::open(&*self.store, &entry.name, tail).await;
         let archive = match opened.map_err(|error| Failure::of(error.into()))? {
-            object_end::Verdict::Readable(object_end::Content::Archive(archive)) => archive,
-            object_end::Verdict::Readable(object_end::Content::Plain) => {
+            object_end::Verdict::Readable(object_end::ObjectFormat::Archive(archive)) => archive,
+            object_end::Verdict::Readable(object_end::ObjectFormat::Plain) => {
                 Roots::check_plain(&self.config.paths).map_err(|error| Failure::of(error.into()))?;
-                return Ok(Content::Plain);
+                return Ok(Restorable::Plain);
             }
-            object_end::Verdict::Damaged(error) => return Err(unusable(Fault::Damaged(error))),
-            object_end::Verdict::Gone(gone) => return Err(unusable(Fault::Gone(gone))),
+            object_end::Verdict::Damaged(error) => return Err(unusable(Defect::Damaged(error))),
+            object_end::Verdict::Gone(gone) => return Err(unusable(Defect::Gone(gone))),
             object_end::Verdict::Newer(error) => return Err(Failure::of(error.into())),
         };
         let known = Some((archive.footer.archive_id, archive.footer.refs.clone()));
         let fits = self.check(choice, &archive).map_err(|error| Box::new(Failure { error, archive: known }));
         let (lines, arranged) = fits?;
-        Ok(Content::Indexed(Box::new(Fitting { archive, lines, arranged })))
+        Ok(Restorable::Indexed(Box::new(Fitting { archive, lines, arranged })))
     }
 
     /// What of an archive goes where, if it may be restored onto these paths; and its index as they are arranged, if that
     /// is another order than the one in which it was saved.
-    fn check(&self, choice: &Choice, archive: &Archive) -> Result<(Lines, Option<Arranged>), Error> {
-        let Choice { entry, matched } = choice;
+    fn check(&self, choice: &ChosenEntry, archive: &Archive) -> Result<(Lines, Option<Arranged>), Error> {
+        let ChosenEntry { entry, matched } = choice;
         // An entry of a trusted scope must not be made of what a less trusted one can write.
         for r in &archive.footer.refs {
             let Some((scope, ..)) = naming::parse(&r.name) else {
@@ -161,7 +161,7 @@ impl Run<'_> {
         let (own, refs) = archive.unzip();
         let refs = refs.unwrap_or_default();
         let verdict = cli::unless_interrupted(examine(&*self.store, entry, own, &refs, &error)).await?;
-        if verdict == Verdict::Gone {
+        if verdict == EntryVerdict::Gone {
             self.reporter.debug(format_args!("entry `{}` is gone since it was listed", entry.key));
             return Ok(MissReason::NothingThere);
         }
@@ -175,7 +175,7 @@ impl Run<'_> {
         } else {
             self.reporter.notice(chain::text(error.as_ref()));
         }
-        if let Verdict::Unusable { object, archive, why } = verdict {
+        if let EntryVerdict::Unusable { object, archive, why } = verdict {
             let found = (object.clone(), archive, why);
             self.notes.unusable(Pinned::new(&entry.name, &entry.meta.etag), found);
             if why == Why::Damaged && self.config.access.mode.may_write() && self.may_mark(&object) {
@@ -199,11 +199,11 @@ impl Run<'_> {
     }
 }
 
-fn reason(error: &Error, verdict: &Verdict) -> MissReason {
+fn reason(error: &Error, verdict: &EntryVerdict) -> MissReason {
     match (error, verdict) {
-        (_, Verdict::Unusable { why: Why::Gone, .. }) => MissReason::Expired,
-        (_, Verdict::Unusable { why: Why::Damaged, .. }) => MissReason::Corrupt,
-        (_, Verdict::Gone) => MissReason::NothingThere,
+        (_, EntryVerdict::Unusable { why: Why::Gone, .. }) => MissReason::Expired,
+        (_, EntryVerdict::Unusable { why: Why::Damaged, .. }) => MissReason::Corrupt,
+        (_, EntryVerdict::Gone) => MissReason::NothingThere,
         (Error::OtherPaths(_), _) => MissReason::OtherPaths,
         (Error::OtherScope(_), _) => MissReason::OtherScope,
         (Error::Archive(archive::Error::NewerFormat { .. }), _) => MissReason::NewerFormat,

@@ -10,7 +10,7 @@ use xcache_cli::store_args::StoreSelection;
 use xcache_cli::transfer_args::Limits;
 use xcache_cli::{RunContext, UsageError};
 use xcache_core::key::Keys;
-use xcache_core::paths::{Decision, PathList};
+use xcache_core::paths::{PathDecision, PathList};
 use xcache_core::restore::Protected;
 use xcache_core::scope::Scopes;
 
@@ -176,7 +176,7 @@ impl Config {
 /// is removed.
 fn check_clean(paths: &PathList, context: &RunContext) -> Result<(), UsageError> {
     for (number, root) in paths.roots().iter().enumerate() {
-        if paths.decide(number, b"", true) != Decision::Include {
+        if paths.decide(number, b"", true) != PathDecision::Include {
             continue;
         }
         if let Some(reason) = Protected::of(&root.base, &context.base_dir, context.home.as_deref()) {

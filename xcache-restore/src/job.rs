@@ -10,7 +10,7 @@ use xcache_core::object::Ref;
 use xcache_core::object_end::Tail;
 use xcache_core::paths::PathList;
 use xcache_core::restore::{
-    Before, Entry, Failed, Frames, Interrupt, Options, PlainSource, Restored, restore, restore_plain,
+    Before, Failed, Frames, Interrupt, Options, PlainSource, Restored, RestoredEntry, restore, restore_plain,
 };
 use xcache_core::scan::Signature;
 use xcache_core::state::State;
@@ -18,7 +18,7 @@ use xcache_core::store::{ObjectName, Store};
 use xcache_core::transfer::limits::DownloadLimits;
 
 /// Everything that it needs.
-pub(crate) struct Job {
+pub(crate) struct RestoreJob {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) name: ObjectName,
@@ -31,7 +31,7 @@ pub(crate) struct Job {
 }
 
 /// What is to be restored.
-pub(crate) enum Source {
+pub(crate) enum RestoreSource {
     /// An archive with an index.
     Indexed(Arc<Indexed>),
     /// One without.
@@ -76,13 +76,13 @@ impl Indexed {
     }
 }
 
-impl Job {
+impl RestoreJob {
     /// Restores, and takes everything back if that fails. `before` is what was known of the files.
-    pub(crate) fn run(self, source: &Source, before: Option<&State>) -> Result<Restored, Failed> {
+    pub(crate) fn run(self, source: &RestoreSource, before: Option<&State>) -> Result<Restored, Failed> {
         let Self { runtime, store, name, tail, options, limits, progress, interrupted, paths } = self;
         let indexed = match source {
-            Source::Indexed(indexed) => indexed,
-            Source::Plain => {
+            RestoreSource::Indexed(indexed) => indexed,
+            RestoreSource::Plain => {
                 let (etag, size) = (tail.meta.etag, tail.meta.size);
                 let source = PlainSource { store, name, etag, size, limits: &limits, progress: &*progress };
                 return restore_plain(&runtime, &source, &paths, &options, &interrupted);
@@ -101,7 +101,7 @@ impl Job {
             limits: &limits,
             progress: &*progress,
         };
-        let entry = Entry { runtime: &runtime, index: indexed.index(), frames: &frames, before };
+        let entry = RestoredEntry { runtime: &runtime, index: indexed.index(), frames: &frames, before };
         restore(&entry, &paths, &options, &interrupted)
     }
 }

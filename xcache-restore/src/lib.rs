@@ -6,7 +6,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use xcache_cli::ci::event::Event;
-use xcache_cli::front::{self, Done, Program, Shared, Warning};
+use xcache_cli::front::{self, Done, Program, SharedArgs, Warning};
 use xcache_cli::report::Reporter;
 use xcache_cli::store_args::StoreSelection;
 use xcache_cli::{Exit, RunContext, UsageError};
@@ -50,9 +50,9 @@ impl Program for Restore {
     /// Files may be half written, and others already replaced.
     const IS_SAFE_TO_ABANDON: bool = false;
 
-    fn shared(args: &Args) -> Shared<'_> {
+    fn shared(args: &Args) -> SharedArgs<'_> {
         let Args { cache, output, compat, other, transfer, .. } = args;
-        Shared { cache, output, compat, other, timeout: transfer.time.limit() }
+        SharedArgs { cache, output, compat, other, timeout: transfer.time.limit() }
     }
 
     fn notices(args: &Args, context: &RunContext) -> Vec<String> {

@@ -8,7 +8,7 @@ use xcache_cli::report::Reporter;
 use xcache_core::object::{ArchiveId, Pinned, RunId};
 use xcache_core::restore::Restored;
 use xcache_core::state::unfinished::Unfinished;
-use xcache_core::state::unusable::{self, Unusable, Why};
+use xcache_core::state::unusable::{self, UnusableNote, Why};
 use xcache_core::state::{self, State};
 
 use crate::config::{Action, Config};
@@ -61,19 +61,19 @@ impl<'a> Notes<'a> {
     pub(crate) fn unusable(&self, entry: Pinned, (object, archive, why): (Pinned, Option<ArchiveId>, Why)) {
         let Some(directory) = self.directory() else { return self.warn("there is no state directory") };
         if let Err(error) =
-            unusable::note(directory, &Unusable { store: self.store.clone(), entry, object, archive, why })
+            unusable::note(directory, &UnusableNote { store: self.store.clone(), entry, object, archive, why })
         {
             self.warn(format_args!("cannot write to the state directory `{}`: {error}", directory.display()));
         }
     }
 
     /// What an earlier restore of this job has noted of an entry.
-    pub(crate) fn of(&self, entry: &Pinned) -> Option<Unusable> {
+    pub(crate) fn of(&self, entry: &Pinned) -> Option<UnusableNote> {
         unusable::read(self.directory()?, &self.store).into_iter().find(|note| note.entry == *entry)
     }
 
     /// Takes such a note away.
-    pub(crate) fn forget(&self, note: &Unusable) {
+    pub(crate) fn forget(&self, note: &UnusableNote) {
         if let Some(directory) = self.directory() {
             unusable::forget(directory, note);
         }

@@ -27,12 +27,12 @@ pub struct Hit {
     /// How it matches.
     pub matched: Match,
     /// What was done; `None` if we only looked.
-    pub restored: Option<Restored>,
+    pub restored: Option<RestoreFigures>,
 }
 
 /// What a restore did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Restored {
+pub struct RestoreFigures {
     /// Files in the entry.
     pub files: u64,
     /// Bytes of those files.

@@ -12,7 +12,7 @@ use xcache_cli::report::human::{Bytes, Count, Elapsed, Rate, seconds};
 use xcache_core::lookup::Match;
 
 use crate::config::{Action, Config, OnMiss};
-use crate::outcome::{Hit, MissReason, Outcome, Restored};
+use crate::outcome::{Hit, MissReason, Outcome, RestoreFigures};
 
 /// The output that is written before anything is looked up, also on a miss.
 pub const PRIMARY_KEY_OUTPUT: &str = "cache-primary-key";
@@ -50,7 +50,7 @@ impl caches_report::Presented for Presented<'_> {
     }
 
     fn row(&self) -> [String; 8] {
-        let Restored { files, tree_bytes, kept_files, received_bytes, .. } = self.restored();
+        let RestoreFigures { files, tree_bytes, kept_files, received_bytes, .. } = self.restored();
         let outcome = match self.outcome {
             Outcome::Hit(_) => self.outcome.word().to_owned(),
             Outcome::Miss(reason) => format!("miss ({})", reason.word()),
@@ -69,7 +69,7 @@ impl caches_report::Presented for Presented<'_> {
 
     fn document(&self) -> impl Serialize {
         let Self { config, outcome, started, elapsed } = self;
-        let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = self.restored();
+        let RestoreFigures { files, tree_bytes, kept_files, removed_files, received_bytes } = self.restored();
         let entry = self.hit().map(|hit| &hit.entry);
         RestoreDocument {
             format: FORMAT,
@@ -122,8 +122,9 @@ impl caches_report::Presented for Presented<'_> {
         let reason = reasons.max().map(MissReason::word);
         let words = caches.iter().map(|cache| cache.outcome.word());
         let worst = words.min_by_key(|word| ["miss", "prefix", "exact"].iter().position(|other| other == word));
-        let sum =
-            |number: fn(Restored) -> u64| caches.iter().map(|cache| number(cache.restored())).sum::<u64>().to_string();
+        let sum = |number: fn(RestoreFigures) -> u64| {
+            caches.iter().map(|cache| number(cache.restored())).sum::<u64>().to_string()
+        };
         outputs.extend([
             ("outcome", worst.unwrap_or_default().to_owned()),
             ("miss-reason", reason.unwrap_or_default().to_owned()),
@@ -165,8 +166,8 @@ impl Presented<'_> {
         reporter.line(self.sentence(reason));
     }
 
-    fn closing_line(&self, restored: &Restored) -> String {
-        let Restored { files, tree_bytes, kept_files, removed_files, received_bytes } = restored;
+    fn closing_line(&self, restored: &RestoreFigures) -> String {
+        let RestoreFigures { files, tree_bytes, kept_files, removed_files, received_bytes } = restored;
         let key = self.config.keys.primary();
         let from = match self.outcome {
             Outcome::Hit(Hit { entry, matched: Match::Prefix { .. }, .. }) => format!(" from `{}`", entry.key),
@@ -192,7 +193,7 @@ impl Presented<'_> {
         }
     }
 
-    fn restored(&self) -> Restored {
+    fn restored(&self) -> RestoreFigures {
         self.hit().and_then(|hit| hit.restored).unwrap_or_default()
     }
 }

@@ -18,13 +18,13 @@ use xcache_core::object_end::{TAIL_BYTES, Tail, created_nanos};
 use xcache_core::restore::{Error, Failed, Interrupt, Options};
 use xcache_core::state::unfinished::Unfinished;
 use xcache_core::store;
-use xcache_core::store::open::{Opened, open};
+use xcache_core::store::open::{OpenedStore, open};
 use xcache_core::transfer::limits::DownloadLimits;
 
-use crate::candidate::{Choice, Content, Failure};
+use crate::candidate::{ChosenEntry, Failure, Restorable};
 use crate::clear;
 use crate::config::{Action, Config, Others, Owners};
-use crate::job::{Job, Source};
+use crate::job::{RestoreJob, RestoreSource};
 use crate::notes::{Notes, Reading};
 use crate::outcome::{self, Hit, MissReason, Outcome};
 use crate::run::Run;
@@ -40,7 +40,7 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
 
 /// Restores what `config` says from the store that `opening` gives, which is asked for it only if something may be read.
 pub async fn run_on(
-    opening: impl Future<Output = store::Result<Opened>>,
+    opening: impl Future<Output = store::Result<OpenedStore>>,
     config: &Config,
     context: &RunContext,
     reporter: &Reporter,
@@ -178,7 +178,7 @@ impl Run<'_> {
 
     /// Restores a candidate, if it can be used.
     async fn candidate(&self, found: Candidate, course: &mut Course) -> anyhow::Result<Tried> {
-        let choice = Choice { entry: found.entry, matched: found.matched };
+        let choice = ChosenEntry { entry: found.entry, matched: found.matched };
         match self.attempt(&choice, found.tail, course).await? {
             Ok(hit) => Ok(Tried::Hit(Box::new(hit))),
             Err(failure) => Ok(Tried::PassedOver(self.pass_over(&choice.entry, failure).await?)),
@@ -189,7 +189,7 @@ impl Run<'_> {
     /// next candidate.
     async fn attempt(
         &self,
-        choice: &Choice,
+        choice: &ChosenEntry,
         mut tail: Tail,
         course: &mut Course,
     ) -> anyhow::Result<Result<Hit, Box<Failure>>> {
@@ -198,7 +198,7 @@ impl Run<'_> {
             Ok(content) => content,
             Err(failure) => return Ok(Err(failure)),
         };
-        let Choice { entry, .. } = choice;
+        let ChosenEntry { entry, .. } = choice;
         let matched = content.matched(choice);
         if self.config.action == Action::Lookup {
             return Ok(Ok(Hit { entry: entry.clone(), matched, restored: None }));
@@ -228,9 +228,9 @@ impl Run<'_> {
         &self,
         entry: &Entry,
         tail: Tail,
-        content: Content,
+        content: Restorable,
         course: &mut Course,
-    ) -> Result<outcome::Restored, Failed> {
+    ) -> Result<outcome::RestoreFigures, Failed> {
         let _phase = self.reporter.phase("write");
         let before = match course.before.take() {
             Some(reading) => reading.await.ok().flatten(),
@@ -239,8 +239,8 @@ impl Run<'_> {
         let received_tail = tail.bytes.len() as u64;
         let source = content.into_source(entry, &tail);
         let left = match &source {
-            Source::Indexed(indexed) => Some(indexed.clone()),
-            Source::Plain => None,
+            RestoreSource::Indexed(indexed) => Some(indexed.clone()),
+            RestoreSource::Plain => None,
         };
         let interrupted = Arc::new(Interrupt::default());
         let watch = {
@@ -251,7 +251,7 @@ impl Run<'_> {
             })
         };
         let config = self.config;
-        let job = Job {
+        let job = RestoreJob {
             runtime: tokio::runtime::Handle::current(),
             store: self.store.clone(),
             name: entry.name.clone(),
@@ -283,7 +283,7 @@ impl Run<'_> {
             self.reporter.notice(notice);
         }
         self.reconsider(entry, restored.kept_files).await;
-        Ok(outcome::Restored {
+        Ok(outcome::RestoreFigures {
             files: restored.files,
             tree_bytes: restored.bytes,
             kept_files: restored.kept_files,

@@ -7,7 +7,7 @@
 use futures_util::{StreamExt as _, stream};
 use xcache_core::entry::Entry;
 use xcache_core::object::{ArchiveId, Pinned, Ref};
-use xcache_core::object_end::Fault;
+use xcache_core::object_end::Defect;
 use xcache_core::restore::Error;
 use xcache_core::state::unusable::Why;
 use xcache_core::store::{ErrorKind, ObjectName, Store};
@@ -17,7 +17,7 @@ const PARALLEL: usize = 32;
 
 /// What became of an entry that could not be restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum EntryVerdict {
     /// It is not there any more, or it is another one: as if the listing had never shown it.
     Gone,
     /// This object is why, and the entry needs it.
@@ -34,21 +34,21 @@ pub(crate) async fn examine(
     own: Option<ArchiveId>,
     refs: &[Ref],
     error: &Error,
-) -> Verdict {
+) -> EntryVerdict {
     let itself = || Pinned::new(&entry.name, &entry.meta.etag);
     match error {
         Error::Unusable(found) => {
             let object = Pinned::new(&found.name, &found.etag);
             match (&found.fault, found.archive_id) {
-                (Fault::Gone(_), None) => Verdict::Gone,
-                (Fault::Gone(_), archive) => Verdict::Unusable { object, archive, why: Why::Gone },
-                (Fault::Damaged(_), archive) => {
-                    Verdict::Unusable { object, archive: archive.or(own), why: Why::Damaged }
+                (Defect::Gone(_), None) => EntryVerdict::Gone,
+                (Defect::Gone(_), archive) => EntryVerdict::Unusable { object, archive, why: Why::Gone },
+                (Defect::Damaged(_), archive) => {
+                    EntryVerdict::Unusable { object, archive: archive.or(own), why: Why::Damaged }
                 }
             }
         }
-        Error::Archive(xcache_core::archive::Error::NewerFormat { .. }) => Verdict::Open,
-        Error::Archive(_) => Verdict::Unusable { object: itself(), archive: own, why: Why::Damaged },
+        Error::Archive(xcache_core::archive::Error::NewerFormat { .. }) => EntryVerdict::Open,
+        Error::Archive(_) => EntryVerdict::Unusable { object: itself(), archive: own, why: Why::Damaged },
         Error::Store(error) => {
             let named = refs.iter().find(|r| r.name.as_str() == error.object());
             let objects = std::iter::once((itself(), own)).chain(refs.iter().map(|r| (r.pinned(), Some(r.archive_id))));
@@ -57,14 +57,14 @@ pub(crate) async fn examine(
                 .buffered(PARALLEL)
                 .all(std::future::ready);
             if !are_there.await {
-                return Verdict::Open;
+                return EntryVerdict::Open;
             }
             let at_fault = named.map_or(&entry.name, |r| &r.name);
             let found = objects.into_iter().find(|(object, _)| object.name == *at_fault);
             let (object, archive) = found.unwrap_or_else(|| (itself(), own));
-            Verdict::Unusable { object, archive, why: Why::Refused }
+            EntryVerdict::Unusable { object, archive, why: Why::Refused }
         }
-        _ => Verdict::Open,
+        _ => EntryVerdict::Open,
     }
 }
 

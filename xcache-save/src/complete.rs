@@ -6,9 +6,9 @@ use xcache_cli::report::chain;
 use xcache_core::convert;
 use xcache_core::delta::plan::Reason;
 use xcache_core::gc::pass::DeleteMode;
-use xcache_core::gc::plan::{Cascade, Target};
+use xcache_core::gc::plan::{Cascade, RemovalTarget};
 use xcache_core::gc::sweep::Swept;
-use xcache_core::gc::{self, Mode};
+use xcache_core::gc::{self, Effect};
 use xcache_core::object::{Kind, RunId};
 use xcache_core::pack::{Job, jobs_of_members};
 use xcache_core::scan::Tree;
@@ -40,10 +40,10 @@ impl Run<'_> {
     }
 
     pub(crate) async fn delete(&self, name: &ObjectName, etag: &ETag) -> anyhow::Result<()> {
-        let target = Target { name: name.clone(), etag: Some(etag.clone()) };
+        let target = RemovalTarget { name: name.clone(), etag: Some(etag.clone()) };
         let mode = DeleteMode::of(&self.features);
         let operation =
-            gc::Operation { store: &*self.store, run: &RunId::new()?, mode: Mode::Real, monitor: self.reporter };
+            gc::Operation { store: &*self.store, run: &RunId::new()?, mode: Effect::Real, monitor: self.reporter };
         let outcome = gc::remove(&operation, mode, &[target], Cascade::No).await?;
         let Some(Swept { failed, stopped, .. }) = outcome.swept else { return Ok(()) };
         match failed.into_iter().map(|(_, error)| error).chain(stopped).next() {

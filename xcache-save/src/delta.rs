@@ -11,8 +11,8 @@ use xcache_cli as cli;
 use xcache_cli::report::human::Bytes;
 use xcache_core::convert;
 use xcache_core::delta::plan::{Reason, SavePlan, Standing, new_and_all, plan};
-use xcache_core::delta::{Facts, Known, Trust, compare};
-use xcache_core::gc::protocol::{Intent, Refusal, Verdict};
+use xcache_core::delta::{Known, TreeFacts, Trust, compare};
+use xcache_core::gc::protocol::{DeltaVerdict, Intent, RefRefusal};
 use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::object_name;
 use xcache_core::object::{Kind, Ref, RunId};
@@ -102,7 +102,7 @@ impl Run<'_> {
         tree: &Arc<Tree>,
         known: &Arc<Known>,
         left: LeftBehind,
-    ) -> anyhow::Result<(Intent, Facts)> {
+    ) -> anyhow::Result<(Intent, TreeFacts)> {
         let comparing = {
             let (tree, known, threads) = (tree.clone(), known.clone(), self.config.limits.workers);
             let progress = self.reporter.progress("comparing", Unit::Bytes, None);
@@ -157,7 +157,7 @@ impl Run<'_> {
         };
         Ok(match (base, verdict) {
             (Ok(_), _) => Settled::Shadowed,
-            (Err(_), Verdict::Withdraw(_)) => Settled::RefsGone,
+            (Err(_), DeltaVerdict::Withdraw(_)) => Settled::RefsGone,
             (Err(_), _) => Settled::Stays,
         })
     }
@@ -181,6 +181,6 @@ fn standing(intent: &Intent, r: &Ref) -> Standing {
     if intent.usable().contains(r) {
         return Standing::Usable;
     }
-    let is_unproven = intent.refused().iter().any(|no| no.name == r.name && matches!(no.why, Refusal::Unproven(_)));
+    let is_unproven = intent.refused().iter().any(|no| no.name == r.name && matches!(no.why, RefRefusal::Unproven(_)));
     if is_unproven { Standing::Unproven } else { Standing::Lost }
 }

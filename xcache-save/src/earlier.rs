@@ -10,7 +10,7 @@ use xcache_core::key::Keys;
 use xcache_core::lookup::{Candidate, Lookup};
 use xcache_core::naming;
 use xcache_core::object::Ref;
-use xcache_core::object_end::{self, Content, TAIL_BYTES, Tail, Verdict, created_nanos, own_ref};
+use xcache_core::object_end::{self, ObjectFormat, TAIL_BYTES, Tail, Verdict, created_nanos, own_ref};
 use xcache_core::restore::{Leftovers, Lines};
 use xcache_core::scan::Signature;
 use xcache_core::state::{self, NoState, State};
@@ -114,11 +114,11 @@ async fn look_up(run: &Run<'_>, keys: &Keys, reason: Reason) -> Result<Earlier, 
 async fn open(run: &Run<'_>, found: Candidate) -> Result<Earlier, Reason> {
     let Candidate { entry, mut tail, .. } = found;
     let (reason, why) = match object_end::open(&*run.store, &entry.name, &mut tail).await {
-        Ok(Verdict::Readable(Content::Archive(archive))) => match usable(run, &entry, &tail, *archive) {
+        Ok(Verdict::Readable(ObjectFormat::Archive(archive))) => match usable(run, &entry, &tail, *archive) {
             Ok(earlier) => return Ok(earlier),
             Err(reason) => (reason, reason.to_string()),
         },
-        Ok(Verdict::Readable(Content::Plain)) => (Reason::NoMatch, "it has no index".to_owned()),
+        Ok(Verdict::Readable(ObjectFormat::Plain)) => (Reason::NoMatch, "it has no index".to_owned()),
         Ok(Verdict::Damaged(error) | Verdict::Newer(error)) => (Reason::FoundUnusable, error.to_string()),
         Ok(Verdict::Gone(gone)) => (Reason::NoMatch, format!("it {gone}")),
         Err(error) => (Reason::LookupFailed, error.to_string()),

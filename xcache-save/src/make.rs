@@ -8,9 +8,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use xcache_core::archive::reader::Archive;
 use xcache_core::archive::writer::{Title, finish};
-use xcache_core::delta::{Assembled, Facts, Known, KnownEntries, assemble, select};
+use xcache_core::delta::{Assembled, Known, KnownEntries, TreeFacts, assemble, select};
 use xcache_core::object::Kind;
-use xcache_core::pack::{Job, Packed, Settings, pack};
+use xcache_core::pack::{Job, PackSettings, Packed, pack};
 use xcache_core::scan::{Signature, Skipped, Tree};
 use xcache_core::transfer::upload::Piece;
 
@@ -20,7 +20,7 @@ pub(crate) enum What {
     /// one that cannot be read.
     Complete { kind: Kind, jobs: Vec<Job> },
     /// What is not in the refs that stay.
-    Delta { known: Arc<Known>, facts: Arc<Facts>, keep: Vec<bool> },
+    Delta { known: Arc<Known>, facts: Arc<TreeFacts>, keep: Vec<bool> },
 }
 
 impl What {
@@ -42,19 +42,19 @@ pub(crate) struct Made {
 
 /// Makes an archive, on plain threads.
 pub(crate) struct Maker {
-    pub(crate) settings: Settings,
+    pub(crate) settings: PackSettings,
     /// Takes the pieces of the archive as they are made.
     pub(crate) sender: mpsc::Sender<Piece>,
     /// Whether to give up.
     pub(crate) stop: Arc<AtomicBool>,
     /// How far it is.
-    pub(crate) extent: Arc<Extent>,
+    pub(crate) extent: Arc<PackProgress>,
 }
 
 /// How much there is to pack, and how much has been packed. The size of the object is known only at the end, so progress
 /// is told in bytes of tar.
 #[derive(Debug, Default)]
-pub(crate) struct Extent {
+pub(crate) struct PackProgress {
     /// Bytes of tar that will be packed.
     expected_bytes: AtomicU64,
     /// Bytes of tar that have been packed.
@@ -63,7 +63,7 @@ pub(crate) struct Extent {
     stored_bytes: AtomicU64,
 }
 
-impl Extent {
+impl PackProgress {
     fn expect(&self, tree: &Tree, jobs: &[Job]) {
         let bytes: u64 = jobs.iter().map(|job| job.raw_bytes(tree)).sum();
         self.expected_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn progress_is_what_has_arrived_of_what_is_to_be_packed() {
         let check = |[expected, raw, stored]: [u64; 3], sent, (done, total)| {
-            let extent = Extent {
+            let extent = PackProgress {
                 expected_bytes: AtomicU64::new(expected),
                 raw_bytes: AtomicU64::new(raw),
                 stored_bytes: AtomicU64::new(stored),

@@ -17,7 +17,7 @@ use xcache_core::entry::Entry;
 use xcache_core::gc::verify::{Depth, Fault, verify};
 use xcache_core::object::{Kind, Pinned};
 use xcache_core::scan::Tree;
-use xcache_core::state::unusable::{self, Unusable, Why};
+use xcache_core::state::unusable::{self, UnusableNote, Why};
 use xcache_core::store::ErrorKind;
 
 use crate::outcome::{Existed, Outcome};
@@ -35,14 +35,19 @@ enum Second {
 }
 
 /// What restores of this job noted of an entry.
-pub(crate) fn note_of<'a>(notes: &'a [Unusable], entry: &Entry) -> Option<&'a Unusable> {
+pub(crate) fn note_of<'a>(notes: &'a [UnusableNote], entry: &Entry) -> Option<&'a UnusableNote> {
     let itself = Pinned::new(&entry.name, &entry.meta.etag);
     notes.iter().find(|note| note.entry == itself)
 }
 
 impl Run<'_> {
     /// Makes good an entry of the key that could not be restored, if it still cannot.
-    pub(crate) async fn make_good(&self, tree: Arc<Tree>, entry: &Entry, note: &Unusable) -> anyhow::Result<Outcome> {
+    pub(crate) async fn make_good(
+        &self,
+        tree: Arc<Tree>,
+        entry: &Entry,
+        note: &UnusableNote,
+    ) -> anyhow::Result<Outcome> {
         let key = self.config.keys.primary();
         let exists = Outcome::AlreadyExists { when: Existed::Before, sent_bytes: 0 };
         let why = match cli::unless_interrupted(self.look_again(entry, note)).await? {
@@ -92,7 +97,7 @@ impl Run<'_> {
     }
 
     /// Reads all of an entry once more: what a restore said may have been the fault of one answer, or of the way.
-    async fn look_again(&self, entry: &Entry, note: &Unusable) -> Second {
+    async fn look_again(&self, entry: &Entry, note: &UnusableNote) -> Second {
         let verified = verify(&self.store, &entry.name, &entry.meta.etag, Depth::Chunks).await;
         match verified {
             // Deleted in the meantime: nothing is in the way.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use xcache_cli::RunContext;
 use xcache_cli::explain::Explain;
 use xcache_cli::report::Reporter;
-use xcache_core::state::unusable::Unusable;
+use xcache_core::state::unusable::UnusableNote;
 use xcache_core::store::Store;
-use xcache_core::store::open::Opened;
+use xcache_core::store::open::OpenedStore;
 use xcache_core::store::probe::Features;
 
 use crate::config::Config;
@@ -18,12 +18,12 @@ pub(crate) struct Run<'a> {
     pub(crate) context: &'a RunContext,
     pub(crate) reporter: &'a Reporter,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) opened: Opened,
+    pub(crate) opened: OpenedStore,
     pub(crate) features: Features,
     /// Whether the store is believed when it says that we have published.
     pub(crate) is_trusted: bool,
     /// What restores of this job could not use.
-    pub(crate) unusable: Vec<Unusable>,
+    pub(crate) unusable: Vec<UnusableNote>,
 }
 
 impl Run<'_> {

@@ -17,8 +17,8 @@ use xcache_core::object::Kind;
 use xcache_core::object_end;
 use xcache_core::scan::{Tree, TreeRoot, scan};
 use xcache_core::state::unfinished;
-use xcache_core::state::unusable::{self, Unusable};
-use xcache_core::store::open::{Opened, open};
+use xcache_core::state::unusable::{self, UnusableNote};
+use xcache_core::store::open::{OpenedStore, open};
 use xcache_core::store::{self, ErrorKind, Store};
 
 use crate::config::{Config, Form, OnUnfinished};
@@ -35,7 +35,7 @@ pub async fn run(config: &Config, context: &RunContext, reporter: &Reporter) -> 
 
 /// Saves what `config` says in the store that `opening` gives, which is asked for it only if something is to be saved.
 pub async fn run_on(
-    opening: impl Future<Output = store::Result<Opened>>,
+    opening: impl Future<Output = store::Result<OpenedStore>>,
     config: &Config,
     context: &RunContext,
     reporter: &Reporter,
@@ -51,18 +51,7 @@ pub async fn run_on(
     let opened = cli::unless_interrupted(opening).await??;
     let (store, key) = (opened.store.clone(), config.keys.primary());
     let scope = config.scopes.write.as_ref();
-    match &config.paths.overlaps()[..] {
-        [] => {}
-        [(inner, outer), others @ ..] => {
-            let more = match others.len() {
-                0 => String::new(),
-                1 => ", and 1 more path lies inside another".to_owned(),
-                count => format!(", and {count} more paths lie inside others"),
-            };
-            let (inner, outer) = (&inner.given, &outer.given);
-            reporter.notice(format_args!("path `{inner}` lies inside `{outer}`{more}: such files are stored twice"));
-        }
-    }
+    tell_overlaps(config, reporter);
     let scanning = {
         let (paths, threads) = (config.paths.clone(), config.limits.workers);
         tokio::task::spawn_blocking(move || scan(&paths, threads))
@@ -138,8 +127,24 @@ async fn is_of_another_store(store: &dyn Store, entry: &Entry, reporter: &Report
     true
 }
 
+/// Says which paths lie inside others.
+fn tell_overlaps(config: &Config, reporter: &Reporter) {
+    match &config.paths.overlaps()[..] {
+        [] => {}
+        [(inner, outer), others @ ..] => {
+            let more = match others.len() {
+                0 => String::new(),
+                1 => ", and 1 more path lies inside another".to_owned(),
+                count => format!(", and {count} more paths lie inside others"),
+            };
+            let (inner, outer) = (&inner.given, &outer.given);
+            reporter.notice(format_args!("path `{inner}` lies inside `{outer}`{more}: such files are stored twice"));
+        }
+    }
+}
+
 /// What restores of this job could not use.
-fn found_unusable(config: &Config) -> Vec<Unusable> {
+fn found_unusable(config: &Config) -> Vec<UnusableNote> {
     let url = config.store.config.url.to_string();
     config.state_dir.as_deref().map(|directory| unusable::read(directory, &url)).unwrap_or_default()
 }

@@ -21,14 +21,14 @@ use xcache_core::monitor::{Monitor as _, Unit};
 use xcache_core::naming::{self, object_name};
 use xcache_core::object::{ArchiveId, Ref};
 use xcache_core::object_end::own_ref;
-use xcache_core::pack::Settings;
+use xcache_core::pack::PackSettings;
 use xcache_core::scan::{Signature, SkipReason, Skipped, Tree};
 use xcache_core::state;
 use xcache_core::store::{self, ETag, ErrorKind, ObjectName, PutMode};
 use xcache_core::transfer::publication::{NewObject, Published, Signals};
 use xcache_core::transfer::upload::{Confirm, UploadLimits, publish};
 
-use crate::make::{Extent, Made, Maker, What};
+use crate::make::{Made, Maker, PackProgress, What};
 use crate::run::Run;
 
 /// The first parts of an upload have this size, unless the archive would need more than [`PART_COUNT`] of them.
@@ -158,9 +158,9 @@ async fn make_and_publish(
         features: run.features,
     };
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let settings = Settings { level: run.config.level, workers: run.config.limits.workers };
+    let settings = PackSettings { level: run.config.level, workers: run.config.limits.workers };
     let stop = Arc::new(AtomicBool::new(false));
-    let extent = Arc::new(Extent::default());
+    let extent = Arc::new(PackProgress::default());
     let maker = Maker { settings, sender, stop: stop.clone(), extent: extent.clone() };
     let making = tokio::task::spawn_blocking(move || maker.make(&tree, what, title));
     let publishing = publish(&*run.store, object, receiver, &limits, signals.clone());
@@ -202,7 +202,7 @@ fn report_lacks(run: &Run<'_>, tags_dropped: bool, is_pin_lost: bool, is_uncondi
 }
 
 /// Shows how far the upload is, for ever.
-async fn show(run: &Run<'_>, sent: &AtomicU64, extent: &Extent) -> Infallible {
+async fn show(run: &Run<'_>, sent: &AtomicU64, extent: &PackProgress) -> Infallible {
     let progress = run.reporter.progress("saving", Unit::Bytes, None);
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;

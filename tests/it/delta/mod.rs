@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use xcache_core::archive::reader::{Archive, Tail, read_tail};
+use xcache_core::archive::reader::{Archive, ReadTail, read_tail};
 use xcache_tests::job::{Job, Outcome};
 use xcache_tests::place::Place;
 
@@ -63,7 +63,7 @@ fn number(document: &Value, name: &str) -> u64 {
 pub(crate) fn archive(place: &Place, name: &str) -> Archive {
     let object = place.get(name).unwrap_or_else(|| panic!("no object `{name}`"));
     match read_tail(&object, object.len().try_into().unwrap()).unwrap() {
-        Tail::Archive(archive) => *archive,
+        ReadTail::Archive(archive) => *archive,
         other => panic!("`{name}` has no index: {other:?}"),
     }
 }

@@ -9,7 +9,7 @@ use xcache_core::archive::frame::{Encoder, skippable};
 use xcache_core::archive::index::{
     Chunk, Content, Extent, File, Frame, Index, IndexRoot, Member, Metadata, RootKind, path_order,
 };
-use xcache_core::archive::reader::{Tail, read_tail};
+use xcache_core::archive::reader::{ReadTail, read_tail};
 use xcache_core::chunk::{ChunkHash, Cutter};
 use xcache_core::object::{ArchiveId, Kind, ObjectName, Ref};
 use xcache_tests::job::{Job, Outcome};
@@ -437,7 +437,7 @@ fn delta() -> (Place, Lie) {
     let outcome = save(&job, &place, "key").args(["--base-key", "other", "--json"]).arg(&source).run().ok();
     assert_eq!(outcome.json()["kind"], "delta", "{}", outcome.stderr);
     let object = place.get("key-delta.tar.zst").unwrap();
-    let Ok(Tail::Archive(archive)) = read_tail(&object, object.len() as u64) else { panic!("no archive") };
+    let Ok(ReadTail::Archive(archive)) = read_tail(&object, object.len() as u64) else { panic!("no archive") };
     let data = object[..usize::try_from(archive.footer.index_offset).unwrap()].to_vec();
     (place, Lie { data, index: archive.index, footer: archive.footer })
 }

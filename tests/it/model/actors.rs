@@ -6,10 +6,10 @@ use chrono::TimeDelta;
 use xcache_core::archive::footer::Footer;
 use xcache_core::gc::document::MarkDocument;
 use xcache_core::gc::pass::DeleteMode;
-use xcache_core::gc::plan::{Cascade, Target};
+use xcache_core::gc::plan::{Cascade, RemovalTarget};
 use xcache_core::gc::policy::Policy;
-use xcache_core::gc::protocol::{Intent, Verdict};
-use xcache_core::gc::{Mode, Operation, prune, release, remove};
+use xcache_core::gc::protocol::{DeltaVerdict, Intent};
+use xcache_core::gc::{Effect, Operation, prune, release, remove};
 use xcache_core::monitor::Quiet;
 use xcache_core::naming::{MarkId, condemned_name};
 use xcache_core::object::{ArchiveId, Kind, Ref, RunId};
@@ -98,7 +98,8 @@ impl Hands {
                     let names = [Kind::Base, Kind::Delta].map(|kind| entry_name(key, kind).to_string());
                     world.names_may_go.extend(names);
                 }
-                let targets = [Kind::Base, Kind::Delta].map(|kind| Target { name: entry_name(key, kind), etag: None });
+                let targets =
+                    [Kind::Base, Kind::Delta].map(|kind| RemovalTarget { name: entry_name(key, kind), etag: None });
                 let _ = remove(&self.operation(&self.id()), self.mode, &targets, cascade).await;
             }
         }
@@ -109,7 +110,7 @@ impl Hands {
     }
 
     fn operation<'a>(&'a self, run: &'a RunId) -> Operation<'a> {
-        Operation { store: &self.store, run, mode: Mode::Real, monitor: &Quiet }
+        Operation { store: &self.store, run, mode: Effect::Real, monitor: &Quiet }
     }
 
     fn initial_ref(&self) -> Ref {
@@ -133,10 +134,10 @@ impl Hands {
             return intent.withdraw(&self.store).await;
         };
         match intent.settle(&self.store, &used).await {
-            Verdict::Stands => self.report(id),
-            Verdict::Withdraw(_) => {
+            DeltaVerdict::Stands => self.report(id),
+            DeltaVerdict::Withdraw(_) => {
                 self.world.lock().unwrap().may_go.insert(id);
-                let target = Target { name, etag: Some(etag) };
+                let target = RemovalTarget { name, etag: Some(etag) };
                 let _ = remove(&self.operation(&self.id()), self.mode, &[target], Cascade::No).await;
                 self.save_base(key).await;
             }

@@ -14,18 +14,18 @@ use xcache_cli::ci::event::Event;
 use xcache_cli::report::Reporter;
 use xcache_cli::report::settings::{ProgressMode, Settings, Verbosity};
 use xcache_cli::{RunContext, UnsafeToContinue, parse};
-use xcache_core::archive::reader::{Tail, read_tail};
+use xcache_core::archive::reader::{ReadTail, read_tail};
 use xcache_core::gc::pass::DeleteMode;
-use xcache_core::gc::plan::{Cascade, Target};
+use xcache_core::gc::plan::{Cascade, RemovalTarget};
 use xcache_core::gc::policy::Policy;
-use xcache_core::gc::{Mode, Operation, prune, remove};
+use xcache_core::gc::{Effect, Operation, prune, remove};
 use xcache_core::monitor::Quiet;
 use xcache_core::naming::{self, MarkId, condemned_name, object_name};
 use xcache_core::object::{ArchiveId, Kind, Ref, RunId};
-use xcache_core::store::open::Opened;
+use xcache_core::store::open::OpenedStore;
 use xcache_core::store::probe::Features;
 use xcache_core::store::{self, ObjectName};
-use xcache_restore::outcome::{Hit, MissReason, Outcome as Restored};
+use xcache_restore::outcome::{Hit, MissReason, Outcome as RestoreFigures};
 use xcache_save::outcome::{NotSaved, Outcome as Saved};
 use xcache_tests::memory::{Faults, MemoryStore, Object};
 use xcache_tests::tree::{Scratch, Snapshot};
@@ -224,8 +224,8 @@ impl World {
         Reporter::to_writers(settings, Box::new(self.log.clone()), Box::new(self.log.clone()))
     }
 
-    async fn opening(&self) -> store::Result<Opened> {
-        Ok(Opened::taken_at_its_word(Arc::new(self.store.clone())))
+    async fn opening(&self) -> store::Result<OpenedStore> {
+        Ok(OpenedStore::taken_at_its_word(Arc::new(self.store.clone())))
     }
 
     /// Begins a run: time has passed, and these requests will fail.
@@ -265,8 +265,8 @@ impl World {
         let outcome = self.runtime.block_on(run);
         self.store.fail(None);
         match outcome {
-            Ok(Restored::Hit(hit)) => RestoreEnd::Hit(Box::new(hit)),
-            Ok(Restored::Miss(reason)) => RestoreEnd::Miss(reason),
+            Ok(RestoreFigures::Hit(hit)) => RestoreEnd::Hit(Box::new(hit)),
+            Ok(RestoreFigures::Miss(reason)) => RestoreEnd::Miss(reason),
             Err(error) => {
                 reporter.warning(format_args!("{error:#}"), None);
                 match error.is::<UnsafeToContinue>() {
@@ -297,7 +297,7 @@ impl World {
     pub(super) fn remove(&mut self, key: usize, cascade: Cascade, faults: Option<Faults>) -> bool {
         let objects = self.objects();
         let there = self.names_of(key).into_iter().filter(|name| objects.contains_key(name));
-        let targets: Vec<Target> = there.map(|name| Target { name, etag: None }).collect();
+        let targets: Vec<RemovalTarget> = there.map(|name| RemovalTarget { name, etag: None }).collect();
         self.clean_up(faults, async |operation| remove(operation, DeleteMode::Conditional, &targets, cascade).await)
     }
 
@@ -308,7 +308,7 @@ impl World {
     ) -> bool {
         self.begin(faults);
         let id = RunId([self.runs; 16]);
-        let operation = Operation { store: &self.store, run: &id, mode: Mode::Real, monitor: &Quiet };
+        let operation = Operation { store: &self.store, run: &id, mode: Effect::Real, monitor: &Quiet };
         let outcome = self.runtime.block_on(run(&operation));
         self.store.fail(None);
         let text = format!("{:?}\n", outcome.as_ref().map(|outcome| &outcome.swept));
@@ -321,7 +321,7 @@ impl World {
     pub(super) fn learn(&mut self, tree: Option<&Snapshot>) -> Vec<[u8; 16]> {
         let mut new = Vec::new();
         for (name, Object { body: bytes, .. }) in self.entries() {
-            let Ok(Tail::Archive(archive)) = read_tail(&bytes, bytes.len() as u64) else { continue };
+            let Ok(ReadTail::Archive(archive)) = read_tail(&bytes, bytes.len() as u64) else { continue };
             let ArchiveId(id) = archive.footer.archive_id;
             if let (None, Some(tree)) = (self.truths.get(&id), tree) {
                 let refs = archive.footer.refs;

@@ -41,7 +41,7 @@ impl<const IS_SAFE: bool> Program for Fake<IS_SAFE> {
     const REFUSED: &'static [(&'static str, &'static str)] = &[];
     const IS_SAFE_TO_ABANDON: bool = IS_SAFE;
 
-    fn shared(_: &NoArgs) -> Shared<'_> {
+    fn shared(_: &NoArgs) -> SharedArgs<'_> {
         unreachable!("the tests have no command line")
     }
     fn notices(_: &NoArgs, _: &RunContext) -> Vec<String> {
@@ -88,7 +88,7 @@ impl<const IS_SAFE: bool> Program for Fake<IS_SAFE> {
 fn run<const IS_SAFE: bool>(configs: &[&'static str], runtime: Result<Runtime, Crash>) -> (Vec<String>, Exit, String) {
     let (reporter, _, stderr) = reporter(PLAIN);
     let context = context(&[]);
-    let run = Run::<Fake<IS_SAFE>> { configs, context: &context, reporter: &reporter };
+    let run = CachesRun::<Fake<IS_SAFE>> { configs, context: &context, reporter: &reporter };
     let Ended { done, exit, .. } = run.all(runtime, None);
     (done.into_iter().map(|done| done.outcome).collect(), exit, stderr.text())
 }

@@ -17,9 +17,9 @@ pub(super) struct Told {
 
 /// What waits, once anything is to.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<Option<Vec<Told>>>);
+pub(super) struct HeldMessages(Mutex<Option<Vec<Told>>>);
 
-impl Held {
+impl HeldMessages {
     /// From now on everything waits.
     pub(super) fn begin(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn an_error_takes_everything_with_it_and_warnings_alone_stay_what_they_are() {
-        let held = Held::default();
+        let held = HeldMessages::default();
         let warning = told(Level::Warning, "down", Some("wait"));
         assert_eq!(held.keep(warning.clone()), Some(warning.clone()));
         held.begin();

@@ -4,12 +4,13 @@
 //! the workflow commands that become annotations (on stderr when `--json` has stdout; the runner reads both).
 //! A text in a line never becomes a command to the runner or to the terminal, whatever a file or key is called.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use indicatif::MultiProgress;
 use serde::Serialize;
@@ -24,13 +25,13 @@ mod phases;
 mod progress;
 pub mod settings;
 
-use held::{Held, Told};
+use held::{HeldMessages, Told};
 pub use log::init_log;
 pub use phases::Phase;
 use phases::Phases;
-use progress::{Form, Progress, Stage};
+use progress::{ProgressForm, ShownProgress, Stage};
 use settings::{Settings, Verbosity};
-use table::Table;
+use table::AlignedTable;
 
 use crate::ci::annotation::{Commands, Level};
 use crate::{Exit, streams};
@@ -38,10 +39,10 @@ use crate::{Exit, streams};
 /// Prints lines, warnings, errors, progress and the final document. Clones print to the same place.
 #[derive(Clone)]
 pub struct Reporter {
-    shared: Arc<Shared>,
+    shared: Arc<ReporterState>,
 }
 
-struct Shared {
+struct ReporterState {
     settings: Settings,
     /// How wide the terminal is that stdout is connected to, if it is.
     columns: Option<usize>,
@@ -52,14 +53,14 @@ struct Shared {
     warnings: AtomicU64,
     /// The causes of [`Reporter::warning_for`] so far.
     causes: Mutex<BTreeSet<String>>,
-    held: Held,
+    held: HeldMessages,
     /// Why data could not be written to stdout.
     lost: Mutex<Option<io::Error>>,
     /// What else could not be written that the run was to leave.
     unwritten: Mutex<Vec<String>>,
     has_document: AtomicBool,
     last_error: Mutex<Option<String>>,
-    phases: Phases,
+    phases: Arc<Phases>,
 }
 
 struct Outputs {
@@ -93,7 +94,7 @@ impl Reporter {
         let outputs = Mutex::new(Outputs { stdout, stderr });
         let noticed = Mutex::default();
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(ReporterState {
                 settings,
                 columns,
                 bars: MultiProgress::new(),
@@ -101,12 +102,12 @@ impl Reporter {
                 noticed,
                 warnings: AtomicU64::new(0),
                 causes: Mutex::default(),
-                held: Held::default(),
+                held: HeldMessages::default(),
                 lost: Mutex::default(),
                 unwritten: Mutex::default(),
                 has_document: AtomicBool::new(false),
                 last_error: Mutex::default(),
-                phases: Phases::default(),
+                phases: Arc::default(),
             }),
         }
     }
@@ -114,6 +115,16 @@ impl Reporter {
     /// The form of the output.
     pub fn settings(&self) -> Settings {
         self.shared.settings
+    }
+
+    /// Begins a phase.
+    pub fn phase(&self, name: &'static str) -> Phase {
+        Phase::begin(&self.shared.phases, name)
+    }
+
+    /// How long each phase has taken so far.
+    pub fn phases(&self) -> BTreeMap<&'static str, Duration> {
+        self.shared.phases.all()
     }
 
     /// A line that says what was done.
@@ -149,7 +160,7 @@ impl Reporter {
     }
 
     /// A table of data on stdout, unless that is for the document of `--json`.
-    pub fn table(&self, table: &Table) {
+    pub fn table(&self, table: &AlignedTable) {
         let Settings { is_json, commands, .. } = self.shared.settings;
         if is_json {
             return;
@@ -178,7 +189,7 @@ impl Reporter {
     }
 
     /// [`Self::table`] of what was done, as [`Self::log`].
-    pub fn log_table(&self, table: &Table) {
+    pub fn log_table(&self, table: &AlignedTable) {
         if streams::is_read() {
             self.table(table);
         }
@@ -363,8 +374,8 @@ impl Monitor for Reporter {
 
     fn progress(&self, stage: &'static str, unit: Unit, total: Option<u64>) -> Arc<dyn monitor::Progress> {
         let reporter = self.clone();
-        let form = Form { mode: self.shared.settings.progress, bars: &self.shared.bars };
-        Arc::new(Progress::new(form, move |line| reporter.line(line), Stage { name: stage, unit }, total))
+        let form = ProgressForm { mode: self.shared.settings.progress, bars: &self.shared.bars };
+        Arc::new(ShownProgress::new(form, move |line| reporter.line(line), Stage { name: stage, unit }, total))
     }
 }
 

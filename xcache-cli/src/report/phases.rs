@@ -1,10 +1,8 @@
 //! How long the phases of a run take.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use super::Reporter;
 
 /// The time that each phase has taken so far, in all caches of the run together.
 #[derive(Debug, Default)]
@@ -24,25 +22,19 @@ impl Phases {
 #[derive(Debug)]
 #[must_use = "a phase ends when this is dropped"]
 pub struct Phase {
-    reporter: Reporter,
+    phases: Arc<Phases>,
     name: &'static str,
     begin: Instant,
 }
 
-impl Reporter {
-    /// Begins a phase.
-    pub fn phase(&self, name: &'static str) -> Phase {
-        Phase { reporter: self.clone(), name, begin: Instant::now() }
-    }
-
-    /// How long each phase has taken so far.
-    pub fn phases(&self) -> BTreeMap<&'static str, Duration> {
-        self.shared.phases.all()
+impl Phase {
+    pub(super) fn begin(phases: &Arc<Phases>, name: &'static str) -> Self {
+        Self { phases: Arc::clone(phases), name, begin: Instant::now() }
     }
 }
 
 impl Drop for Phase {
     fn drop(&mut self) {
-        self.reporter.shared.phases.add(self.name, self.begin.elapsed());
+        self.phases.add(self.name, self.begin.elapsed());
     }
 }

@@ -23,14 +23,14 @@ pub(super) struct Stage {
 }
 
 /// How progress is shown, and where bars are.
-pub(super) struct Form<'a> {
+pub(super) struct ProgressForm<'a> {
     pub(super) mode: ProgressMode,
     pub(super) bars: &'a MultiProgress,
 }
 
 /// The progress of one stage. A thread of its own shows it, so that a stage in which nothing moves is seen to be alive.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ShownProgress {
     counter: Arc<Counter>,
     /// Ends the thread when it is dropped; none if nothing is shown.
     shown: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
@@ -38,20 +38,20 @@ pub(super) struct Progress {
 
 /// When progress is shown.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct ProgressPace {
     first: Duration,
     then: Duration,
 }
 
 /// Work shorter than a second is not worth a bar.
-const BAR: Pace = Pace { first: Duration::from_secs(1), then: Duration::from_millis(100) };
+const BAR: ProgressPace = ProgressPace { first: Duration::from_secs(1), then: Duration::from_millis(100) };
 /// A log is read later: one line in ten seconds is enough.
-const LINES: Pace = Pace { first: Duration::from_secs(10), then: Duration::from_secs(10) };
+const LINES: ProgressPace = ProgressPace { first: Duration::from_secs(10), then: Duration::from_secs(10) };
 
-impl Progress {
+impl ShownProgress {
     /// `print` gets the plain lines.
     pub(super) fn new(
-        Form { mode, bars }: Form<'_>,
+        ProgressForm { mode, bars }: ProgressForm<'_>,
         print: impl Fn(String) + Send + 'static,
         stage: Stage,
         total: Option<u64>,
@@ -68,7 +68,7 @@ impl Progress {
     }
 }
 
-impl monitor::Progress for Progress {
+impl monitor::Progress for ShownProgress {
     fn add(&self, count: u64) {
         self.counter.add(count);
     }
@@ -82,7 +82,7 @@ impl monitor::Progress for Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ShownProgress {
     fn drop(&mut self) {
         if let Some((ended, thread)) = self.shown.take() {
             drop(ended);
@@ -94,7 +94,7 @@ impl Drop for Progress {
 
 /// Calls `tick` with the time since now, at this pace, until the other end of the channel is dropped.
 fn show(
-    pace: Pace,
+    pace: ProgressPace,
     end: mpsc::Receiver<()>,
     mut tick: impl FnMut(Duration) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
@@ -196,7 +196,7 @@ mod tests {
     fn a_stage_is_shown_until_it_ends_even_if_nothing_moves() {
         let (sender, ticks) = mpsc::channel();
         let (ended, end) = mpsc::channel();
-        let pace = Pace { first: Duration::from_millis(1), then: Duration::from_millis(1) };
+        let pace = ProgressPace { first: Duration::from_millis(1), then: Duration::from_millis(1) };
         let thread = show(pace, end, move |elapsed| sender.send(elapsed).unwrap_or_default()).unwrap();
         let (first, second) = (ticks.recv().unwrap(), ticks.recv().unwrap());
         assert!(first >= pace.first && second > first);

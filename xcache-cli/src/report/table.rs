@@ -8,7 +8,7 @@ const MIN_WIDTH: usize = 12;
 /// Between two columns.
 const GAP: &str = "  ";
 
-/// A column of a [`Table`].
+/// A column of a [`AlignedTable`].
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     heading: &'static str,
@@ -34,7 +34,7 @@ impl Column {
     }
 }
 
-/// A value of a [`Table`].
+/// A value of a [`AlignedTable`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     /// For people.
@@ -58,12 +58,12 @@ impl<T: ToString> From<T> for Cell {
 
 /// Rows of values below headings.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct AlignedTable {
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
 }
 
-impl Table {
+impl AlignedTable {
     /// A table without rows.
     pub fn new(columns: &[Column]) -> Self {
         Self { columns: columns.to_vec(), rows: Vec::new() }
@@ -146,8 +146,8 @@ fn shortened(text: &str, width: usize) -> String {
 mod tests {
     use super::*;
 
-    fn table() -> Table {
-        let mut table = Table::new(&[Column::number("SIZE"), Column::text("KEY"), Column::text("SCOPE")]);
+    fn table() -> AlignedTable {
+        let mut table = AlignedTable::new(&[Column::number("SIZE"), Column::text("KEY"), Column::text("SCOPE")]);
         table.row([Cell::new("1.5 MiB", 1_572_864), "deps-linux-0123456789abcdef".into(), "".into()]);
         table.row([Cell::new("2 B", 2), "a\tb".into(), "".into()]);
         table
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(table().lines_within(25)[1], "1.5 MiB  deps-lin…9abcdef");
         // Below this the lines are as long as they must be.
         assert_eq!(table().lines_within(5)[1], "1.5 MiB  deps-l…bcdef");
-        assert_eq!(Table::new(&[Column::text("KEY")]).lines_within(80), [""; 0]);
+        assert_eq!(AlignedTable::new(&[Column::text("KEY")]).lines_within(80), [""; 0]);
     }
 
     #[test]

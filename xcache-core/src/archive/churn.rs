@@ -130,15 +130,15 @@ fn is_same(new: &[Chunk], old: &[Chunk]) -> bool {
 /// What is new in a tree: the chunks that `is_new` picks. At most `rows` directories, unless there are more paths.
 pub fn new_bytes(index: &Index, rows: usize, is_new: impl Fn(&Chunk) -> bool) -> NewBytes {
     let mut seen = HashSet::new();
-    let mut leaves: BTreeMap<Vec<&[u8]>, Sum> = BTreeMap::new();
-    let mut total = Sum::default();
+    let mut leaves: BTreeMap<Vec<&[u8]>, ChurnSum> = BTreeMap::new();
+    let mut total = ChurnSum::default();
     for (root, path, file) in files(index) {
         let new = index.chunks_of(file).iter().filter(|chunk| is_new(chunk) && seen.insert(chunk.hash));
         let bytes: u64 = new.map(|chunk| u64::from(chunk.length)).sum();
         if bytes > 0 {
             let below = parent(path).into_iter().flat_map(|dir| dir.split(|&byte| byte == b'/'));
             let directory = std::iter::once(root.as_bytes()).chain(below).collect();
-            let sum = Sum { bytes, files: 1 };
+            let sum = ChurnSum { bytes, files: 1 };
             leaves.entry(directory).or_default().add(sum);
             total.add(sum);
         }
@@ -174,12 +174,12 @@ fn files(index: &Index) -> impl Iterator<Item = (&str, &[u8], &File)> {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Sum {
+struct ChurnSum {
     bytes: u64,
     files: u64,
 }
 
-impl Sum {
+impl ChurnSum {
     fn add(&mut self, other: Self) {
         self.bytes += other.bytes;
         self.files += other.files;
@@ -187,18 +187,18 @@ impl Sum {
 }
 
 /// A directory by its components, the first of which is the path as given, and what is new right in it.
-type Leaf<'a> = (Vec<&'a [u8]>, Sum);
+type Leaf<'a> = (Vec<&'a [u8]>, ChurnSum);
 
 /// Leaves that have their first `depth` components in common.
-struct Group<'l, 'a> {
+struct LeafGroup<'l, 'a> {
     leaves: &'l [Leaf<'a>],
     depth: usize,
-    sum: Sum,
+    sum: ChurnSum,
 }
 
-impl<'l, 'a> Group<'l, 'a> {
+impl<'l, 'a> LeafGroup<'l, 'a> {
     fn new(leaves: &'l [Leaf<'a>], depth: usize) -> Self {
-        let mut sum = Sum::default();
+        let mut sum = ChurnSum::default();
         leaves.iter().for_each(|(_, leaf)| sum.add(*leaf));
         Self { leaves, depth, sum }
     }
@@ -227,7 +227,7 @@ impl<'l, 'a> Group<'l, 'a> {
 
 /// Goes deeper where most is, as long as there are rows to show it in: three rows of 1 GiB in all say more than one.
 fn directories(leaves: &[Leaf<'_>], rows: usize) -> Vec<NewIn> {
-    let mut open = Group::new(leaves, 0).split();
+    let mut open = LeafGroup::new(leaves, 0).split();
     let mut shown = Vec::new();
     while let Some(largest) = (0..open.len()).max_by_key(|&n| open[n].sum.bytes) {
         let group = open.swap_remove(largest);

@@ -152,10 +152,10 @@ pub struct Head {
 
 /// Reads the end of an object of `object_bytes` from its last bytes.
 pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
-    let Frame { format, body, end_bytes } = match find(tail, object_bytes)? {
-        Found::Frame(frame) => frame,
-        Found::NeedsMore(bytes) => return Ok(End::NeedsMore(bytes)),
-        Found::Plain => return Ok(End::Plain),
+    let FooterFrame { format, body, end_bytes } = match find(tail, object_bytes)? {
+        FooterSearch::Frame(frame) => frame,
+        FooterSearch::NeedsMore(bytes) => return Ok(End::NeedsMore(bytes)),
+        FooterSearch::Plain => return Ok(End::Plain),
     };
     if format > FORMAT {
         return Err(Error::NewerFormat { found: format });
@@ -172,13 +172,13 @@ pub fn decode_end(tail: &[u8], object_bytes: u64) -> Result<End> {
 /// What an archive of a newer format is and needs, where [`decode_end`] gives [`Error::NewerFormat`]. `None` if its
 /// footer does not begin as all of them do.
 pub fn decode_newer(tail: &[u8], object_bytes: u64) -> Option<Head> {
-    let Ok(Found::Frame(frame)) = find(tail, object_bytes) else { return None };
+    let Ok(FooterSearch::Frame(frame)) = find(tail, object_bytes) else { return None };
     let (head, _) = postcard::take_from_bytes::<Head>(frame.body).ok()?;
     (head.refs.len() <= MAX_REFS).then_some(head)
 }
 
 /// The footer frame, as it is in every format.
-struct Frame<'a> {
+struct FooterFrame<'a> {
     format: u16,
     /// Has the right checksum.
     body: &'a [u8],
@@ -186,17 +186,17 @@ struct Frame<'a> {
     end_bytes: u64,
 }
 
-enum Found<'a> {
-    Frame(Frame<'a>),
+enum FooterSearch<'a> {
+    Frame(FooterFrame<'a>),
     NeedsMore(u64),
     Plain,
 }
 
 /// Finds the footer frame before the seek table.
-fn find(tail: &[u8], object_bytes: u64) -> Result<Found<'_>> {
+fn find(tail: &[u8], object_bytes: u64) -> Result<FooterSearch<'_>> {
     let plain = || match ends_in_footer(tail) {
         true => Err(Error::damaged("seek table", "the archive does not end where it should")),
-        false => Ok(Found::Plain),
+        false => Ok(FooterSearch::Plain),
     };
     let Some((_, last)) = tail.split_last_chunk::<SEEK_TABLE_FOOTER_BYTES>() else { return plain() };
     let [n0, n1, n2, n3, descriptor, m0, m1, m2, m3] = *last;
@@ -214,7 +214,7 @@ fn find(tail: &[u8], object_bytes: u64) -> Result<Found<'_>> {
     // Room for the footer as well, so that one more request is enough: 32 refs of the longest names are 36 KiB.
     let wanted = (table_bytes + (64 << 10)).min(object_bytes);
     let Some(before_table) = tail.len().checked_sub(convert::in_memory(table_bytes)) else {
-        return Ok(Found::NeedsMore(wanted));
+        return Ok(FooterSearch::NeedsMore(wanted));
     };
     let (rest, table) = tail.split_at(before_table);
     if !table.starts_with(&skippable_magic(SEEK_TABLE_FRAME).to_le_bytes()) {
@@ -224,7 +224,7 @@ fn find(tail: &[u8], object_bytes: u64) -> Result<Found<'_>> {
         };
     }
     let Some((before, trailer)) = rest.split_last_chunk::<TRAILER_BYTES>() else {
-        return if (tail.len() as u64) < object_bytes { Ok(Found::NeedsMore(wanted)) } else { plain() };
+        return if (tail.len() as u64) < object_bytes { Ok(FooterSearch::NeedsMore(wanted)) } else { plain() };
     };
     let (hash, numbers) = trailer.split_at(32);
     let (numbers, magic) = numbers.split_at(6);
@@ -242,14 +242,14 @@ fn find(tail: &[u8], object_bytes: u64) -> Result<Found<'_>> {
     }
     at_most("the length of the footer", body_bytes as u64, MAX_BODY_BYTES)?;
     let Some(start) = before.len().checked_sub(body_bytes + head_bytes) else {
-        return Ok(Found::NeedsMore(end_bytes));
+        return Ok(FooterSearch::NeedsMore(end_bytes));
     };
     let payload = skippable_payload(FOOTER_FRAME, &rest[start..], "footer")?;
     let body = &payload[FOOTER_MAGIC.len()..FOOTER_MAGIC.len() + body_bytes];
     if checksum(format, body, length) != *hash {
         return Err(Error::damaged("footer", "its checksum is wrong"));
     }
-    Ok(Found::Frame(Frame { format, body, end_bytes }))
+    Ok(FooterSearch::Frame(FooterFrame { format, body, end_bytes }))
 }
 
 /// Whether the last frames of `tail` are our footer and what is left of a seek table: an archive of ours that lost its end

@@ -18,7 +18,7 @@ pub struct Archive {
 
 /// What the tail of an object gave.
 #[derive(Debug)]
-pub enum Tail {
+pub enum ReadTail {
     /// An archive with an index.
     Archive(Box<Archive>),
     /// The tail is too short: so many bytes from the object's end are needed.
@@ -28,22 +28,22 @@ pub enum Tail {
 }
 
 /// Reads footer and index from `tail`, the last bytes of an object of `object_bytes`.
-pub fn read_tail(tail: &[u8], object_bytes: u64) -> Result<Tail> {
+pub fn read_tail(tail: &[u8], object_bytes: u64) -> Result<ReadTail> {
     let (footer, end_bytes) = match decode_end(tail, object_bytes)? {
         End::Ours { footer, end_bytes } => (footer, end_bytes),
-        End::NeedsMore(bytes) => return Ok(Tail::NeedsMore(bytes)),
-        End::Plain => return Ok(Tail::Plain),
+        End::NeedsMore(bytes) => return Ok(ReadTail::NeedsMore(bytes)),
+        End::Plain => return Ok(ReadTail::Plain),
     };
     let range = footer.index_range();
     let wanted = object_bytes - range.start;
     if (tail.len() as u64) < wanted {
-        return Ok(Tail::NeedsMore(wanted));
+        return Ok(ReadTail::NeedsMore(wanted));
     }
     let start = tail.len() - convert::in_memory(wanted);
     let end = tail.len() - convert::in_memory(end_bytes);
     let stored = skippable_payload(INDEX_FRAME, &tail[start..end], "index")?;
     let index = read_index(&footer, stored)?;
-    Ok(Tail::Archive(Box::new(Archive { footer: *footer, index })))
+    Ok(ReadTail::Archive(Box::new(Archive { footer: *footer, index })))
 }
 
 /// Reads the index that `footer` speaks of from its stored bytes.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::footer::{Footer, INDEX_FRAME, Seek, encode_end};
 use super::frame::skippable;
 use super::index::Index;
-use super::reader::{Archive, Tail, read_tail};
+use super::reader::{Archive, ReadTail, read_tail};
 use super::{Error, columns};
 use crate::object::{ArchiveId, Kind, Ref};
 
@@ -24,14 +24,14 @@ pub struct Title {
 
 /// What comes after the data frames of an archive.
 #[derive(Clone, Debug)]
-pub struct End {
+pub struct ArchiveEnd {
     /// Its bytes.
     pub bytes: Bytes,
     object_bytes: u64,
 }
 
 /// The end of the archive whose data frames are `frames`.
-pub fn finish(title: Title, index: Index, refs: Vec<Ref>, mut frames: Vec<Seek>) -> std::io::Result<End> {
+pub fn finish(title: Title, index: Index, refs: Vec<Ref>, mut frames: Vec<Seek>) -> std::io::Result<ArchiveEnd> {
     let data_bytes: u64 = frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum();
     // What is not written down, such as the size of a file without holes, can be checked only here.
     index.check(&refs, data_bytes).map_err(refused)?;
@@ -54,16 +54,18 @@ pub fn finish(title: Title, index: Index, refs: Vec<Ref>, mut frames: Vec<Seek>)
     frames.push(Seek { stored_bytes: u32::try_from(end.len()).map_err(std::io::Error::other)?, raw_bytes: 0 });
     end.extend_from_slice(&encode_end(&footer, &frames)?);
     let object_bytes = data_bytes + end.len() as u64;
-    Ok(End { bytes: end.into(), object_bytes })
+    Ok(ArchiveEnd { bytes: end.into(), object_bytes })
 }
 
-impl End {
+impl ArchiveEnd {
     /// The archive as a reader sees it. To be called before the object is published, so that none is that a restore would
     /// refuse; its bytes may be on their way meanwhile. Takes less time than [`finish`].
     pub fn read_back(&self) -> std::io::Result<Archive> {
         match read_tail(&self.bytes, self.object_bytes) {
-            Ok(Tail::Archive(archive)) => Ok(*archive),
-            Ok(Tail::NeedsMore(_) | Tail::Plain) => Err(refused(Error::damaged("archive", "its index is not found"))),
+            Ok(ReadTail::Archive(archive)) => Ok(*archive),
+            Ok(ReadTail::NeedsMore(_) | ReadTail::Plain) => {
+                Err(refused(Error::damaged("archive", "its index is not found")))
+            }
             Err(error) => Err(refused(error)),
         }
     }
@@ -139,7 +141,7 @@ mod tests {
         let size = bytes.len() as u64;
         let needed = bytes.len() - 20;
         for length in [needed, needed + 1, bytes.len()] {
-            let Tail::Archive(read) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else {
+            let ReadTail::Archive(read) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else {
                 panic!("{length}")
             };
             assert_eq!(*read, archive);
@@ -151,7 +153,7 @@ mod tests {
         let (bytes, _) = archive();
         let size = bytes.len() as u64;
         for length in 41..bytes.len() - 20 {
-            let Tail::NeedsMore(wanted) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else {
+            let ReadTail::NeedsMore(wanted) = read_tail(&bytes[bytes.len() - length..], size).unwrap() else {
                 panic!("{length}")
             };
             assert!(wanted > length as u64 && wanted <= size, "{length}: {wanted}");
@@ -166,14 +168,14 @@ mod tests {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             match read_tail(&bad, size) {
-                Ok(Tail::Archive(read)) => assert_eq!(*read, archive, "bit {bit}"),
-                Ok(Tail::NeedsMore(_) | Tail::Plain) => panic!("bit {bit} makes another archive of it"),
+                Ok(ReadTail::Archive(read)) => assert_eq!(*read, archive, "bit {bit}"),
+                Ok(ReadTail::NeedsMore(_) | ReadTail::Plain) => panic!("bit {bit} makes another archive of it"),
                 Err(_) => {}
             }
         }
         for length in 21..bytes.len() {
             let cut = &bytes[..length];
-            if let Ok(Tail::Archive(_)) = read_tail(cut, length as u64) {
+            if let Ok(ReadTail::Archive(_)) = read_tail(cut, length as u64) {
                 panic!("cut at {length}");
             }
         }
@@ -201,7 +203,7 @@ mod tests {
     #[test]
     fn bytes_of_any_kind_are_an_error_or_plain() {
         for length in [0, 1, 8, 9, 100] {
-            assert!(matches!(read_tail(&vec![0x5a; length], length as u64), Ok(Tail::Plain)));
+            assert!(matches!(read_tail(&vec![0x5a; length], length as u64), Ok(ReadTail::Plain)));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::compare::{Facts, FileFacts};
+use super::compare::{FileFacts, TreeFacts};
 use super::known::Known;
 use crate::archive::index::{Chunk, Content, File, Frame, Index, IndexRoot, Member, RootKind};
 use crate::chunk::{ChunkHash, Cutter};
@@ -25,13 +25,13 @@ pub struct Assembled {
 /// What the tree consists of besides what was packed.
 pub struct KnownEntries<'a> {
     known: &'a Known,
-    facts: &'a Facts,
+    facts: &'a TreeFacts,
     keep: &'a [bool],
 }
 
 impl<'a> KnownEntries<'a> {
     /// The refs that stay, and the facts about files that were not packed whole.
-    pub fn new(known: &'a Known, facts: &'a Facts, keep: &'a [bool]) -> Self {
+    pub fn new(known: &'a Known, facts: &'a TreeFacts, keep: &'a [bool]) -> Self {
         Self { known, facts, keep }
     }
 

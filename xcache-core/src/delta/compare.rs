@@ -10,12 +10,12 @@ use crate::archive::index::{Chunk, Content};
 use crate::chunk::{ChunkHash, Cutter, Ends};
 use crate::convert;
 use crate::monitor::Progress;
-use crate::pack::{ATTEMPTS, FileRecord, Opened, open};
+use crate::pack::{ATTEMPTS, FileRecord, OpenedFile, open};
 use crate::scan::{Node, NodeKind, SkipReason, Skipped, Tree};
 
 /// What is known of all files of a tree.
 #[derive(Debug, Default)]
-pub struct Facts {
+pub struct TreeFacts {
     /// By number of node; `None` for what is no file, or could not be read.
     pub files: Vec<Option<FileFacts>>,
     /// Nodes that could not be read.
@@ -50,11 +50,11 @@ pub fn compare(
     trust: Option<&Trust<'_>>,
     threads: usize,
     progress: &dyn Progress,
-) -> Facts {
+) -> TreeFacts {
     let bytes = |node: &Node| if node.kind == NodeKind::File { node.stat.size } else { 0 };
     progress.expect(tree.nodes.iter().map(bytes).sum());
     let next = AtomicUsize::new(0);
-    let all = Mutex::new(Facts { files: vec![None; tree.nodes.len()], ..Facts::default() });
+    let all = Mutex::new(TreeFacts { files: vec![None; tree.nodes.len()], ..TreeFacts::default() });
     let is_trusted = (0..tree.roots.len())
         .map(|root| trust.is_some_and(|trust| trust.roots.get(root).map(AsRef::as_ref) == Some(same_place(tree, root))))
         .collect();
@@ -116,7 +116,7 @@ impl Comparison<'_> {
     }
 }
 
-impl Facts {
+impl TreeFacts {
     /// Takes in what was found out about `nodes`, which begin at number `start`.
     fn add(&mut self, tree: &Tree, start: usize, nodes: &[Node], batch: Batch) {
         self.read_bytes += batch.read_bytes;
@@ -174,7 +174,7 @@ fn read(tree: &Tree, node: &Node, before: &[Chunk], buffer: &mut Vec<u8>) -> io:
     }
 }
 
-fn read_once(file: &Opened, before: &[Chunk], buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
+fn read_once(file: &OpenedFile, before: &[Chunk], buffer: &mut Vec<u8>) -> io::Result<FileFacts> {
     let data_bytes = file.data_bytes();
     let cutter = Cutter::FORMAT_1;
     let mut chunks = Vec::new();

@@ -13,6 +13,6 @@ pub mod plan;
 mod select;
 
 pub use assemble::{Assembled, KnownEntries, assemble};
-pub use compare::{Facts, FileFacts, compare};
+pub use compare::{FileFacts, TreeFacts, compare};
 pub use known::{Known, Trust};
 pub use select::select;

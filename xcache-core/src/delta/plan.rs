@@ -12,9 +12,9 @@
 
 use std::time::Duration;
 
-use super::compare::Facts;
+use super::compare::TreeFacts;
 use super::known::Known;
-use super::select::{Usage, usage};
+use super::select::{StoredUse, usage};
 
 /// The most objects that a delta refers to: each costs a HEAD at the next save, and parts of its own at a restore.
 pub const MAX_REFS: usize = 32;
@@ -124,7 +124,7 @@ impl std::fmt::Display for Reason {
 
 /// A tree that is to be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Needed {
+struct TreeBytes {
     /// What is in none of the refs.
     pub new_bytes: u64,
     /// All of it, each chunk once.
@@ -146,8 +146,14 @@ pub enum Standing {
 
 /// Decides how to save a tree of which `known` holds some, now that its files are compared. `standings` has one for each
 /// of the refs of `known`; times are in nanoseconds since 1970.
-pub fn plan(known: &Known, facts: &Facts, standings: &[Standing], now_nanos: i64, rebase_after: Duration) -> SavePlan {
-    let Usage { live_bytes, new_bytes, tree_bytes, base_bytes } = usage(known, facts);
+pub fn plan(
+    known: &Known,
+    facts: &TreeFacts,
+    standings: &[Standing],
+    now_nanos: i64,
+    rebase_after: Duration,
+) -> SavePlan {
+    let StoredUse { live_bytes, new_bytes, tree_bytes, base_bytes } = usage(known, facts);
     let mut lost_bytes = 0;
     let refs = known.refs.iter().zip(&live_bytes).zip(standings).map(|((r, &live), &standing)| {
         let age_nanos = u64::try_from(now_nanos.saturating_sub(r.created_nanos)).unwrap_or(0);
@@ -157,7 +163,7 @@ pub fn plan(known: &Known, facts: &Facts, standings: &[Standing], now_nanos: i64
     });
     let refs: Vec<RefUse> = refs.collect();
     // What lies in a ref that must not be used is as good as new.
-    let needed = Needed { new_bytes: new_bytes + lost_bytes, tree_bytes, base_bytes };
+    let needed = TreeBytes { new_bytes: new_bytes + lost_bytes, tree_bytes, base_bytes };
     match choose(&refs, needed, rebase_after) {
         // Nothing is left to hold on to, but there was something: the cause is told.
         SavePlan::Complete(Reason::NothingKnown) if lost_bytes > 0 => {
@@ -170,14 +176,14 @@ pub fn plan(known: &Known, facts: &Facts, standings: &[Standing], now_nanos: i64
 
 /// How many bytes of a tree are in none of the objects of `known`, and how many it has: as they would be stored, which is an
 /// estimate.
-pub fn new_and_all(known: &Known, facts: &Facts) -> (u64, u64) {
-    let Usage { new_bytes, tree_bytes, .. } = usage(known, facts);
+pub fn new_and_all(known: &Known, facts: &TreeFacts) -> (u64, u64) {
+    let StoredUse { new_bytes, tree_bytes, .. } = usage(known, facts);
     (new_bytes, tree_bytes)
 }
 
 /// The rules, on numbers alone.
-fn choose(refs: &[RefUse], needed: Needed, rebase_after: Duration) -> SavePlan {
-    let Needed { new_bytes, tree_bytes, base_bytes } = needed;
+fn choose(refs: &[RefUse], needed: TreeBytes, rebase_after: Duration) -> SavePlan {
+    let TreeBytes { new_bytes, tree_bytes, base_bytes } = needed;
     if refs.iter().all(|candidate| candidate.live_bytes == 0) {
         return SavePlan::Complete(Reason::NothingKnown);
     }
@@ -236,7 +242,7 @@ mod tests {
             Ok(keep) => SavePlan::Delta { keep: keep.iter().map(|&k| k == 1).collect() },
             Err(reason) => SavePlan::Complete(reason),
         };
-        let needed = Needed { new_bytes: new * MIB, tree_bytes: tree * MIB, base_bytes: base * MIB };
+        let needed = TreeBytes { new_bytes: new * MIB, tree_bytes: tree * MIB, base_bytes: base * MIB };
         assert_eq!(choose(&refs, needed, DAY * 7), expected);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::compare::Facts;
+use super::compare::TreeFacts;
 use super::known::{Known, archived_bytes};
 use crate::chunk::ChunkHash;
 use crate::pack::{ChunkItem, Job, jobs_of_chunks, jobs_of_members};
@@ -11,7 +11,7 @@ use crate::scan::Tree;
 /// What a tree uses of an earlier entry, in stored bytes. What is not stored yet is estimated with the compression of
 /// what is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Usage {
+pub(super) struct StoredUse {
     /// Of each ref.
     pub(super) live_bytes: Vec<u64>,
     /// What is in none of them.
@@ -23,7 +23,7 @@ pub(super) struct Usage {
 }
 
 /// How much of `known` a tree uses, and what it would have to store anew.
-pub(super) fn usage(known: &Known, facts: &Facts) -> Usage {
+pub(super) fn usage(known: &Known, facts: &TreeFacts) -> StoredUse {
     let mut live = vec![0f64; known.refs.len()];
     let mut new_raw = 0u64;
     let (mut live_raw, mut seen) = (0u64, HashSet::new());
@@ -51,7 +51,7 @@ pub(super) fn usage(known: &Known, facts: &Facts) -> Usage {
         archived_bytes(content)
     });
     let base_raw: u64 = members.sum();
-    Usage {
+    StoredUse {
         live_bytes: live.into_iter().map(|bytes| bytes as u64).collect(),
         new_bytes,
         tree_bytes: live_all as u64 + new_bytes,
@@ -61,7 +61,7 @@ pub(super) fn usage(known: &Known, facts: &Facts) -> Usage {
 
 /// Selects what is in none of the refs that stay. Each chunk is stored once; a file of which all is new is stored
 /// whole.
-pub fn select(tree: &Tree, known: &Known, facts: &Facts, keep: &[bool]) -> Vec<Job> {
+pub fn select(tree: &Tree, known: &Known, facts: &TreeFacts, keep: &[bool]) -> Vec<Job> {
     let is_known =
         |hash: &ChunkHash| known.chunk(hash).is_some_and(|chunk| keep[usize::from(known.frame_of(chunk).source) - 1]);
     let mut stored: HashSet<ChunkHash> = HashSet::new();
@@ -140,8 +140,8 @@ mod tests {
             signature: Signature::default(),
         };
         let file = |number| Some(FileFacts { record: record.clone(), chunks: vec![(hash(number), length)] });
-        let facts = Facts { files: (0..kept).map(file).collect(), ..Facts::default() };
-        let Usage { live_bytes, new_bytes, tree_bytes, base_bytes } = usage(&known, &facts);
+        let facts = TreeFacts { files: (0..kept).map(file).collect(), ..TreeFacts::default() };
+        let StoredUse { live_bytes, new_bytes, tree_bytes, base_bytes } = usage(&known, &facts);
         let percent = live_bytes[0] * 100 / u64::from(stored);
         assert!(expected.contains(&percent), "{percent} % of {files} files of {length} bytes are live");
         assert_eq!((new_bytes, tree_bytes), (0, live_bytes[0]));

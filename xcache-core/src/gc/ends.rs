@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::bounds::PARALLEL;
 use super::error::{Error, Result};
-use super::inventory::{EntryId, Inventory, State};
+use super::inventory::{EndState, EntryId, Inventory};
 use crate::archive;
 use crate::archive::footer::{Footer, Head};
 use crate::monitor::{Monitor, Progress, Unit, chain};
@@ -114,11 +114,11 @@ async fn read_batch(
                 }
             }
             EntryEnd::Newer(head) => inventory.set_head(id, &head),
-            EntryEnd::Unknown(why) => inventory.set_unreadable(id, State::Unknown, why.to_string()),
-            EntryEnd::Plain => inventory.set_state(id, State::Plain),
-            EntryEnd::Damaged => inventory.set_state(id, State::Damaged),
-            EntryEnd::Gone => inventory.set_state(id, State::Gone),
-            EntryEnd::Sealed(why) => inventory.set_unreadable(id, State::Sealed, chain(&why)),
+            EntryEnd::Unknown(why) => inventory.set_unreadable(id, EndState::Unknown, why.to_string()),
+            EntryEnd::Plain => inventory.set_state(id, EndState::Plain),
+            EntryEnd::Damaged => inventory.set_state(id, EndState::Damaged),
+            EntryEnd::Gone => inventory.set_state(id, EndState::Gone),
+            EntryEnd::Sealed(why) => inventory.set_unreadable(id, EndState::Sealed, chain(&why)),
         }
     }
     Ok(unsure)
@@ -132,7 +132,7 @@ async fn find_refs(store: &dyn Store, inventory: &mut Inventory, unsure: Vec<(En
         .buffer_unordered(PARALLEL);
     while let Some((id, is_there)) = answers.try_next().await? {
         if !is_there {
-            inventory.set_state(id, State::Dangling);
+            inventory.set_state(id, EndState::Dangling);
         }
     }
     Ok(())

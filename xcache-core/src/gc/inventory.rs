@@ -28,12 +28,12 @@ pub struct Inventory {
     families: Vec<u32>,
     branches: Vec<u32>,
     tags: Vec<TagState>,
-    states: Vec<State>,
+    states: Vec<EndState>,
     noted: Vec<bool>,
     condemned: Vec<bool>,
     /// Where in `facts` the footer stands, or [`NONE`].
     facts_at: Vec<u32>,
-    facts: Vec<Facts>,
+    facts: Vec<FooterFacts>,
     refs: Vec<EntryId>,
     by_name: Vec<EntryId>,
     /// For each delta the base of the same key, or [`NONE`].
@@ -64,7 +64,7 @@ pub enum TagState {
 
 /// What became of reading an entry's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum EndState {
     /// Not read.
     Unread,
     /// Read, and all refs are there.
@@ -89,7 +89,7 @@ pub enum State {
 
 /// What a footer tells.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct FooterFacts {
     /// Which archive it is.
     pub archive_id: ArchiveId,
     /// Bytes of all files.
@@ -106,7 +106,7 @@ pub struct Branches(HashSet<String>);
 
 /// Where and when a delta was written, which bounds what it may refer to where its end cannot be read.
 #[derive(Clone, Debug)]
-pub(super) struct Writer {
+pub(super) struct DeltaWriter {
     name: String,
     scope: Option<String>,
     modified_millis: i64,
@@ -120,7 +120,7 @@ const PULL_REQUESTS: &str = "refs/pull/";
 /// What branches write.
 const HEADS: &str = "refs/heads/";
 
-impl Writer {
+impl DeltaWriter {
     /// The writer of a listed entry.
     pub(super) fn of(object: &ListedObject) -> Option<Self> {
         let (scope, ..) = naming::parse(&object.name)?;
@@ -167,7 +167,7 @@ impl Inventory {
         self.families.push(self.family_texts.intern(&family(key.as_str())));
         self.branches.push(NONE);
         self.tags.push(TagState::Unknown);
-        self.states.push(State::Unread);
+        self.states.push(EndState::Unread);
         self.noted.push(false);
         self.condemned.push(false);
         self.facts_at.push(NONE);
@@ -193,7 +193,7 @@ impl Inventory {
         let start = self.by_name.partition_point(|&id| self.name(id) < prefix);
         let below: Vec<EntryId> =
             self.by_name[start..].iter().copied().take_while(|&id| self.name(id).starts_with(prefix)).collect();
-        below.into_iter().for_each(|id| self.set_state(id, State::Foreign));
+        below.into_iter().for_each(|id| self.set_state(id, EndState::Foreign));
     }
 
     /// Entries that tell whether another store begins below this one: the newest and the oldest of each directory in the
@@ -219,25 +219,25 @@ impl Inventory {
 
     /// Whether an entry belongs to this store, as far as that is known.
     pub fn is_ours(&self, id: EntryId) -> bool {
-        self.state(id) != State::Foreign
+        self.state(id) != EndState::Foreign
     }
 
     /// Whether an entry counts: it is ours, and there.
     pub(super) fn counts(&self, id: EntryId) -> bool {
-        !matches!(self.state(id), State::Foreign | State::Gone)
+        !matches!(self.state(id), EndState::Foreign | EndState::Gone)
     }
 
     /// Whether `target` may be something that a delta builds on which cannot be read.
-    pub(super) fn may_be_ref_of(&self, target: EntryId, writer: &Writer) -> bool {
-        self.state(target) != State::Plain
+    pub(super) fn may_be_ref_of(&self, target: EntryId, writer: &DeltaWriter) -> bool {
+        self.state(target) != EndState::Plain
             && self.name(target) != writer.name
             && self.modified_millis(target) <= writer.modified_millis + COPIED_WITHIN_MILLIS
             && writer.may_refer_to(self.scope(target))
     }
 
     /// An entry as the writer of a delta.
-    pub(super) fn writer(&self, id: EntryId) -> Writer {
-        Writer {
+    pub(super) fn writer(&self, id: EntryId) -> DeltaWriter {
+        DeltaWriter {
             name: self.name(id).to_owned(),
             scope: self.scope(id).map(str::to_owned),
             modified_millis: self.modified_millis(id),
@@ -342,7 +342,7 @@ impl Inventory {
         self.unreadable.iter().map(|(&id, why)| (id, why.as_str()))
     }
 
-    pub(super) fn set_unreadable(&mut self, id: EntryId, state: State, why: String) {
+    pub(super) fn set_unreadable(&mut self, id: EntryId, state: EndState, why: String) {
         self.set_state(id, state);
         self.unreadable.insert(id, why);
     }
@@ -353,12 +353,12 @@ impl Inventory {
     }
 
     /// What became of reading its end.
-    pub fn state(&self, id: EntryId) -> State {
+    pub fn state(&self, id: EntryId) -> EndState {
         self.states[at(id)]
     }
 
     /// What its footer tells, if it has been read.
-    pub fn facts(&self, id: EntryId) -> Option<&Facts> {
+    pub fn facts(&self, id: EntryId) -> Option<&FooterFacts> {
         self.facts.get(usize::try_from(self.facts_at[at(id)]).ok()?)
     }
 
@@ -432,14 +432,14 @@ impl Inventory {
     }
 
     /// Its footer; false if that says that the entry is not ours. Refs to objects that are not in this inventory are not
-    /// kept; say [`State::Dangling`] if one of them does not exist.
+    /// kept; say [`EndState::Dangling`] if one of them does not exist.
     pub fn set_footer(&mut self, id: EntryId, footer: &Footer) -> bool {
         let Footer { archive_id, kind, key, refs, content_bytes, .. } = footer;
         if !self.is_named(id, key, *kind) {
             return false;
         }
         self.set_facts(id, *archive_id, *content_bytes, refs);
-        self.states[at(id)] = State::Whole;
+        self.states[at(id)] = EndState::Whole;
         true
     }
 
@@ -448,7 +448,7 @@ impl Inventory {
         let Head { archive_id, kind, key, created_nanos: _, refs } = head;
         if self.is_named(id, key, *kind) {
             self.set_facts(id, *archive_id, 0, refs);
-            self.states[at(id)] = State::Newer;
+            self.states[at(id)] = EndState::Newer;
         }
     }
 
@@ -461,7 +461,7 @@ impl Inventory {
             return true;
         }
         let Some((scope, ..)) = naming::parse(&object_name) else { return false };
-        self.states[at(id)] = State::Foreign;
+        self.states[at(id)] = EndState::Foreign;
         let below = key.parse().ok().and_then(|key| naming::object_name(None, &key, kind).ok());
         let nested = below.and_then(|below| name.strip_suffix(below.as_str()).map(str::to_owned));
         if let Some(nested) = nested.filter(|nested| nested.ends_with('/') && scope.is_none()) {
@@ -480,7 +480,7 @@ impl Inventory {
         }
         let number = |n: usize| u32::try_from(n).expect("four billion refs do not fit into memory");
         self.facts_at[at(id)] = number(self.facts.len());
-        self.facts.push(Facts {
+        self.facts.push(FooterFacts {
             archive_id,
             content_bytes,
             refs_start: number(refs_start),
@@ -489,9 +489,9 @@ impl Inventory {
     }
 
     /// What became of reading its end. An entry that cannot be restored builds on nothing any more.
-    pub fn set_state(&mut self, id: EntryId, state: State) {
+    pub fn set_state(&mut self, id: EntryId, state: EndState) {
         self.states[at(id)] = state;
-        if state == State::Dangling
+        if state == EndState::Dangling
             && let Some(facts) = self.facts.get_mut(at(self.facts_at[at(id)]))
         {
             facts.refs_count = 0;

@@ -21,7 +21,7 @@ pub struct LiveRefs {
 
 /// What a branch tag stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RefKind {
     Branch,
     Tag,
     PullRequest,
@@ -38,8 +38,8 @@ impl<'a> FromIterator<&'a str> for LiveRefs {
                 Some((_, branch)) => branch,
                 None => branch_tag(name),
             };
-            live.has_branches |= kind(tag) == Kind::Branch;
-            live.has_tags |= kind(tag) == Kind::Tag;
+            live.has_branches |= kind(tag) == RefKind::Branch;
+            live.has_tags |= kind(tag) == RefKind::Tag;
             live.pull_requests.extend(pull_request(tag).map(str::to_owned));
             // Other tools may tag entries with the ref in full.
             live.tags.extend([tag.to_owned(), encode_tag_value(tag), encode_tag_value(name)]);
@@ -57,23 +57,23 @@ impl LiveRefs {
     /// Whether an entry with this branch tag belongs to a ref that no longer exists.
     pub fn is_dead(&self, tag: &str) -> bool {
         let is_judged = match kind(tag) {
-            Kind::Branch => self.has_branches,
-            Kind::Tag => self.has_tags,
-            Kind::PullRequest => !self.pull_requests.is_empty(),
-            Kind::Other => false,
+            RefKind::Branch => self.has_branches,
+            RefKind::Tag => self.has_tags,
+            RefKind::PullRequest => !self.pull_requests.is_empty(),
+            RefKind::Other => false,
         };
         let is_listed = self.tags.contains(tag) || pull_request(tag).is_some_and(|id| self.pull_requests.contains(id));
         is_judged && !is_listed
     }
 }
 
-fn kind(tag: &str) -> Kind {
+fn kind(tag: &str) -> RefKind {
     // A value that was too long to be decoded may still be a ref in full.
     match branch_tag(tag) {
-        tag if tag.starts_with("tags/") => Kind::Tag,
-        tag if tag.starts_with("pull/") => Kind::PullRequest,
-        tag if tag.starts_with("refs/") => Kind::Other,
-        _ => Kind::Branch,
+        tag if tag.starts_with("tags/") => RefKind::Tag,
+        tag if tag.starts_with("pull/") => RefKind::PullRequest,
+        tag if tag.starts_with("refs/") => RefKind::Other,
+        _ => RefKind::Branch,
     }
 }
 

@@ -30,4 +30,4 @@ pub mod verify;
 
 pub use error::{Error, Result};
 pub use release::release;
-pub use run::{Mode, Operation, prune, remove};
+pub use run::{Effect, Operation, prune, remove};

@@ -2,18 +2,18 @@
 //!
 //! Every entry gets a decision. A rule *wants* an entry gone; a shield (pin, minimum age, note of a running save) keeps
 //! it all the same; and what an entry that stays builds on stays with it. Decisions may depend on tags and footers that
-//! have not been read: [`Plan::questions`] names them, and the plan is final when none are left.
+//! have not been read: [`PrunePlan::questions`] names them, and the plan is final when none are left.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::inventory::{EntryId, Inventory, State, TagState, Writer, at};
+use super::inventory::{DeltaWriter, EndState, EntryId, Inventory, TagState, at};
 use super::policy::Policy;
 use crate::object::Kind;
 use crate::store::{ETag, ObjectName};
 
 /// A decision for each entry of an inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct PrunePlan {
     decisions: Vec<Decision>,
 }
 
@@ -99,8 +99,8 @@ pub struct Totals {
 }
 
 /// What `policy` does to `inventory` at the time `now`.
-pub fn plan(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>) -> Plan {
-    let mut work = Work::new(inventory, &[], |id| shield(inventory, policy, now, id));
+pub fn plan(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>) -> PrunePlan {
+    let mut work = PlanWork::new(inventory, &[], |id| shield(inventory, policy, now, id));
     for id in inventory.ids() {
         if let Some(why) = wanted(inventory, policy, now, id) {
             work.want(id, why);
@@ -124,13 +124,13 @@ pub fn plan(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>) -> Plan 
 
 /// What deleting `targets` means; with `cascade`, whatever builds on them goes too. Pins and ages do not count: who
 /// names an entry means it.
-pub fn plan_removal(inventory: &Inventory, targets: &[Target], cascade: Cascade) -> Plan {
-    let find = |target: &Target| {
+pub fn plan_removal(inventory: &Inventory, targets: &[RemovalTarget], cascade: Cascade) -> PrunePlan {
+    let find = |target: &RemovalTarget| {
         let id = inventory.find(target.name.as_str())?;
         target.etag.as_ref().is_none_or(|etag| inventory.etag_text(id) == etag.0).then_some(id)
     };
     let asked: Vec<EntryId> = targets.iter().filter_map(find).collect();
-    let mut work = Work::new(inventory, &asked, |_| None);
+    let mut work = PlanWork::new(inventory, &asked, |_| None);
     for &id in &asked {
         work.want(id, Delete::Asked);
     }
@@ -152,7 +152,7 @@ pub fn plan_removal(inventory: &Inventory, targets: &[Target], cascade: Cascade)
 
 /// An entry to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct RemovalTarget {
     /// Its object.
     pub name: ObjectName,
     /// Only this very object; any if none.
@@ -168,7 +168,7 @@ pub enum Cascade {
     No,
 }
 
-impl Plan {
+impl PrunePlan {
     /// The decision for an entry.
     pub fn decision(&self, id: EntryId) -> Decision {
         self.decisions[at(id)]
@@ -225,7 +225,7 @@ impl Plan {
         }
         let deltas = unread_deltas(inventory);
         if deltas.is_empty() {
-            at_stake.into_iter().filter(|&id| inventory.state(id) == State::Unread).collect()
+            at_stake.into_iter().filter(|&id| inventory.state(id) == EndState::Unread).collect()
         } else {
             deltas
         }
@@ -233,7 +233,7 @@ impl Plan {
 }
 
 fn unread_deltas(inventory: &Inventory) -> Vec<EntryId> {
-    let unread = |&id: &EntryId| inventory.kind(id) == Kind::Delta && inventory.state(id) == State::Unread;
+    let unread = |&id: &EntryId| inventory.kind(id) == Kind::Delta && inventory.state(id) == EndState::Unread;
     inventory.ids().filter(unread).collect()
 }
 
@@ -268,7 +268,7 @@ fn shield(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
         TagState::Unreadable => return Some(Keep::TagsUnreadable),
         TagState::Unknown | TagState::Free => {}
     }
-    if matches!(inventory.state(id), State::Sealed | State::Unknown) {
+    if matches!(inventory.state(id), EndState::Sealed | EndState::Unknown) {
         return Some(Keep::Unreadable);
     }
     if inventory.is_noted(id) {
@@ -286,8 +286,8 @@ fn wanted(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
         return Some(Delete::Condemned);
     }
     match inventory.state(id) {
-        State::Dangling if policy.dangling => return Some(Delete::Dangling),
-        State::Damaged if policy.dangling => return Some(Delete::Damaged),
+        EndState::Dangling if policy.dangling => return Some(Delete::Dangling),
+        EndState::Damaged if policy.dangling => return Some(Delete::Damaged),
         _ => {}
     }
     if policy.shadowed && is_shadowed(inventory, id) {
@@ -304,7 +304,7 @@ fn wanted(inventory: &Inventory, policy: &Policy, now: DateTime<Utc>, id: EntryI
 /// Whether an entry is a delta whose key has a base too. One that builds on nothing is not: no race leaves it, but a save
 /// that has met a base which cannot be restored and must stay.
 pub fn is_shadowed(inventory: &Inventory, id: EntryId) -> bool {
-    let stands_in = inventory.state(id) == State::Whole && inventory.refs(id).is_empty();
+    let stands_in = inventory.state(id) == EndState::Whole && inventory.refs(id).is_empty();
     !stands_in && inventory.base_of_same_key(id).is_some_and(|base| inventory.counts(base))
 }
 
@@ -312,7 +312,7 @@ pub fn is_shadowed(inventory: &Inventory, id: EntryId) -> bool {
 pub fn groups(inventory: &Inventory, policy: &Policy) -> Vec<Vec<EntryId>> {
     let takes_place = |&id: &EntryId| {
         inventory.counts(id)
-            && !matches!(inventory.state(id), State::Dangling | State::Damaged)
+            && !matches!(inventory.state(id), EndState::Dangling | EndState::Damaged)
             && !is_shadowed(inventory, id)
     };
     let group = |id: EntryId| {
@@ -372,11 +372,11 @@ impl Dependents {
 }
 
 /// A plan in the making: an entry goes when it is wanted gone, nothing shields it, and nothing that stays builds on it.
-struct Work<'a, S> {
+struct PlanWork<'a, S> {
     inventory: &'a Inventory,
     shield: S,
     /// Deltas that stay, and of which it cannot be told what they build on.
-    sealed: Vec<(EntryId, Writer)>,
+    sealed: Vec<(EntryId, DeltaWriter)>,
     decisions: Vec<Decision>,
     wanted: Vec<Option<Delete>>,
     /// Number of entries that stay in this plan and build on this one.
@@ -384,19 +384,19 @@ struct Work<'a, S> {
     kept_bytes: u64,
 }
 
-impl<'a, S: Fn(EntryId) -> Option<Keep>> Work<'a, S> {
+impl<'a, S: Fn(EntryId) -> Option<Keep>> PlanWork<'a, S> {
     fn new(inventory: &'a Inventory, asked: &[EntryId], shield: S) -> Self {
         let mut dependents = vec![0; inventory.entry_count()];
         for target in inventory.ids().filter(|&id| inventory.counts(id)).flat_map(|id| inventory.refs(id)) {
             dependents[at(*target)] += 1;
         }
         let first = |id: EntryId| match inventory.state(id) {
-            State::Gone => Keep::Gone,
-            State::Foreign => Keep::Foreign,
+            EndState::Gone => Keep::Gone,
+            EndState::Foreign => Keep::Foreign,
             _ => Keep::Unasked,
         };
         let is_sealed = |&id: &EntryId| {
-            inventory.state(id) == State::Sealed && inventory.kind(id) == Kind::Delta && !asked.contains(&id)
+            inventory.state(id) == EndState::Sealed && inventory.kind(id) == Kind::Delta && !asked.contains(&id)
         };
         Self {
             inventory,
@@ -442,13 +442,13 @@ impl<'a, S: Fn(EntryId) -> Option<Keep>> Work<'a, S> {
         }
     }
 
-    fn finish(mut self) -> Plan {
+    fn finish(mut self) -> PrunePlan {
         for id in self.inventory.ids() {
             if self.wanted[at(id)].is_some() && self.dependents[at(id)] > 0 {
                 self.decisions[at(id)] = Decision::Keep(Keep::Needed(self.dependents[at(id)]));
             }
         }
-        Plan { decisions: self.decisions }
+        PrunePlan { decisions: self.decisions }
     }
 }
 

@@ -36,21 +36,21 @@ pub struct Intent {
     /// None if the note could not be written; then there are no usable refs either.
     name: Option<ObjectName>,
     usable: Vec<Ref>,
-    refused: Vec<Refused>,
+    refused: Vec<RefusedRef>,
 }
 
 /// A ref that must not be used, or not any more.
 #[derive(Clone, Debug)]
-pub struct Refused {
+pub struct RefusedRef {
     /// Its object.
     pub name: ObjectName,
     /// Why.
-    pub why: Refusal,
+    pub why: RefRefusal,
 }
 
 /// Why a ref must not be used.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum RefRefusal {
     /// A gc is about to delete it.
     #[error("is condemned")]
     Condemned,
@@ -68,12 +68,12 @@ pub enum Refusal {
 /// Whether a published delta may stay.
 #[derive(Clone, Debug)]
 #[must_use = "a delta that does not stand must be removed"]
-pub enum Verdict {
+pub enum DeltaVerdict {
     /// Its refs stay as long as it does.
     Stands,
     /// The intent expired while this save stalled, and these refs may be gone: remove the delta
     /// ([`super::remove`]) and save a base.
-    Withdraw(Vec<Refused>),
+    Withdraw(Vec<RefusedRef>),
 }
 
 impl Intent {
@@ -94,8 +94,8 @@ impl Intent {
                 Self { name: Some(name), usable, refused }
             }
             Err(error) => {
-                let why = Refusal::Unproven(Arc::new(error));
-                let refused = refs.into_iter().map(|r| Refused { name: r.name, why: why.clone() }).collect();
+                let why = RefRefusal::Unproven(Arc::new(error));
+                let refused = refs.into_iter().map(|r| RefusedRef { name: r.name, why: why.clone() }).collect();
                 Self { name: None, usable: Vec::new(), refused }
             }
         }
@@ -107,22 +107,22 @@ impl Intent {
     }
 
     /// The others.
-    pub fn refused(&self) -> &[Refused] {
+    pub fn refused(&self) -> &[RefusedRef] {
         &self.refused
     }
 
     /// Says, after a delta that uses the refs `used` has been published, whether it may stay. One HEAD and one DELETE
     /// as a rule.
-    pub async fn settle(self, store: &dyn Store, used: &[Ref]) -> Verdict {
-        let Some(name) = &self.name else { return Verdict::Stands };
+    pub async fn settle(self, store: &dyn Store, used: &[Ref]) -> DeltaVerdict {
+        let Some(name) = &self.name else { return DeltaVerdict::Stands };
         if store.head(name).await.is_ok() {
             self.withdraw(store).await;
-            return Verdict::Stands;
+            return DeltaVerdict::Stands;
         }
         // Expired, or not to be told: whoever looked since then did not count on the intent, but sees the delta.
         let (_, refused) = check(store, used.to_vec()).await;
         self.withdraw(store).await;
-        if refused.is_empty() { Verdict::Stands } else { Verdict::Withdraw(refused) }
+        if refused.is_empty() { DeltaVerdict::Stands } else { DeltaVerdict::Withdraw(refused) }
     }
 
     /// Takes the note away, when no delta is made or when it has served. A failure only leaves it to the next gc.
@@ -146,19 +146,19 @@ async fn take_away(store: &dyn Store, name: ObjectName) {
 }
 
 /// Sorts refs into those that are neither condemned nor gone, and the others with the reason.
-async fn check(store: &dyn Store, refs: Vec<Ref>) -> (Vec<Ref>, Vec<Refused>) {
+async fn check(store: &dyn Store, refs: Vec<Ref>) -> (Vec<Ref>, Vec<RefusedRef>) {
     let marks = Marks::read(store).await.map_err(Arc::new);
-    let answers: Vec<Result<Ref, Refused>> = stream::iter(refs)
+    let answers: Vec<Result<Ref, RefusedRef>> = stream::iter(refs)
         .map(|r| {
             let marks = marks.as_ref();
             async move {
                 let refusal = match marks {
                     Ok(marks) => refusal(store, marks, &r).await,
-                    Err(error) => Some(Refusal::Unproven(Arc::clone(error))),
+                    Err(error) => Some(RefRefusal::Unproven(Arc::clone(error))),
                 };
                 match refusal {
                     None => Ok(r),
-                    Some(why) => Err(Refused { name: r.name, why }),
+                    Some(why) => Err(RefusedRef { name: r.name, why }),
                 }
             }
         })
@@ -176,22 +176,22 @@ async fn check(store: &dyn Store, refs: Vec<Ref>) -> (Vec<Ref>, Vec<Refused>) {
     (usable, refused)
 }
 
-async fn refusal(store: &dyn Store, marks: &Marks, r: &Ref) -> Option<Refusal> {
+async fn refusal(store: &dyn Store, marks: &Marks, r: &Ref) -> Option<RefRefusal> {
     match marks.condemn(store, r).await {
         Ok(false) => {}
-        Ok(true) => return Some(Refusal::Condemned),
-        Err(error) => return Some(Refusal::Unproven(Arc::new(error))),
+        Ok(true) => return Some(RefRefusal::Condemned),
+        Err(error) => return Some(RefRefusal::Unproven(Arc::new(error))),
     }
     let there = match store.head(&r.name).await {
         Ok(meta) => meta,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Some(Refusal::Missing),
-        Err(error) => return Some(Refusal::Unproven(Arc::new(error))),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Some(RefRefusal::Missing),
+        Err(error) => return Some(RefRefusal::Unproven(Arc::new(error))),
     };
     // A copied store has the same archive under another ETag.
     match object_end::is_ref(store, r, &there).await {
         Ok(object_end::Verdict::Readable(())) => None,
-        Ok(_) => Some(Refusal::Replaced),
-        Err(error) => Some(Refusal::Unproven(Arc::new(error))),
+        Ok(_) => Some(RefRefusal::Replaced),
+        Err(error) => Some(RefRefusal::Unproven(Arc::new(error))),
     }
 }
 

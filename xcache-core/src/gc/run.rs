@@ -6,7 +6,7 @@ use super::ends::read_ends;
 use super::error::Result;
 use super::inventory::Inventory;
 use super::pass::{DeleteMode, Pass};
-use super::plan::{Cascade, Plan, Target, plan, plan_removal};
+use super::plan::{Cascade, PrunePlan, RemovalTarget, plan, plan_removal};
 use super::policy::Policy;
 use super::survey::survey;
 use super::sweep::{Swept, sweep};
@@ -19,7 +19,7 @@ use crate::store::{self, ObjectName, Store, Upload};
 
 /// Whether to do it, or only to say what would be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum Effect {
     /// Delete.
     Real,
     /// Only plan, at this time. The store's own cannot be had without writing to it, and a dry run writes nothing.
@@ -34,7 +34,7 @@ pub struct Outcome {
     /// What was there.
     pub inventory: Inventory,
     /// What was decided.
-    pub plan: Plan,
+    pub plan: PrunePlan,
     /// What was done; none in a dry run.
     pub swept: Option<Swept>,
     /// Whether the store knows tags; if not, there are no branches and no pins.
@@ -64,7 +64,7 @@ pub struct Operation<'a> {
     /// Unique to this run.
     pub run: &'a RunId,
     /// Whether to do it.
-    pub mode: Mode,
+    pub mode: Effect,
     /// Hears of what could not be done.
     pub monitor: &'a dyn Monitor,
 }
@@ -74,8 +74,8 @@ pub async fn prune(operation: &Operation<'_>, features: &Features, policy: &Poli
     let Operation { store, run, mode, monitor } = *operation;
     let tagging = if features.tags { Tagging::Known } else { Tagging::Unsupported };
     match mode {
-        Mode::Dry(now) => prune_at(Surroundings { store, monitor, now, pass: None }, tagging, policy).await,
-        Mode::Real => {
+        Effect::Dry(now) => prune_at(Surroundings { store, monitor, now, pass: None }, tagging, policy).await,
+        Effect::Real => {
             let pass = Pass::begin(store, monitor, DeleteMode::of(features), run).await?;
             let around = Surroundings { store, monitor, now: pass.now(), pass: Some(&pass) };
             let outcome = prune_at(around, tagging, policy).await;
@@ -92,13 +92,13 @@ pub async fn prune(operation: &Operation<'_>, features: &Features, policy: &Poli
 pub async fn remove(
     operation: &Operation<'_>,
     delete_mode: DeleteMode,
-    targets: &[Target],
+    targets: &[RemovalTarget],
     cascade: Cascade,
 ) -> Result<Outcome> {
     let Operation { store, run, mode, monitor } = *operation;
     match mode {
-        Mode::Dry(now) => remove_at(Surroundings { store, monitor, now, pass: None }, targets, cascade).await,
-        Mode::Real => {
+        Effect::Dry(now) => remove_at(Surroundings { store, monitor, now, pass: None }, targets, cascade).await,
+        Effect::Real => {
             let pass = Pass::begin(store, monitor, delete_mode, run).await?;
             let around = Surroundings { store, monitor, now: pass.now(), pass: Some(&pass) };
             let outcome = remove_at(around, targets, cascade).await;
@@ -140,7 +140,7 @@ async fn prune_at(around: Surroundings<'_>, mut tagging: Tagging, policy: &Polic
 }
 
 /// Plans, and does it if there is a pass to do it in.
-async fn remove_at(around: Surroundings<'_>, targets: &[Target], cascade: Cascade) -> Result<Outcome> {
+async fn remove_at(around: Surroundings<'_>, targets: &[RemovalTarget], cascade: Cascade) -> Result<Outcome> {
     let Surroundings { store, monitor, now, pass } = around;
     let mut inventory = survey(store, monitor, now, pass).await?;
     let plan = loop {
@@ -156,7 +156,7 @@ async fn remove_at(around: Surroundings<'_>, targets: &[Target], cascade: Cascad
     Ok(Outcome { now, inventory, plan, swept, tagging, uploads, uploads_failure })
 }
 
-async fn sweep_in(pass: Option<&Pass<'_>>, inventory: &Inventory, plan: &Plan) -> Option<Swept> {
+async fn sweep_in(pass: Option<&Pass<'_>>, inventory: &Inventory, plan: &PrunePlan) -> Option<Swept> {
     Some(sweep(pass?, inventory, plan).await)
 }
 
@@ -205,7 +205,7 @@ mod tests {
         store.put(&name, Bytes::from_static(b"x"), PutMode::Create, &Tags::new()).await.unwrap();
         let features = features(&store).await.unwrap();
         let policy = Policy { max_age: Some(TimeDelta::zero()), min_age: TimeDelta::zero(), ..Policy::default() };
-        let operation = Operation { store: &store, run: &RunId([1; 16]), mode: Mode::Real, monitor: &Quiet };
+        let operation = Operation { store: &store, run: &RunId([1; 16]), mode: Effect::Real, monitor: &Quiet };
         let pruned = prune(&operation, &features, &policy).await;
         let pruned = pruned.unwrap();
         assert!(matches!(&pruned.tagging, Tagging::Unreadable(why) if why.contains("told to fail")), "{pruned:?}");

@@ -15,7 +15,7 @@ use super::bounds::PARALLEL;
 use super::document::{self, DocumentError, IntentDocument, MarkDocument};
 use super::ends::{EntryEnd, read_end, read_ends};
 use super::error::{Error, Result};
-use super::inventory::{Inventory, State, Writer};
+use super::inventory::{DeltaWriter, EndState, Inventory};
 use super::pass::Pass;
 use crate::monitor::{Monitor, Quiet, chain};
 use crate::naming::{self, CONDEMNED_PREFIX, INTENTS_PREFIX, MarkId};
@@ -124,7 +124,7 @@ pub(super) struct Needed {
     /// Noted by intents, or refs of deltas published since.
     pub(super) names: BTreeSet<String>,
     /// Deltas published since of which it cannot be told what they build on.
-    pub(super) unknown: Vec<Writer>,
+    pub(super) unknown: Vec<DeltaWriter>,
 }
 
 /// Looks once more: what is needed that `inventory` does not know of.
@@ -138,7 +138,7 @@ pub(super) async fn needed_since(store: &dyn Store, inventory: &Inventory) -> Re
             let known = inventory.find(object.name.as_str());
             match known.filter(|&id| inventory.etag_text(id) == object.meta.etag.0) {
                 None => new.push(object),
-                Some(id) if inventory.state(id) == State::Gone => risen = Some(id),
+                Some(id) if inventory.state(id) == EndState::Gone => risen = Some(id),
                 Some(_) => {}
             }
         }
@@ -155,7 +155,7 @@ pub(super) async fn needed_since(store: &dyn Store, inventory: &Inventory) -> Re
         match end {
             EntryEnd::Footer(footer) => needed.names.extend(footer.refs.into_iter().map(|r| r.name.to_string())),
             EntryEnd::Newer(head) => needed.names.extend(head.refs.into_iter().map(|r| r.name.to_string())),
-            EntryEnd::Sealed(_) => needed.unknown.extend(Writer::of(&object)),
+            EntryEnd::Sealed(_) => needed.unknown.extend(DeltaWriter::of(&object)),
             EntryEnd::Plain | EntryEnd::Damaged | EntryEnd::Unknown(_) | EntryEnd::Gone => {}
         }
     }

@@ -14,9 +14,9 @@ use super::bounds::PARALLEL;
 use super::document::MarkDocument;
 use super::ends::is_still;
 use super::error::{Error, Result};
-use super::inventory::{EntryId, Inventory, State, at};
+use super::inventory::{EndState, EntryId, Inventory, at};
 use super::pass::{DeleteMode, Pass};
-use super::plan::Plan;
+use super::plan::PrunePlan;
 use super::survey::{Needed, needed_since, remove_all};
 use crate::monitor::Unit;
 use crate::naming::{MarkId, condemned_name};
@@ -60,7 +60,7 @@ enum Fate {
 }
 
 /// Deletes the victims of `plan`.
-pub(super) async fn sweep(pass: &Pass<'_>, inventory: &Inventory, plan: &Plan) -> Swept {
+pub(super) async fn sweep(pass: &Pass<'_>, inventory: &Inventory, plan: &PrunePlan) -> Swept {
     let mut sweep =
         Sweep { pass, inventory, fates: vec![Fate::Stays; inventory.entry_count()], swept: Swept::default() };
     if let Err(error) = sweep.run(plan).await {
@@ -77,7 +77,7 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    async fn run(&mut self, plan: &Plan) -> Result<()> {
+    async fn run(&mut self, plan: &PrunePlan) -> Result<()> {
         let condemned = self.condemn(plan.victims().collect()).await;
         if condemned.is_empty() {
             return Ok(());
@@ -98,7 +98,7 @@ impl Sweep<'_> {
 
     /// What must not be deleted before `id`: its refs; if it cannot be read, all victims that may be its refs.
     fn targets(&self, id: EntryId) -> Vec<EntryId> {
-        if self.inventory.state(id) != State::Sealed {
+        if self.inventory.state(id) != EndState::Sealed {
             return self.inventory.refs(id).to_vec();
         }
         let writer = self.inventory.writer(id);
@@ -108,7 +108,7 @@ impl Sweep<'_> {
                 && self.inventory.may_be_ref_of(target, &writer)
                 // Never a circle.
                 && !self.inventory.refs(target).contains(&id)
-                && (self.inventory.state(target) != State::Sealed || age(target) < age(id))
+                && (self.inventory.state(target) != EndState::Sealed || age(target) < age(id))
         };
         self.inventory.ids().filter(may_be_ref).collect()
     }
@@ -200,8 +200,8 @@ impl Sweep<'_> {
         while let Some((id, answer)) = answers.next().await {
             self.fates[at(id)] = Fate::Done;
             match answer {
-                Ok(Done::Deleted) => self.swept.deleted.push(id),
-                Ok(Done::Gone) => self.swept.gone.push(id),
+                Ok(DeletionResult::Deleted) => self.swept.deleted.push(id),
+                Ok(DeletionResult::Gone) => self.swept.gone.push(id),
                 Err(error) => {
                     self.swept.failed.push((id, error));
                     continue;
@@ -248,7 +248,7 @@ fn is_refused(error: &Error) -> bool {
 
 /// How an entry went.
 #[derive(Clone, Copy)]
-enum Done {
+enum DeletionResult {
     /// By our deletion.
     Deleted,
     /// Before it.
@@ -257,12 +257,12 @@ enum Done {
 
 /// Deletes the very object that was listed. What the store answers is not proof in either direction, and entries that this
 /// one builds on are deleted next: only an object that a HEAD no longer shows is gone.
-async fn delete(store: &dyn Store, mode: DeleteMode, name: ObjectName, etag: ETag) -> Result<Done> {
+async fn delete(store: &dyn Store, mode: DeleteMode, name: ObjectName, etag: ETag) -> Result<DeletionResult> {
     if mode == DeleteMode::Unconditional && !is_still(store, &name, &etag).await? {
         // The listing showed it, so two more answers must agree that it is gone.
         return match is_still(store, &name, &etag).await? {
             true => Err(Error::Contradiction { name: name.to_string(), what: "whether it is there" }),
-            false => Ok(Done::Gone),
+            false => Ok(DeletionResult::Gone),
         };
     }
     let if_match = (mode == DeleteMode::Conditional).then(|| etag.clone());
@@ -278,17 +278,17 @@ async fn delete(store: &dyn Store, mode: DeleteMode, name: ObjectName, etag: ETa
     };
     match answer {
         Ok(()) if is_there => Err(Error::NotDeleted(name.to_string())),
-        Ok(()) => Ok(Done::Deleted),
+        Ok(()) => Ok(DeletionResult::Deleted),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Changed) => {
             if is_there {
                 Err(contradiction())
             } else {
-                Ok(Done::Gone)
+                Ok(DeletionResult::Gone)
             }
         }
         // The answer was lost, or made no sense: two others must agree that the deletion took place.
         Err(error) if is_there => Err(error.into()),
         Err(_) if is_still(store, &name, &etag).await? => Err(contradiction()),
-        Err(_) => Ok(Done::Deleted),
+        Err(_) => Ok(DeletionResult::Deleted),
     }
 }

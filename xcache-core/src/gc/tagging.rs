@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, stream};
 use super::bounds::PARALLEL;
 use super::ends::is_still;
 use super::error::{Error, Result};
-use super::inventory::{EntryId, Inventory, State};
+use super::inventory::{EndState, EntryId, Inventory};
 use crate::monitor::{Monitor, Unit};
 use crate::store::{self, ErrorKind, Store};
 
@@ -55,7 +55,7 @@ pub(super) async fn read_tags(
             }
             ErrorKind::Unauthenticated | ErrorKind::Unavailable => return Err(error.into()),
             ErrorKind::NotFound if !is_still(store, &name, &etag).await? => {
-                inventory.set_state(id, State::Gone);
+                inventory.set_state(id, EndState::Gone);
                 inventory.set_tags(id, None);
             }
             ErrorKind::NotFound => {

@@ -12,7 +12,7 @@ use crate::archive;
 use crate::monitor::chain;
 use crate::naming;
 use crate::object::{ArchiveId, Pinned, Ref};
-use crate::object_end::{self, Content, Expected, Gone, Verdict};
+use crate::object_end::{self, Expected, Gone, ObjectFormat, Verdict};
 use crate::store::{self, ETag, ObjectName, Store};
 
 /// How much of an object's end is asked for first.
@@ -164,8 +164,8 @@ async fn look(store: &Arc<dyn Store>, name: &ObjectName, etag: &ETag, depth: Dep
         Err(error) => return Gone::of(&error).map(|_| None).ok_or(error),
     };
     let archive = match object_end::open(&**store, name, &mut end).await? {
-        Verdict::Readable(Content::Archive(archive)) => archive,
-        Verdict::Readable(Content::Plain) => {
+        Verdict::Readable(ObjectFormat::Archive(archive)) => archive,
+        Verdict::Readable(ObjectFormat::Plain) => {
             verified.is_plain = true;
             return match plain::check(store, name, &end, depth).await {
                 Ok(found) => Ok(Some(Verified { found, ..verified })),

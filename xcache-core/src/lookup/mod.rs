@@ -12,7 +12,7 @@
 //! `s3://bucket/ci` and another to `s3://bucket`. It is no candidate: that store's gc does not know who builds on it.
 //!
 //! S3 answers 403 for a missing object to a role that may not list. So "denied" may mean "nothing there", and is
-//! reported as what it is: [`MissReason::Denied`].
+//! reported as what it is: [`LookupFailure::Denied`].
 
 pub mod near;
 mod newest;
@@ -65,7 +65,7 @@ pub struct Candidate {
 /// Why nothing was restored. Of several reasons, the greater one is worth telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum MissReason {
+pub enum LookupFailure {
     /// The store was asked everywhere and has no such entry.
     NothingThere,
     /// Entries exist, but were saved from other paths. (Seen by who reads the candidates.)
@@ -84,7 +84,7 @@ pub struct Lookup {
     store: Arc<dyn Store>,
     tail_bytes: u64,
     created: fn(&Tail) -> Option<i64>,
-    steps: VecDeque<Step>,
+    steps: VecDeque<LookupStep>,
     /// What the listing of the last step brought, best first.
     listed: VecDeque<Entry>,
     /// Candidates of one second, whose tails had to be fetched to order them.
@@ -99,7 +99,7 @@ pub struct Lookup {
     asked: Vec<Asked>,
     /// The step to be taken once more if what it has brought so far belongs to another store, with the number of those
     /// before it: its listing had more than was kept.
-    more: Option<(Step, usize)>,
+    more: Option<(LookupStep, usize)>,
     listings_among_foreign: u32,
 }
 
@@ -125,9 +125,9 @@ pub enum Question {
     Prefix(String),
 }
 
-/// One question to the store.
+/// One request to the store, still to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum LookupStep {
     /// The primary key's own entry.
     Exact { scope: Option<Scope> },
     /// The entries whose keys begin with the restore key, or with the primary key.
@@ -146,10 +146,10 @@ impl Lookup {
     ) -> Self {
         let mut steps = VecDeque::new();
         for scope in &scopes.read {
-            steps.push_back(Step::Exact { scope: scope.clone() });
-            steps.push_back(Step::Prefix { scope: scope.clone(), restore_key: None });
+            steps.push_back(LookupStep::Exact { scope: scope.clone() });
+            steps.push_back(LookupStep::Prefix { scope: scope.clone(), restore_key: None });
             for restore_key in keys.restore() {
-                let step = Step::Prefix { scope: scope.clone(), restore_key: Some(restore_key.clone()) };
+                let step = LookupStep::Prefix { scope: scope.clone(), restore_key: Some(restore_key.clone()) };
                 if restore_key.as_str() != keys.primary().as_str() && !steps.contains(&step) {
                     steps.push_back(step);
                 }
@@ -191,8 +191,8 @@ impl Lookup {
             }
             self.look_behind_foreign();
             match self.steps.pop_front()? {
-                Step::Exact { scope } => self.fetch_exact(scope).await,
-                Step::Prefix { scope, restore_key } => self.list(scope, restore_key).await,
+                LookupStep::Exact { scope } => self.fetch_exact(scope).await,
+                LookupStep::Prefix { scope, restore_key } => self.list(scope, restore_key).await,
             }
         };
         self.candidates += 1;
@@ -200,8 +200,8 @@ impl Lookup {
     }
 
     /// Why there is no other candidate, as far as the store told.
-    pub fn miss_reason(&self) -> MissReason {
-        self.errors.iter().map(|error| reason(error.kind())).max().unwrap_or(MissReason::NothingThere)
+    pub fn miss_reason(&self) -> LookupFailure {
+        self.errors.iter().map(|error| reason(error.kind())).max().unwrap_or(LookupFailure::NothingThere)
     }
 
     /// What went wrong on the way, in order.
@@ -260,7 +260,7 @@ impl Lookup {
         let outcome = outcome.await;
         let entries = outcome.is_ok().then_some(newest.matching());
         let question = Question::Prefix(prefix.to_owned());
-        let step = || Step::Prefix { scope: scope.clone(), restore_key: restore_key.clone() };
+        let step = || LookupStep::Prefix { scope: scope.clone(), restore_key: restore_key.clone() };
         self.more = newest.is_full().then(|| (step(), self.foreign.len()));
         self.listed = newest.into_sorted().into();
         let best = self.listed.front().map(|entry| entry.key.clone());
@@ -377,7 +377,7 @@ pub async fn exists(store: &dyn Store, scope: Option<&Scope>, key: &Key) -> stor
     }))
 }
 
-impl fmt::Display for MissReason {
+impl fmt::Display for LookupFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NothingThere => "nothing there",
@@ -389,12 +389,12 @@ impl fmt::Display for MissReason {
     }
 }
 
-fn reason(kind: ErrorKind) -> MissReason {
+fn reason(kind: ErrorKind) -> LookupFailure {
     match kind {
-        ErrorKind::Denied | ErrorKind::Unauthenticated => MissReason::Denied,
+        ErrorKind::Denied | ErrorKind::Unauthenticated => LookupFailure::Denied,
         // A missing object is no error here, so "not found" is a missing bucket. A store that contradicts itself says
         // nothing of its entries.
-        _ => MissReason::Unreachable,
+        _ => LookupFailure::Unreachable,
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod double;
 
-use MissReason::{Denied, NothingThere, Unreachable};
+use LookupFailure::{Denied, NothingThere, Unreachable};
 use double::Double;
 
 use super::*;
@@ -51,7 +51,14 @@ async fn all(lookup: &mut Lookup) -> Vec<String> {
 
 /// Asks for every candidate; `requests` are the GETs and LISTs that it took.
 #[track_caller]
-fn check(store: Double, scopes: &Scopes, keys: &[&str], expected: &[&str], reason: MissReason, requests: [usize; 2]) {
+fn check(
+    store: Double,
+    scopes: &Scopes,
+    keys: &[&str],
+    expected: &[&str],
+    reason: LookupFailure,
+    requests: [usize; 2],
+) {
     let [gets, lists] = requests;
     check_doubtful(store, scopes, keys, (expected, reason), [gets, lists, 0]);
 }
@@ -62,7 +69,7 @@ fn check_doubtful(
     store: Double,
     scopes: &Scopes,
     keys: &[&str],
-    (expected, reason): (&[&str], MissReason),
+    (expected, reason): (&[&str], LookupFailure),
     requests: [usize; 3],
 ) {
     let store = Arc::new(store);

@@ -22,7 +22,7 @@ const MAX_EXTENTS: usize = 100_000;
 
 /// An open file and what it is right now.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedFile {
     file: OwnedFd,
     /// Identity and times when it was opened.
     pub signature: Signature,
@@ -35,7 +35,7 @@ pub struct Opened {
 }
 
 /// Opens the regular file that `node` was when it was scanned.
-pub fn open(tree: &Tree, node: &Node) -> io::Result<Opened> {
+pub fn open(tree: &Tree, node: &Node) -> io::Result<OpenedFile> {
     let file = tree.open(node)?;
     let stat = rustix::fs::fstat(&file)?;
     if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
@@ -47,10 +47,10 @@ pub fn open(tree: &Tree, node: &Node) -> io::Result<Opened> {
         return Err(io::Error::other("its extended attributes take more than 512 KiB"));
     }
     let extents = if signature.is_sparse() { find_extents(&file, signature.size)? } else { None };
-    Ok(Opened { file, signature, meta: metadata(&stat), xattrs, extents })
+    Ok(OpenedFile { file, signature, meta: metadata(&stat), xattrs, extents })
 }
 
-impl Opened {
+impl OpenedFile {
     /// Bytes without holes.
     pub fn data_bytes(&self) -> u64 {
         match &self.extents {

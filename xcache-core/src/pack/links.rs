@@ -24,14 +24,14 @@ pub(super) struct Links {
 /// The names of one file.
 #[derive(Debug)]
 struct Names {
-    target: Target,
+    target: LinkTarget,
     /// The later names that are still to be decided on, in the order of frames.
     waiting: VecDeque<u32>,
 }
 
 /// What the names of a file can be links to.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Target {
+pub(super) enum LinkTarget {
     /// A name is being packed, and nobody knows yet what comes of it.
     Pending,
     /// This node, which was stored as it was then.
@@ -44,7 +44,7 @@ pub(super) enum Target {
 
 /// How to store a later name of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum LinkWay {
     /// As a link to this node.
     Link(u32),
     /// With its content. Call [`Links::settle`] afterwards.
@@ -70,9 +70,9 @@ impl Links {
                     NodeKind::HardLink(first) => {
                         let stored = packed.files.get(first).map(|(record, _)| record.signature);
                         let target = match stored {
-                            Some(signature) => Target::Stored(*first, signature),
-                            None if is_large => Target::Pending,
-                            None => Target::Missing,
+                            Some(signature) => LinkTarget::Stored(*first, signature),
+                            None if is_large => LinkTarget::Pending,
+                            None => LinkTarget::Missing,
                         };
                         let file = files.entry(*first).or_insert_with(|| names(target));
                         if !is_large {
@@ -80,7 +80,7 @@ impl Links {
                         }
                     }
                     NodeKind::File if node.is_linked => {
-                        files.insert(number, names(Target::Pending));
+                        files.insert(number, names(LinkTarget::Pending));
                     }
                     _ => {}
                 }
@@ -94,9 +94,9 @@ impl Links {
     }
 
     /// Notes what has come of a file.
-    pub(super) fn settle(&self, tree: &Tree, number: u32, target: Target) {
+    pub(super) fn settle(&self, tree: &Tree, number: u32, target: LinkTarget) {
         let first = first_name(number, &tree.nodes[number as usize]);
-        if let Some(Names { target: pending @ Target::Pending, .. }) = self.lock().get_mut(&first) {
+        if let Some(Names { target: pending @ LinkTarget::Pending, .. }) = self.lock().get_mut(&first) {
             *pending = target;
             self.settled.notify_all();
         }
@@ -114,19 +114,21 @@ impl Links {
     /// How to store the node `number`, another name of the file `first`. Waits while that, or an earlier name that would
     /// take its place, is being packed: by another worker, in this frame or an earlier one, so that nobody waits for
     /// somebody who waits.
-    pub(super) fn way(&self, tree: &Tree, number: u32, first: u32) -> Way {
+    pub(super) fn way(&self, tree: &Tree, number: u32, first: u32) -> LinkWay {
         let mut files = self.lock();
         let (way, target) = loop {
-            let Some(names) = files.get_mut(&first) else { return Way::File };
+            let Some(names) = files.get_mut(&first) else { return LinkWay::File };
             match names.target {
-                Target::Stored(target, signature) => break (Way::Link(target), Some(signature)),
-                Target::Later => break (Way::Later, None),
-                Target::Missing if names.waiting.front() == Some(&number) => {
-                    names.target = Target::Pending;
-                    break (Way::File, None);
+                LinkTarget::Stored(target, signature) => break (LinkWay::Link(target), Some(signature)),
+                LinkTarget::Later => break (LinkWay::Later, None),
+                LinkTarget::Missing if names.waiting.front() == Some(&number) => {
+                    names.target = LinkTarget::Pending;
+                    break (LinkWay::File, None);
                 }
-                Target::Missing | Target::Pending if self.is_given_up.load(Ordering::Relaxed) => return Way::Later,
-                Target::Missing | Target::Pending => {
+                LinkTarget::Missing | LinkTarget::Pending if self.is_given_up.load(Ordering::Relaxed) => {
+                    return LinkWay::Later;
+                }
+                LinkTarget::Missing | LinkTarget::Pending => {
                     files = self.settled.wait(files).unwrap_or_else(PoisonError::into_inner);
                 }
             }
@@ -139,7 +141,7 @@ impl Links {
         drop(files);
         match (way, target) {
             // Links lead back: neither tar nor the index could follow one to what comes later.
-            (Way::Link(target), Some(file)) if target >= number || !is_still(tree, number, file) => Way::File,
+            (LinkWay::Link(target), Some(file)) if target >= number || !is_still(tree, number, file) => LinkWay::File,
             (way, _) => way,
         }
     }

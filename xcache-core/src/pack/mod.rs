@@ -22,7 +22,7 @@ use std::io;
 
 use bytes::Bytes;
 
-pub use file::{ATTEMPTS, DataCursor, Opened, open};
+pub use file::{ATTEMPTS, DataCursor, OpenedFile, open};
 pub use job::{ChunkItem, Job, Rest, jobs_of_chunks, jobs_of_members};
 pub use packed::{FileRecord, Packed, PackedChunk};
 
@@ -30,7 +30,7 @@ use crate::scan::Tree;
 
 /// How to pack.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct PackSettings {
     /// zstd level.
     pub level: i32,
     /// Threads that read and compress.
@@ -51,7 +51,7 @@ pub type Sink<'a> = dyn FnMut(Bytes, u32) -> io::Result<()> + 'a;
 pub fn pack(
     tree: &Tree,
     jobs: Vec<Job>,
-    settings: Settings,
+    settings: PackSettings,
     packed: &mut Packed,
     sink: &mut Sink<'_>,
 ) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::Sink;
-use super::file::Opened;
+use super::file::OpenedFile;
 use super::job::Rest;
 use crate::archive::footer::Seek;
 use crate::archive::index::{Extent, Frame, Metadata, Xattrs};
@@ -51,7 +51,7 @@ pub struct FileRecord {
 
 impl FileRecord {
     /// What an open file is.
-    pub fn of(file: &Opened) -> Self {
+    pub fn of(file: &OpenedFile) -> Self {
         Self {
             meta: file.meta,
             xattrs: file.xattrs.clone(),

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::file::{ATTEMPTS, DataCursor, Opened, open};
+use super::file::{ATTEMPTS, DataCursor, OpenedFile, open};
 use super::job::{ChunkItem, Job};
-use super::links::{Links, Target};
+use super::links::{LinkTarget, Links};
 use crate::archive::frame::TARGET_BYTES;
 use crate::chunk::{Cutter, Ends};
 use crate::convert;
@@ -15,15 +15,15 @@ use crate::scan::{SkipReason, Skipped, Tree};
 /// What becomes one frame.
 pub(super) enum Work {
     Members(Vec<u32>),
-    Segment(Segment),
+    Segment(FileSegment),
     Chunks(Vec<ChunkItem>),
     End,
 }
 
 /// A piece of a large file.
-pub(super) struct Segment {
+pub(super) struct FileSegment {
     pub(super) node: u32,
-    pub(super) file: Arc<Opened>,
+    pub(super) file: Arc<OpenedFile>,
     /// Whether the member begins here.
     pub(super) is_first: bool,
     /// Whether the member ends here.
@@ -39,11 +39,11 @@ pub(super) struct Sequence<'a> {
     /// What comes of files with several names.
     pub(super) links: &'a Links,
     window: u64,
-    state: Mutex<State>,
+    state: Mutex<SequenceState>,
     moved: Condvar,
 }
 
-struct State {
+struct SequenceState {
     jobs: VecDeque<Job>,
     large: Option<Large>,
     /// Number of the next frame to be handed out.
@@ -57,7 +57,7 @@ struct State {
 /// A large file that is being read.
 struct Large {
     node: u32,
-    file: Arc<Opened>,
+    file: Arc<OpenedFile>,
     cursor: DataCursor,
     is_first: bool,
     /// Data not yet read.
@@ -71,12 +71,18 @@ struct Large {
 
 impl<'a> Sequence<'a> {
     pub(super) fn new(tree: &'a Tree, jobs: Vec<Job>, links: &'a Links, window: u64) -> Self {
-        let state =
-            State { jobs: jobs.into(), large: None, next: 0, written: 0, is_stopped: false, skipped: Vec::new() };
+        let state = SequenceState {
+            jobs: jobs.into(),
+            large: None,
+            next: 0,
+            written: 0,
+            is_stopped: false,
+            skipped: Vec::new(),
+        };
         Self { tree, links, window, state: Mutex::new(state), moved: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SequenceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -111,7 +117,7 @@ impl<'a> Sequence<'a> {
     }
 }
 
-impl State {
+impl SequenceState {
     fn advance(&mut self, tree: &Tree, links: &Links) -> Option<Work> {
         loop {
             if let Some(large) = self.large.take() {
@@ -139,7 +145,7 @@ impl State {
     }
 
     fn lose(&mut self, tree: &Tree, links: &Links, node: u32, reason: SkipReason) {
-        links.settle(tree, node, Target::Missing);
+        links.settle(tree, node, LinkTarget::Missing);
         self.skip(tree, node, reason);
     }
 
@@ -149,7 +155,7 @@ impl State {
     }
 
     /// The next piece of a large file, about as much as a frame is to hold.
-    fn segment(&mut self, tree: &Tree, links: &Links, mut large: Large) -> Segment {
+    fn segment(&mut self, tree: &Tree, links: &Links, mut large: Large) -> FileSegment {
         let cutter = Cutter::FORMAT_1;
         let wanted = TARGET_BYTES + cutter.max_bytes as usize;
         let mut data = std::mem::take(&mut large.rest);
@@ -174,7 +180,7 @@ impl State {
         } else {
             self.large = Some(large);
         }
-        Segment { node, file, is_first, is_last, data, cuts }
+        FileSegment { node, file, is_first, is_last, data, cuts }
     }
 
     /// All of a large file has been read. If it changed meanwhile it is stored once more: the later member counts.
@@ -186,7 +192,7 @@ impl State {
         if !is_steady && large.attempt < ATTEMPTS {
             return self.begin(tree, links, large.node, large.attempt + 1);
         }
-        links.settle(tree, large.node, Target::Stored(large.node, large.file.signature));
+        links.settle(tree, large.node, LinkTarget::Stored(large.node, large.file.signature));
         if !is_steady {
             self.skip(tree, large.node, SkipReason::Changing);
         }

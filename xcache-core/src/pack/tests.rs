@@ -17,7 +17,7 @@ use crate::object::{ArchiveId, Kind, ObjectName, Ref};
 use crate::paths::PathList;
 use crate::scan::{NodeKind, SkipReason, scan};
 
-const SETTINGS: Settings = Settings { level: 1, workers: 3 };
+const SETTINGS: PackSettings = PackSettings { level: 1, workers: 3 };
 
 fn scanned(dir: &Path) -> Tree {
     let paths = PathList::parse(&[dir.to_str().unwrap()], dir, None).unwrap();
@@ -216,7 +216,7 @@ fn nobody_waits_for_what_will_not_be_packed() {
         assert_eq!(waiting.len(), 2);
         links.give_up();
         for way in waiting {
-            assert_eq!(way.join().unwrap(), links::Way::Later);
+            assert_eq!(way.join().unwrap(), links::LinkWay::Later);
         }
     });
 }
@@ -359,7 +359,7 @@ fn extended_attributes_that_nobody_planned_for_make_more_frames_and_no_larger_on
         frames.push(frame);
         Ok(())
     };
-    pack(&tree, jobs, Settings { level: 1, workers: 2 }, &mut packed, &mut sink).unwrap();
+    pack(&tree, jobs, PackSettings { level: 1, workers: 2 }, &mut packed, &mut sink).unwrap();
     assert!(frames.len() > 1 && packed.skipped.is_empty());
     assert!(packed.frames.iter().all(|frame| frame.raw_bytes <= MAX_RAW_BYTES / 4 * 3));
     assert_eq!(packed.files.len(), 300);

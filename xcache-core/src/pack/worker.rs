@@ -4,16 +4,16 @@ use std::io;
 
 use crossbeam_channel::Sender;
 
-use super::file::{ATTEMPTS, Opened, open};
+use super::file::{ATTEMPTS, OpenedFile, open};
 use super::job::ChunkItem;
-use super::links::{Links, Target, Way};
+use super::links::{LinkTarget, LinkWay, Links};
 use super::packed::{FileRecord, Finished, PackedChunk, PackedFile, PackedFrame};
-use super::sequence::{Segment, Sequence, Work};
+use super::sequence::{FileSegment, Sequence, Work};
 use super::tar_name;
 use crate::archive::frame::{Encoder, MAX_RAW_BYTES, TARGET_BYTES};
 use crate::archive::index::Metadata;
 use crate::archive::tar;
-use crate::archive::tar::write::{self, Entry};
+use crate::archive::tar::write::{self, TarEntry};
 use crate::chunk::{ChunkHash, Cutter};
 use crate::convert;
 use crate::scan::{NodeKind, Signature, SkipReason, Skipped, Tree};
@@ -98,20 +98,20 @@ impl Worker<'_> {
         let name = tar_name(self.tree, node.root, &node.path);
         match &node.kind {
             NodeKind::Directory(xattrs) => {
-                write::append(&mut self.raw, &name, &node.meta, xattrs, Entry::Directory);
+                write::append(&mut self.raw, &name, &node.meta, xattrs, TarEntry::Directory);
             }
             NodeKind::Symlink(target) => {
-                write::append(&mut self.raw, &name, &node.meta, &[], Entry::Symlink(target));
+                write::append(&mut self.raw, &name, &node.meta, &[], TarEntry::Symlink(target));
             }
             NodeKind::HardLink(first) => match self.links.way(self.tree, number, *first) {
-                Way::Link(target) => {
+                LinkWay::Link(target) => {
                     let first = &self.tree.nodes[target as usize];
                     let first = tar_name(self.tree, first.root, &first.path);
-                    write::append(&mut self.raw, &name, &node.meta, &[], Entry::HardLink(&first));
+                    write::append(&mut self.raw, &name, &node.meta, &[], TarEntry::HardLink(&first));
                     finished.links.push((number, target));
                 }
-                Way::File => self.whole(number, &name, frame, finished),
-                Way::Later => finished.unlinked.push(number),
+                LinkWay::File => self.whole(number, &name, frame, finished),
+                LinkWay::Later => finished.unlinked.push(number),
             },
             NodeKind::File => self.whole(number, &name, frame, finished),
         }
@@ -125,15 +125,15 @@ impl Worker<'_> {
                 if !is_steady {
                     self.skip(number, SkipReason::Changing, finished);
                 }
-                Target::Stored(number, signature)
+                LinkTarget::Stored(number, signature)
             }
             Ok(None) => {
                 finished.stale.push(number);
-                Target::Later
+                LinkTarget::Later
             }
             Err(error) => {
                 self.skip(number, SkipReason::Unreadable(error.to_string()), finished);
-                Target::Missing
+                LinkTarget::Missing
             }
         };
         self.links.settle(self.tree, number, target);
@@ -183,8 +183,8 @@ impl Worker<'_> {
         }
     }
 
-    fn segment(&mut self, segment: &Segment, frame: &mut PackedFrame) {
-        let Segment { node, file, is_first, is_last, data, cuts } = segment;
+    fn segment(&mut self, segment: &FileSegment, frame: &mut PackedFrame) {
+        let FileSegment { node, file, is_first, is_last, data, cuts } = segment;
         if *is_first {
             let of = &self.tree.nodes[*node as usize];
             append_header(&mut self.raw, &tar_name(self.tree, of.root, &of.path), file);
@@ -208,7 +208,7 @@ impl Worker<'_> {
 
     /// Chunks of files that have not changed since they were compared; the others are named.
     fn chunks(&mut self, items: &[ChunkItem], frame: &mut PackedFrame, finished: &mut Finished) {
-        let mut opened: Option<(u32, io::Result<Opened>)> = None;
+        let mut opened: Option<(u32, io::Result<OpenedFile>)> = None;
         for item in items {
             if opened.as_ref().is_none_or(|(node, _)| *node != item.node) {
                 opened = Some((item.node, open(self.tree, &self.tree.nodes[item.node as usize])));
@@ -220,7 +220,7 @@ impl Worker<'_> {
             };
             let meta = Metadata { mode: 0o644, ..Metadata::default() };
             let name = [CHUNK_DIRECTORY, item.hash.to_string().as_bytes()].concat();
-            write::append(&mut self.raw, &name, &meta, &[], Entry::File { size: item.length.into() });
+            write::append(&mut self.raw, &name, &meta, &[], TarEntry::File { size: item.length.into() });
             let data_start = self.raw.len();
             let mut cursor = file.start();
             cursor.skip(item.offset);
@@ -238,11 +238,11 @@ impl Worker<'_> {
     }
 }
 
-fn append_header(raw: &mut Vec<u8>, name: &[u8], file: &Opened) {
+fn append_header(raw: &mut Vec<u8>, name: &[u8], file: &OpenedFile) {
     let size = file.signature.size;
     let entry = match &file.extents {
-        Some(extents) => Entry::Sparse { size, extents },
-        None => Entry::File { size },
+        Some(extents) => TarEntry::Sparse { size, extents },
+        None => TarEntry::File { size },
     };
     write::append(raw, name, &file.meta, &file.xattrs, entry);
 }

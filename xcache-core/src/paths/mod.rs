@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
-use pattern::{Match, Segment, match_path};
+use pattern::{PatternMatch, Segment, match_path};
 
 /// The roots and excludes of one cache, in the order in which they were given.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub struct Root {
 
 /// Whether a path belongs to a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum PathDecision {
     /// It does.
     Include,
     /// It does not, nor does anything inside it.
@@ -125,7 +125,7 @@ impl PathList {
                 return Err(PathError::NothingExcluded(line.to_owned()));
             }
             let everywhere = is_exclude && text.split(is_separator).next() == Some("**");
-            let place = Place { cwd: if everywhere { root_of(cwd) } else { cwd }, home: home.as_deref() };
+            let place = LineStart { cwd: if everywhere { root_of(cwd) } else { cwd }, home: home.as_deref() };
             let absolute = Absolute::parse(line, text, &place)?;
             if is_exclude { excludes.push(absolute) } else { roots.push(Root::new(line, text, absolute, &anchors)) }
         }
@@ -149,7 +149,7 @@ impl PathList {
         if text.starts_with(['!', '#']) || text.contains(['\n', '\r']) {
             return None;
         }
-        let place = Place { cwd: &self.anchors.cwd, home: self.anchors.home.as_deref() };
+        let place = LineStart { cwd: &self.anchors.cwd, home: self.anchors.home.as_deref() };
         Some(full(&Absolute::parse(&text, &text, &place).ok()?))
     }
 
@@ -164,7 +164,7 @@ impl PathList {
     ///
     /// # Panics
     /// If there is no such root.
-    pub fn decide(&self, root: usize, relative: &[u8], is_dir: bool) -> Decision {
+    pub fn decide(&self, root: usize, relative: &[u8], is_dir: bool) -> PathDecision {
         self.roots[root].decide(relative, is_dir)
     }
 
@@ -200,7 +200,8 @@ impl PathList {
     pub fn meeting<'a>(&'a self, other: &'a Self) -> Option<(&'a Root, &'a Root)> {
         let meets = |outer: &Root, inner: &Root| {
             let Ok(below) = inner.base.strip_prefix(&outer.base) else { return false };
-            outer.full == inner.full || outer.decide(below.as_os_str().as_encoded_bytes(), true) == Decision::Include
+            outer.full == inner.full
+                || outer.decide(below.as_os_str().as_encoded_bytes(), true) == PathDecision::Include
         };
         let pairs = self.roots.iter().flat_map(|ours| other.roots.iter().map(move |theirs| (ours, theirs)));
         let mut pairs = pairs.filter(|(ours, theirs)| meets(ours, theirs) || meets(theirs, ours));
@@ -235,18 +236,18 @@ impl Root {
         &self.full
     }
 
-    fn decide(&self, relative: &[u8], is_dir: bool) -> Decision {
+    fn decide(&self, relative: &[u8], is_dir: bool) -> PathDecision {
         let excluded = |exclude: &Exclude| {
             let base = self.names[exclude.from..].iter().map(|name| name.as_encoded_bytes());
-            exclude.pattern.test(base.chain(names_of(relative)), is_dir) == Match::Full
+            exclude.pattern.test(base.chain(names_of(relative)), is_dir) == PatternMatch::Full
         };
         if self.excludes.iter().any(excluded) {
-            return Decision::Exclude;
+            return PathDecision::Exclude;
         }
-        match self.wanted.as_ref().map_or(Match::Full, |wanted| wanted.test(names_of(relative), is_dir)) {
-            Match::Full => Decision::Include,
-            Match::Partial if is_dir => Decision::DescendOnly,
-            Match::Partial | Match::No => Decision::Exclude,
+        match self.wanted.as_ref().map_or(PatternMatch::Full, |wanted| wanted.test(names_of(relative), is_dir)) {
+            PatternMatch::Full => PathDecision::Include,
+            PatternMatch::Partial if is_dir => PathDecision::DescendOnly,
+            PatternMatch::Partial | PatternMatch::No => PathDecision::Exclude,
         }
     }
 
@@ -254,7 +255,7 @@ impl Root {
     fn contains(&self, inner: &Self) -> bool {
         let Ok(below) = inner.base.strip_prefix(&self.base) else { return false };
         let names = below.iter().map(OsStr::as_encoded_bytes);
-        self.wanted.as_ref().is_none_or(|wanted| wanted.test(names, true) == Match::Full)
+        self.wanted.as_ref().is_none_or(|wanted| wanted.test(names, true) == PatternMatch::Full)
     }
 }
 
@@ -265,16 +266,16 @@ impl Pattern {
         Self { segments, directories_only }
     }
 
-    fn test<'p>(&self, path: impl DoubleEndedIterator<Item = &'p [u8]> + Clone, is_dir: bool) -> Match {
+    fn test<'p>(&self, path: impl DoubleEndedIterator<Item = &'p [u8]> + Clone, is_dir: bool) -> PatternMatch {
         let all = match_path(&self.segments, path.clone());
-        if all != Match::Full || is_dir || !self.directories_only {
+        if all != PatternMatch::Full || is_dir || !self.directories_only {
             return all;
         }
         // A file matches only by standing in a directory that does.
         let mut above = path;
         match above.next_back() {
-            Some(_) if match_path(&self.segments, above) == Match::Full => Match::Full,
-            _ => Match::No,
+            Some(_) if match_path(&self.segments, above) == PatternMatch::Full => PatternMatch::Full,
+            _ => PatternMatch::No,
         }
     }
 }
@@ -293,12 +294,12 @@ impl Exclude {
             directories_only: pattern.directories_only,
         };
         let base = root.names[from..].iter().map(|name| name.as_encoded_bytes());
-        (match_path(&pattern.segments, base) != Match::No).then_some(Self { pattern, from })
+        (match_path(&pattern.segments, base) != PatternMatch::No).then_some(Self { pattern, from })
     }
 }
 
 /// Where relative paths and `~` begin.
-struct Place<'a> {
+struct LineStart<'a> {
     cwd: &'a Path,
     home: Option<&'a Path>,
 }
@@ -313,7 +314,7 @@ struct Absolute {
 }
 
 impl Absolute {
-    fn parse(line: &str, text: &str, place: &Place<'_>) -> Result<Self, PathError> {
+    fn parse(line: &str, text: &str, place: &LineStart<'_>) -> Result<Self, PathError> {
         let (start, rest) = match text.strip_prefix('~') {
             Some(rest) if rest.is_empty() || rest.starts_with(is_separator) => {
                 (place.home.ok_or_else(|| PathError::NoHome(line.to_owned()))?, rest)

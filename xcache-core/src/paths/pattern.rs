@@ -32,7 +32,7 @@ pub(super) enum Token {
 
 /// How a path meets a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Match {
+pub(super) enum PatternMatch {
     Full,
     /// Not itself, but something below it may.
     Partial,
@@ -40,28 +40,28 @@ pub(super) enum Match {
 }
 
 /// Matches the names of a path with the segments of a pattern.
-pub(super) fn match_path<'p>(pattern: &[Segment], path: impl Iterator<Item = &'p [u8]> + Clone) -> Match {
+pub(super) fn match_path<'p>(pattern: &[Segment], path: impl Iterator<Item = &'p [u8]> + Clone) -> PatternMatch {
     let (mut wanted, mut names) = (pattern, path);
     let mut last_star = None;
     loop {
         if let [Segment::AnyNames, after @ ..] = wanted {
             if after.is_empty() {
-                return Match::Full;
+                return PatternMatch::Full;
             }
             last_star = Some((after, names.clone()));
             wanted = after;
             continue;
         }
         match (wanted, names.next()) {
-            ([], None) => return Match::Full,
-            (_, None) => return Match::Partial,
+            ([], None) => return PatternMatch::Full,
+            (_, None) => return PatternMatch::Partial,
             ([segment, after @ ..], Some(name)) if segment.matches(name) => wanted = after,
             _ => match &mut last_star {
                 Some((after, from)) => {
                     from.next();
                     (wanted, names) = (after, from.clone());
                 }
-                None => return Match::No,
+                None => return PatternMatch::No,
             },
         }
     }
@@ -285,6 +285,9 @@ mod tests {
         assert!(!segment.matches(&b"a".repeat(49)));
         assert!(!segment.matches(&[&b"a".repeat(5000)[..], b"b"].concat()));
         let pattern: Vec<_> = "**/a/".repeat(50).split_terminator('/').map(Segment::parse).collect();
-        assert_eq!(match_path(&pattern, std::iter::repeat_n(&b"a"[..], 2000).chain([&b"b"[..]])), Match::Partial);
+        assert_eq!(
+            match_path(&pattern, std::iter::repeat_n(&b"a"[..], 2000).chain([&b"b"[..]])),
+            PatternMatch::Partial
+        );
     }
 }

@@ -79,8 +79,11 @@ mod unix {
     #[track_caller]
     fn check(lines: &str, included: &[&str], descended: &[&str], excluded: &[&str]) {
         let list = parse(lines).unwrap();
-        let expected =
-            [(included, Decision::Include), (descended, Decision::DescendOnly), (excluded, Decision::Exclude)];
+        let expected = [
+            (included, PathDecision::Include),
+            (descended, PathDecision::DescendOnly),
+            (excluded, PathDecision::Exclude),
+        ];
         for (paths, expected) in expected {
             for path in paths {
                 let relative = path.trim_end_matches('/');
@@ -144,9 +147,9 @@ mod unix {
     #[test]
     fn names_need_not_be_utf8() {
         let list = parse("dir\n!dir/*.o").unwrap();
-        assert_eq!(list.decide(0, b"\xff.o", false), Decision::Exclude);
-        assert_eq!(list.decide(0, b"\xff.c", false), Decision::Include);
-        assert_eq!(list.decide(0, b"\xff/x.o", false), Decision::Include);
+        assert_eq!(list.decide(0, b"\xff.o", false), PathDecision::Exclude);
+        assert_eq!(list.decide(0, b"\xff.c", false), PathDecision::Include);
+        assert_eq!(list.decide(0, b"\xff/x.o", false), PathDecision::Include);
     }
 
     #[track_caller]

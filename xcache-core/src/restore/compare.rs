@@ -31,7 +31,7 @@ pub(super) enum Have {
     /// Another file, which will be replaced.
     Other(Option<Taken>),
     /// Where a hard link will be: some file.
-    Name(Identity),
+    Name(FileIdentity),
 }
 
 /// A file that is there already.
@@ -57,7 +57,7 @@ pub(super) struct Taken {
 }
 
 /// Device and inode.
-type Identity = (u64, u64);
+type FileIdentity = (u64, u64);
 
 /// How many members a thread takes on together: neighbours share directories.
 const BATCH: usize = 64;
@@ -87,7 +87,7 @@ pub(super) fn compare(
     if batches.is_empty() {
         return Ok(have);
     }
-    let known = before.map(Known::new);
+    let known = before.map(PathsBefore::new);
     let batches = Mutex::new(batches.into_iter());
     let failed = Mutex::new(None);
     threads::share(here.options.workers, || {
@@ -178,19 +178,19 @@ fn not_to_be_changed(index: &Index, have: &[Have]) -> Vec<u32> {
     (0..).zip(have).filter_map(is_meant).collect()
 }
 
-fn identity(signature: &Signature) -> Identity {
+fn identity(signature: &Signature) -> FileIdentity {
     (signature.device, signature.inode)
 }
 
 /// The entry before, by path.
-struct Known<'a> {
+struct PathsBefore<'a> {
     index: &'a Index,
     signatures: &'a [Option<Signature>],
     noted_nanos: i64,
     ranges: Vec<std::ops::Range<usize>>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> PathsBefore<'a> {
     fn new(before: &Before<'a>) -> Self {
         let Before { index, signatures, noted_nanos } = *before;
         Self { index, signatures, noted_nanos, ranges: index.root_ranges() }
@@ -214,7 +214,7 @@ impl<'a> Known<'a> {
 struct Comparer<'a> {
     index: &'a Index,
     here: &'a Destination<'a>,
-    known: Option<&'a Known<'a>>,
+    known: Option<&'a PathsBefore<'a>>,
     cursor: Cursor<'a>,
     buffer: Vec<u8>,
 }

@@ -13,7 +13,7 @@ use crate::archive::index::{Frame, Index};
 use crate::convert;
 use crate::monitor::Progress;
 use crate::object::{Pinned, Ref};
-use crate::object_end::{self, Fault, Gone, Unusable, Verdict};
+use crate::object_end::{self, Defect, Gone, Unusable, Verdict};
 use crate::store::{self, ErrorKind, Payload, Store};
 use crate::transfer::download::download_parts;
 use crate::transfer::limits::DownloadLimits;
@@ -124,7 +124,7 @@ pub(super) async fn fetch(
     };
     let send_far = async {
         let mut sources = Sources::new(frames);
-        let wanted = Wanted { index, tail_start: *tail_start, sender: &sender };
+        let wanted = WantedFrames { index, tail_start: *tail_start, sender: &sender };
         let mut left = far;
         // Each round but the last finds one object under another ETag, so there are not more of them than refs.
         loop {
@@ -141,14 +141,14 @@ pub(super) async fn fetch(
 }
 
 /// Frames that must be fetched, and who waits for them.
-struct Wanted<'a> {
+struct WantedFrames<'a> {
     index: &'a Index,
     /// What lies behind this, in the object itself, is here already.
     tail_start: u64,
     sender: &'a mpsc::Sender<(u32, Payload)>,
 }
 
-impl Wanted<'_> {
+impl WantedFrames<'_> {
     /// Fetches frames in parts and sends each as soon as it is complete; notes which were.
     async fn send_parts(
         &self,
@@ -239,8 +239,10 @@ impl<'a> Sources<'a> {
                 let error = store::Error::new(ErrorKind::Corrupt, "download", &r.name);
                 Err(error.detail("the store contradicts itself on whether it is there").into())
             }
-            Verdict::Damaged(error) | Verdict::Newer(error) => Err(self.frames.unusable(source, Fault::Damaged(error))),
-            Verdict::Gone(gone) => Err(self.frames.unusable(source, Fault::Gone(gone))),
+            Verdict::Damaged(error) | Verdict::Newer(error) => {
+                Err(self.frames.unusable(source, Defect::Damaged(error)))
+            }
+            Verdict::Gone(gone) => Err(self.frames.unusable(source, Defect::Gone(gone))),
         }
     }
 }
@@ -253,7 +255,7 @@ impl Frames<'_> {
         Ok(self.refs.get(number).ok_or_else(bad)?)
     }
 
-    fn unusable(&self, source: u16, fault: Fault) -> Error {
+    fn unusable(&self, source: u16, fault: Defect) -> Error {
         let Pinned { name, etag } = match Sources::new(self).get(source) {
             Ok(object) => object,
             Err(error) => return error,
@@ -270,9 +272,9 @@ pub(super) async fn damaged(frames: &Frames<'_>, source: u16, error: archive::Er
         Err(error) => return error,
     };
     match object_end::find_ref(&*frames.store, r).await {
-        Ok(Verdict::Gone(gone)) => frames.unusable(source, Fault::Gone(gone)),
+        Ok(Verdict::Gone(gone)) => frames.unusable(source, Defect::Gone(gone)),
         Ok(Verdict::Readable(_) | Verdict::Damaged(_) | Verdict::Newer(_)) => {
-            frames.unusable(source, Fault::Damaged(error))
+            frames.unusable(source, Defect::Damaged(error))
         }
         Err(error) => error.into(),
     }

@@ -11,7 +11,7 @@ use super::disk::{Cursor, Notices, Place, Temporary, write_at};
 use bytes::Bytes;
 
 use super::error::Error;
-use super::plan::{FetchPlan, Piece};
+use super::plan::{FetchPlan, WantedChunk};
 use crate::archive::frame::Decoder;
 use crate::archive::index::{Content, File, Index, Member};
 use crate::archive::{self};
@@ -28,14 +28,14 @@ pub(super) enum FrameError {
 
 /// What a worker has done.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct WrittenFrames {
     /// What the files written are now.
     pub(super) signatures: Vec<(u32, Signature)>,
     /// What could not be set.
     pub(super) notices: Notices,
 }
 
-impl Written {
+impl WrittenFrames {
     /// Adds what another worker has done.
     pub(super) fn append(&mut self, mut other: Self) {
         self.signatures.append(&mut other.signatures);
@@ -44,7 +44,7 @@ impl Written {
 }
 
 /// See the module.
-pub(super) struct Writer<'a> {
+pub(super) struct FrameWriter<'a> {
     index: &'a Index,
     here: &'a Destination<'a>,
     plan: &'a FetchPlan,
@@ -54,7 +54,7 @@ pub(super) struct Writer<'a> {
     signatures: Vec<(u32, Signature)>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> FrameWriter<'a> {
     pub(super) fn new(index: &'a Index, here: &'a Destination<'a>, plan: &'a FetchPlan) -> Result<Self, Error> {
         let no_memory = |source| Error::Write { path: "the decompressor".into(), source };
         let decoder = Decoder::new().map_err(no_memory)?;
@@ -62,8 +62,8 @@ impl<'a> Writer<'a> {
         Ok(Self { index, here, plan, cursor, decoder, raw, signatures })
     }
 
-    pub(super) fn finish(mut self) -> Written {
-        Written { signatures: self.signatures, notices: std::mem::take(&mut self.cursor.notices) }
+    pub(super) fn finish(mut self) -> WrittenFrames {
+        WrittenFrames { signatures: self.signatures, notices: std::mem::take(&mut self.cursor.notices) }
     }
 
     /// Writes what frame `number`, as it came from the store, holds of missing files.
@@ -106,7 +106,7 @@ impl<'a> Writer<'a> {
         Error::Write { path: self.here.target.full_path(self.here.roots.place(self.index, member)), source }
     }
 
-    fn bytes<'r>(&self, raw: &'r [u8], piece: &Piece) -> &'r [u8] {
+    fn bytes<'r>(&self, raw: &'r [u8], piece: &WantedChunk) -> &'r [u8] {
         let chunk = &self.index.chunks[piece.chunk as usize];
         let start = chunk.offset as usize;
         &raw[start..start + chunk.length as usize]
@@ -130,7 +130,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A file that lies in one frame, or has no data at all.
-    fn whole(&mut self, number: u32, pieces: &[Piece], raw: &[u8]) -> io::Result<()> {
+    fn whole(&mut self, number: u32, pieces: &[WantedChunk], raw: &[u8]) -> io::Result<()> {
         let (member, file) = self.file(number)?;
         let contents: Vec<&[u8]> = pieces.iter().map(|piece| self.bytes(raw, piece)).collect();
         let place = self.place(number)?;
@@ -147,7 +147,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Pieces of a file that lies in several frames.
-    fn pieces(&mut self, number: u32, pieces: &[Piece], raw: &[u8]) -> io::Result<()> {
+    fn pieces(&mut self, number: u32, pieces: &[WantedChunk], raw: &[u8]) -> io::Result<()> {
         let (_, file) = self.file(number)?;
         let Some(growing) = self.plan.growing(number) else { return Ok(()) };
         let place = self.place(number)?;

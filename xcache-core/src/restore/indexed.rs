@@ -9,7 +9,7 @@ use super::destination::{Destination, attributes};
 use super::disk::{Notices, Place};
 use super::error::{Error, catch, check};
 use super::fetch::{self, Frames};
-use super::frames::{FrameError, Writer, Written};
+use super::frames::{FrameError, FrameWriter, WrittenFrames};
 use super::links;
 use super::options::{Before, Restored};
 use super::plan::FetchPlan;
@@ -19,7 +19,7 @@ use crate::store::Payload;
 use crate::threads;
 
 /// What is restored.
-pub struct Entry<'a> {
+pub struct RestoredEntry<'a> {
     /// The runtime that its store belongs to.
     pub runtime: &'a tokio::runtime::Handle,
     /// Its tree.
@@ -31,14 +31,18 @@ pub struct Entry<'a> {
 }
 
 /// Restores an entry.
-pub(super) fn restore(entry: &Entry<'_>, here: &Destination<'_>, notices: &mut Notices) -> Result<Restored, Error> {
+pub(super) fn restore(
+    entry: &RestoredEntry<'_>,
+    here: &Destination<'_>,
+    notices: &mut Notices,
+) -> Result<Restored, Error> {
     let index = entry.index;
     let plan = FetchPlan::new(index, compare(index, entry.before.as_ref(), here, notices)?);
     check_space(index, here, &plan)?;
     here.make_directories(index)?;
     check(here.interrupt)?;
 
-    let mut written = Written::default();
+    let mut written = WrittenFrames::default();
     let fetched_bytes = fetch_all(entry, here, &plan, &mut written)?;
     check(here.interrupt)?;
 
@@ -78,7 +82,12 @@ pub(super) fn restore(entry: &Entry<'_>, here: &Destination<'_>, notices: &mut N
 }
 
 /// Fetches the frames that are needed; those that turn out to be damaged, once more. Gives how many bytes came.
-fn fetch_all(entry: &Entry<'_>, here: &Destination<'_>, plan: &FetchPlan, written: &mut Written) -> Result<u64, Error> {
+fn fetch_all(
+    entry: &RestoredEntry<'_>,
+    here: &Destination<'_>,
+    plan: &FetchPlan,
+    written: &mut WrittenFrames,
+) -> Result<u64, Error> {
     let needed: Vec<u32> = plan.frames().collect();
     let first = round(entry, here, plan, Round { needed: &needed, is_second: false }, written)?;
     // Bytes can be spoilt on the way: what comes twice the same is spoilt in the store.
@@ -103,21 +112,21 @@ struct Round<'a> {
 
 /// What came of a round.
 #[derive(Default)]
-struct Fetched {
+struct FetchRound {
     fetched_bytes: u64,
     damaged: Vec<(u32, archive::Error)>,
 }
 
 /// Fetches frames and has them written.
 fn round(
-    entry: &Entry<'_>,
+    entry: &RestoredEntry<'_>,
     here: &Destination<'_>,
     plan: &FetchPlan,
     round: Round<'_>,
-    written: &mut Written,
-) -> Result<Fetched, Error> {
+    written: &mut WrittenFrames,
+) -> Result<FetchRound, Error> {
     if round.needed.is_empty() {
-        return Ok(Fetched::default());
+        return Ok(FetchRound::default());
     }
     let workers = here.options.workers.max(1);
     let (sender, receiver) = mpsc::channel::<(u32, Payload)>(workers);
@@ -126,7 +135,7 @@ fn round(
     let failed: Mutex<Option<Error>> = Mutex::new(None);
     let has_failed = Arc::new(Notify::new());
     let all_written = Mutex::new(written);
-    let write = || match catch(|| work(Writer::new(entry.index, here, plan)?, &receiver, &damaged)) {
+    let write = || match catch(|| work(FrameWriter::new(entry.index, here, plan)?, &receiver, &damaged)) {
         Ok(done) => all_written.lock().unwrap_or_else(PoisonError::into_inner).append(done),
         Err(error) => {
             failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -153,15 +162,15 @@ fn round(
         return Err(error);
     }
     let damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Fetched { fetched_bytes: fetched?, damaged })
+    Ok(FetchRound { fetched_bytes: fetched?, damaged })
 }
 
 /// Writes frames as they come until there are no more.
 fn work(
-    mut writer: Writer<'_>,
+    mut writer: FrameWriter<'_>,
     receiver: &Mutex<mpsc::Receiver<(u32, Payload)>>,
     damaged: &Mutex<Vec<(u32, archive::Error)>>,
-) -> Result<Written, Error> {
+) -> Result<WrittenFrames, Error> {
     loop {
         let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some((frame, stored)) = next else { return Ok(writer.finish()) };
@@ -176,8 +185,13 @@ fn work(
 }
 
 /// Makes the files that needed nothing fetched.
-fn make_rest(index: &Index, here: &Destination<'_>, plan: &FetchPlan, written: &mut Written) -> Result<(), Error> {
-    let mut writer = Writer::new(index, here, plan)?;
+fn make_rest(
+    index: &Index,
+    here: &Destination<'_>,
+    plan: &FetchPlan,
+    written: &mut WrittenFrames,
+) -> Result<(), Error> {
+    let mut writer = FrameWriter::new(index, here, plan)?;
     for number in &plan.empty {
         writer.empty(*number)?;
     }

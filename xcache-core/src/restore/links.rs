@@ -3,12 +3,12 @@
 use super::destination::{Destination, attributes};
 use super::disk::{Cursor, Linked, Place};
 use super::error::Error;
-use super::frames::Written;
+use super::frames::WrittenFrames;
 use crate::archive::index::{Content, Index, Member};
 use crate::scan::Signature;
 
 /// Makes symbolic links, and then hard links, which may lead to those.
-pub(super) fn make(index: &Index, here: &Destination<'_>, written: &mut Written) -> Result<(), Error> {
+pub(super) fn make(index: &Index, here: &Destination<'_>, written: &mut WrittenFrames) -> Result<(), Error> {
     let mut cursor = here.target.cursor();
     for (place, _, member) in members(index, here) {
         if let Content::Symlink(target) = &member.content {

@@ -28,7 +28,7 @@ mod roots;
 pub use error::{Error, Failed};
 pub use fetch::Frames;
 pub use guard::Protected;
-pub use indexed::Entry;
+pub use indexed::RestoredEntry;
 pub use interrupt::Interrupt;
 pub use lines::{Leftovers, Lines, Moved};
 pub use options::{Before, Options, Restored};
@@ -38,7 +38,7 @@ pub use roots::{OtherPaths, Roots};
 
 use crate::paths::PathList;
 use destination::Destination;
-use disk::{Extent, Notices, Owners, Policy, Target, Wanted};
+use disk::{Notices, OwnerPolicy, RootExtent, Target, TargetPolicy, Wanted};
 use error::catch;
 
 /// How many files were replaced, if that is not known.
@@ -48,7 +48,7 @@ const MANY: u64 = u64::MAX;
 ///
 /// On failure, also by a panic, everything is taken back; [`Failed::replaced_files`] reports whether anything is left.
 pub fn restore(
-    entry: &Entry<'_>,
+    entry: &RestoredEntry<'_>,
     paths: &PathList,
     options: &Options,
     interrupt: &Interrupt,
@@ -68,7 +68,7 @@ pub fn restore_plain(
     interrupt: &Interrupt,
 ) -> Result<Restored, Failed> {
     Roots::check_plain(paths).map_err(|error| untouched(error.into()))?;
-    let wanted = Wanted { line: 0, base: paths.roots()[0].base.clone(), extent: Extent::Whole };
+    let wanted = Wanted { line: 0, base: paths.roots()[0].base.clone(), extent: RootExtent::Whole };
     let once = || {
         onto(std::slice::from_ref(&wanted), paths, options, interrupt, |target, notices| {
             plain::restore(runtime, source, target, interrupt, notices)
@@ -95,8 +95,8 @@ fn onto(
     interrupt: &Interrupt,
     run: impl FnOnce(&Target<'_>, &mut Notices) -> Result<Restored, Error>,
 ) -> Result<Restored, Failed> {
-    let policy = Policy {
-        owners: if options.same_owner { Owners::Saved } else { Owners::Own },
+    let policy = TargetPolicy {
+        owners: if options.same_owner { OwnerPolicy::Saved } else { OwnerPolicy::Own },
         clean: options.clean,
         clean_repositories: options.clean_repositories,
         run: options.run.short(),

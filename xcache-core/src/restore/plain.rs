@@ -23,7 +23,7 @@ use crate::archive;
 use crate::archive::tar::read::TarStream;
 use crate::convert;
 use crate::monitor::{Counter, Progress};
-use crate::object_end::{self, Fault, Gone, Unusable};
+use crate::object_end::{self, Defect, Gone, Unusable};
 use crate::store::{self, ETag, ObjectName, Payload, Store};
 use crate::threads::spawn;
 use crate::transfer::download::download_part;
@@ -105,8 +105,8 @@ impl Drop for RaisedOnDrop {
 /// What two fetches say of the object, if a HEAD agrees.
 pub(super) async fn damaged(source: &PlainSource<'_>, damage: archive::Error) -> Error {
     let fault = match object_end::look_again(&*source.store, &source.name, &source.etag).await {
-        Ok(None) => Fault::Damaged(damage),
-        Ok(Some(gone)) => Fault::Gone(gone),
+        Ok(None) => Defect::Damaged(damage),
+        Ok(Some(gone)) => Defect::Gone(gone),
         Err(error) => return error.into(),
     };
     let (name, etag) = (source.name.clone(), source.etag.clone());
@@ -116,7 +116,7 @@ pub(super) async fn damaged(source: &PlainSource<'_>, damage: archive::Error) ->
 /// An object that is gone is told as such, not as trouble with the store.
 fn gone(source: &PlainSource<'_>, error: store::Error) -> Error {
     let Some(gone) = Gone::of(&error) else { return error.into() };
-    let (name, etag, fault) = (source.name.clone(), source.etag.clone(), Fault::Gone(gone));
+    let (name, etag, fault) = (source.name.clone(), source.etag.clone(), Defect::Gone(gone));
     Box::new(Unusable { name, etag, archive_id: None, fault }).into()
 }
 
@@ -202,7 +202,7 @@ fn decode(
     let limit = stored_bytes.saturating_mul(MAX_RATIO).max(MIN_LIMIT_BYTES);
     let mut total = 0u64;
     let run = || -> io::Result<()> {
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(Parts { parts, now: Bytes::new() })?;
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(PartStream { parts, now: Bytes::new() })?;
         decoder.window_log_max(WINDOW_LOG)?;
         loop {
             let mut block = Vec::with_capacity(BLOCK_BYTES);
@@ -237,12 +237,12 @@ fn is_window_too_large(error: &io::Error) -> bool {
 }
 
 /// The parts of the object as one stream.
-struct Parts {
+struct PartStream {
     parts: mpsc::Receiver<Bytes>,
     now: Bytes,
 }
 
-impl Read for Parts {
+impl Read for PartStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = io::BufRead::fill_buf(self)?;
         let length = available.len().min(buffer.len());
@@ -252,7 +252,7 @@ impl Read for Parts {
     }
 }
 
-impl io::BufRead for Parts {
+impl io::BufRead for PartStream {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.now.is_empty() {
             self.now = self.parts.blocking_recv().unwrap_or_default();

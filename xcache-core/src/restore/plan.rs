@@ -12,7 +12,7 @@ use crate::convert;
 
 /// A chunk to be fetched, and where it belongs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
+pub(super) struct WantedChunk {
     frame: u32,
     pub(super) member: u32,
     pub(super) chunk: u32,
@@ -41,7 +41,7 @@ impl Growing {
 #[derive(Debug)]
 pub(super) struct FetchPlan {
     /// Sorted by frame, member, chunk.
-    pieces: Vec<Piece>,
+    pieces: Vec<WantedChunk>,
     /// The frames needed, in order, and their pieces.
     frames: Vec<(u32, Range<usize>)>,
     growing: HashMap<u32, Growing>,
@@ -96,7 +96,7 @@ impl FetchPlan {
         for (i, chunk) in chunks.enumerate() {
             let found = &index.chunks[chunk as usize];
             if !taken.as_ref().is_some_and(|taken| taken.chunks[i]) {
-                self.pieces.push(Piece { frame: found.frame, member: number, chunk, start });
+                self.pieces.push(WantedChunk { frame: found.frame, member: number, chunk, start });
             }
             start += u64::from(found.length);
         }
@@ -122,7 +122,7 @@ impl FetchPlan {
     }
 
     /// What is needed of a frame.
-    pub(super) fn pieces_of(&self, frame: u32) -> &[Piece] {
+    pub(super) fn pieces_of(&self, frame: u32) -> &[WantedChunk] {
         match self.frames.binary_search_by_key(&frame, |(number, _)| *number) {
             Ok(found) => &self.pieces[self.frames[found].1.clone()],
             Err(_) => &[],
@@ -130,7 +130,7 @@ impl FetchPlan {
     }
 
     /// The pieces of all frames.
-    pub(super) fn pieces(&self) -> &[Piece] {
+    pub(super) fn pieces(&self) -> &[WantedChunk] {
         &self.pieces
     }
 

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use super::disk::{Extent, Place, Wanted};
+use super::disk::{Place, RootExtent, Wanted};
 use crate::archive::index::{Content, Index, RootKind, path_order};
-use crate::paths::{Decision, PathList};
+use crate::paths::{PathDecision, PathList};
 
 /// Why an entry does not fit the paths asked for. To restore it would write, or with `--clean` remove, what nobody named.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +57,8 @@ impl OtherPaths {
     /// Whether line `root` asks for a member, or for something below it.
     pub(super) fn check_member(paths: &PathList, root: usize, path: &[u8], is_directory: bool) -> Result<(), Self> {
         match paths.decide(root, path, is_directory) {
-            Decision::Include | Decision::DescendOnly => Ok(()),
-            Decision::Exclude => {
+            PathDecision::Include | PathDecision::DescendOnly => Ok(()),
+            PathDecision::Exclude => {
                 let member = String::from_utf8_lossy(path).into_owned();
                 Err(Self::Member { member, asked: paths.roots()[root].given.clone() })
             }
@@ -77,10 +77,10 @@ fn what(kind: RootKind) -> &'static str {
 
 /// Where the roots of an entry are restored to.
 #[derive(Debug)]
-pub struct Roots(Vec<Root>);
+pub struct Roots(Vec<RestoreRoot>);
 
 #[derive(Debug)]
-struct Root {
+struct RestoreRoot {
     members: Range<usize>,
     kind: RootKind,
     /// Number of the line in the path list.
@@ -101,7 +101,7 @@ impl Roots {
                 (RootKind::File, Some(above), Some(name)) => (above.to_owned(), Some(name.as_bytes().into())),
                 _ => (asked.base.clone(), None),
             };
-            Root { members, kind: root.kind, line, base, file_name }
+            RestoreRoot { members, kind: root.kind, line, base, file_name }
         });
         Ok(Self(roots.collect()))
     }
@@ -146,9 +146,9 @@ impl Roots {
                 line: root.line,
                 base: root.base.clone(),
                 extent: match root.kind {
-                    RootKind::Directory => Extent::Whole,
-                    RootKind::Pattern | RootKind::Nothing => Extent::Matches,
-                    RootKind::File => Extent::One,
+                    RootKind::Directory => RootExtent::Whole,
+                    RootKind::Pattern | RootKind::Nothing => RootExtent::Matches,
+                    RootKind::File => RootExtent::One,
                 },
             })
             .collect()
@@ -184,11 +184,12 @@ impl Roots {
 /// Whether a root of `kind` can go where line `number` says.
 fn fits(kind: RootKind, number: usize, paths: &PathList) -> bool {
     match kind {
-        RootKind::Directory => paths.decide(number, b"", true) == Decision::Include,
-        RootKind::Pattern => paths.decide(number, b"", true) == Decision::DescendOnly,
+        RootKind::Directory => paths.decide(number, b"", true) == PathDecision::Include,
+        RootKind::Pattern => paths.decide(number, b"", true) == PathDecision::DescendOnly,
         // `/` has no name that a file could be given.
         RootKind::File => {
-            paths.decide(number, b"", false) == Decision::Include && paths.roots()[number].base.file_name().is_some()
+            paths.decide(number, b"", false) == PathDecision::Include
+                && paths.roots()[number].base.file_name().is_some()
         }
         RootKind::Nothing => true,
     }

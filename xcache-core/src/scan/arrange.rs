@@ -5,12 +5,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::tree::{Node, NodeKind, Tree, TreeRoot};
-use super::walk::Found;
+use super::walk::FoundNodes;
 use crate::archive::index::path_order;
 
 /// Sorts the nodes, gives them to their roots, and finds hard links.
-pub(super) fn arrange(mut roots: Vec<TreeRoot>, found: Found) -> Tree {
-    let Found { mut nodes, ways, mut skipped } = found;
+pub(super) fn arrange(mut roots: Vec<TreeRoot>, found: FoundNodes) -> Tree {
+    let FoundNodes { mut nodes, ways, mut skipped } = found;
     // The stable sort knows sorted runs when it sees them.
     nodes.sort_by(in_order);
     // A name that is replaced while its directory is listed may be listed twice.
@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn arranged(nodes: Vec<Node>) -> Vec<Node> {
-        arrange(Vec::new(), Found { nodes, ..Found::default() }).nodes
+        arrange(Vec::new(), FoundNodes { nodes, ..FoundNodes::default() }).nodes
     }
 
     use NodeKind::{Directory, File, HardLink};

@@ -21,13 +21,13 @@ use crate::descriptors;
 use crate::paths::PathList;
 use arrange::{arrange, in_order};
 use queue::Queue;
-use walk::{Found, Job, Way, open_root, scan_directory};
+use walk::{DirectoryJob, DirectoryWay, FoundNodes, open_root, scan_directory};
 
 /// Scans all roots of `paths` with so many threads.
 pub fn scan(paths: &PathList, threads: usize) -> Tree {
     let queue = Queue::new(descriptors::waiting());
     let mut roots = Vec::new();
-    let mut found = Found::default();
+    let mut found = FoundNodes::default();
     for (number, root) in (0u32..).zip(paths.roots()) {
         let (kind, directory) = match open_root(number, root, paths, &mut found) {
             Ok(opened) => opened,
@@ -41,11 +41,11 @@ pub fn scan(paths: &PathList, threads: usize) -> Tree {
         if let Some(directory) = &directory
             && kind != RootKind::File
         {
-            let job = Job {
+            let job = DirectoryJob {
                 root: number,
                 path: Box::default(),
                 base: directory.clone(),
-                way: Way::Here(directory.clone()),
+                way: DirectoryWay::Here(directory.clone()),
                 saved: kind == RootKind::Directory,
             };
             queue.push([job]);
@@ -61,7 +61,7 @@ pub fn scan(paths: &PathList, threads: usize) -> Tree {
     }
     let found = Mutex::new(found);
     crate::threads::share(threads, || {
-        let mut mine = Found::default();
+        let mut mine = FoundNodes::default();
         while let Some(job) = queue.pop() {
             let children = scan_directory(&job, paths, &mut mine);
             queue.finish(children);

@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::walk::{Job, Way};
+use super::walk::{DirectoryJob, DirectoryWay};
 
 /// Directories still to be read, deepest first, which keeps few of them open; and never more than a limit.
 pub(super) struct Queue {
@@ -13,7 +13,7 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct QueueState {
-    jobs: Vec<Job>,
+    jobs: Vec<DirectoryJob>,
     running: usize,
 }
 
@@ -23,12 +23,12 @@ impl Queue {
         Self { limit, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    pub(super) fn push(&self, jobs: impl IntoIterator<Item = Job>) {
+    pub(super) fn push(&self, jobs: impl IntoIterator<Item = DirectoryJob>) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).jobs.extend(jobs);
     }
 
     /// The next directory; `None` when all have been read.
-    pub(super) fn pop(&self) -> Option<Job> {
+    pub(super) fn pop(&self) -> Option<DirectoryJob> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(job) = state.jobs.pop() {
@@ -42,12 +42,12 @@ impl Queue {
         }
     }
 
-    pub(super) fn finish(&self, children: Vec<Job>) {
+    pub(super) fn finish(&self, children: Vec<DirectoryJob>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.running -= 1;
         for mut job in children {
             if state.jobs.len() >= self.limit {
-                job.way = Way::FromRoot;
+                job.way = DirectoryWay::FromRoot;
             }
             state.jobs.push(job);
         }

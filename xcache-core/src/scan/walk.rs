@@ -12,18 +12,18 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use super::attributes::{Signature, metadata, read_xattrs};
 use super::tree::{Node, NodeKind, SkipReason, Skipped, join};
 use crate::archive::index::{MAX_NAME_BYTES, MAX_PATH_BYTES, RootKind, Xattrs, file_name, parent};
-use crate::paths::{Decision, PathList};
+use crate::paths::{PathDecision, PathList};
 use crate::temporary;
 
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FoundNodes {
     pub(super) nodes: Vec<Node>,
     /// Directories that are members only if something in them is: root and path.
     pub(super) ways: HashSet<(u32, Box<[u8]>)>,
     pub(super) skipped: Vec<Skipped>,
 }
 
-impl Found {
+impl FoundNodes {
     pub(super) fn skip(&mut self, path: PathBuf, reason: SkipReason) {
         self.skipped.push(Skipped { path, reason });
     }
@@ -36,18 +36,18 @@ impl Found {
 }
 
 /// A directory to be read.
-pub(super) struct Job {
+pub(super) struct DirectoryJob {
     pub(super) root: u32,
     pub(super) path: Box<[u8]>,
     /// The root.
     pub(super) base: Arc<OwnedFd>,
-    pub(super) way: Way,
+    pub(super) way: DirectoryWay,
     /// Whether it is a member, or only on the way to one.
     pub(super) saved: bool,
 }
 
 /// How to come to a directory.
-pub(super) enum Way {
+pub(super) enum DirectoryWay {
     /// It is open.
     Here(Arc<OwnedFd>),
     /// From the directory above.
@@ -56,13 +56,13 @@ pub(super) enum Way {
     FromRoot,
 }
 
-impl Job {
+impl DirectoryJob {
     /// Opens the directory, without following a link.
     fn open(&self) -> rustix::io::Result<Arc<OwnedFd>> {
         match &self.way {
-            Way::Here(directory) => Ok(directory.clone()),
-            Way::From(above) => open_directory(above, file_name(&self.path)).map(Arc::new),
-            Way::FromRoot => {
+            DirectoryWay::Here(directory) => Ok(directory.clone()),
+            DirectoryWay::From(above) => open_directory(above, file_name(&self.path)).map(Arc::new),
+            DirectoryWay::FromRoot => {
                 let mut directory = self.base.clone();
                 for name in self.path.split(|&byte| byte == b'/') {
                     directory = Arc::new(open_directory(&directory, name)?);
@@ -75,9 +75,9 @@ impl Job {
     /// What the directory is, if it cannot be opened.
     fn stat(&self) -> rustix::io::Result<Stat> {
         let above = match &self.way {
-            Way::Here(directory) => return rustix::fs::fstat(directory),
-            Way::From(above) => above.clone(),
-            Way::FromRoot => {
+            DirectoryWay::Here(directory) => return rustix::fs::fstat(directory),
+            DirectoryWay::From(above) => above.clone(),
+            DirectoryWay::FromRoot => {
                 let path = parent(&self.path).unwrap_or_default();
                 let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
                 names.try_fold(self.base.clone(), |at, name| open_directory(&at, name).map(Arc::new))?
@@ -97,20 +97,20 @@ pub(super) fn open_root(
     number: u32,
     root: &crate::paths::Root,
     paths: &PathList,
-    found: &mut Found,
+    found: &mut FoundNodes,
 ) -> io::Result<(RootKind, Option<Arc<OwnedFd>>)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::open(&root.base, flags, Mode::empty()) {
         Ok(directory) => match paths.decide(number as usize, b"", true) {
-            Decision::Include => Ok((RootKind::Directory, Some(Arc::new(directory)))),
-            Decision::DescendOnly => Ok((RootKind::Pattern, Some(Arc::new(directory)))),
-            Decision::Exclude => Ok((RootKind::Nothing, None)),
+            PathDecision::Include => Ok((RootKind::Directory, Some(Arc::new(directory)))),
+            PathDecision::DescendOnly => Ok((RootKind::Pattern, Some(Arc::new(directory)))),
+            PathDecision::Exclude => Ok((RootKind::Nothing, None)),
         },
         // A file; or a link that leads nowhere, or into a loop, which is saved as the link that it is.
         Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::NOENT | rustix::io::Errno::LOOP)
             if root.base.symlink_metadata().is_ok_and(|found| !found.is_dir()) =>
         {
-            if paths.decide(number as usize, b"", false) != Decision::Include {
+            if paths.decide(number as usize, b"", false) != PathDecision::Include {
                 return Ok((RootKind::Nothing, None));
             }
             let (Some(base), Some(name)) = (root.base.parent(), root.base.file_name()) else {
@@ -118,11 +118,11 @@ pub(super) fn open_root(
             };
             let above = Arc::new(rustix::fs::open(base, flags, Mode::empty())?);
             let name = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(name))?;
-            let way = Way::Here(above.clone());
-            let job = Job { root: number, path: Box::default(), base: above.clone(), way, saved: true };
+            let way = DirectoryWay::Here(above.clone());
+            let job = DirectoryJob { root: number, path: Box::default(), base: above.clone(), way, saved: true };
             let stat = rustix::fs::statat(&above, &name, AtFlags::SYMLINK_NOFOLLOW)?;
             let before = found.nodes.len();
-            let listed = Listed { path: name.as_bytes().into(), name: &name, directory: &above, stat: &stat };
+            let listed = ListedName { path: name.as_bytes().into(), name: &name, directory: &above, stat: &stat };
             add_leaf(&job, listed, base, found);
             // What is left out has no directory: the one above it is not asked for.
             Ok(if found.nodes.len() > before { (RootKind::File, Some(above)) } else { (RootKind::Nothing, None) })
@@ -132,7 +132,7 @@ pub(super) fn open_root(
 }
 
 /// Reads one directory; returns the directories in it.
-pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> Vec<Job> {
+pub(super) fn scan_directory(job: &DirectoryJob, paths: &PathList, found: &mut FoundNodes) -> Vec<DirectoryJob> {
     let place = || join(&paths.roots()[job.root as usize].base, &job.path);
     let directory = match job.open() {
         Ok(directory) => directory,
@@ -163,7 +163,7 @@ pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> 
             };
             match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => {
-                    let listed = Listed { path, name, directory: &directory, stat: &stat };
+                    let listed = ListedName { path, name, directory: &directory, stat: &stat };
                     children.extend(add(job, listed, paths, found));
                 }
                 Err(rustix::io::Errno::NOENT) => {} // gone since it was listed
@@ -194,7 +194,7 @@ pub(super) fn scan_directory(job: &Job, paths: &PathList, found: &mut Found) -> 
 }
 
 /// An entry of a directory.
-struct Listed<'a> {
+struct ListedName<'a> {
     /// Below the root.
     path: Box<[u8]>,
     name: &'a CStr,
@@ -204,11 +204,11 @@ struct Listed<'a> {
 }
 
 /// Adds what a directory entry is; returns it as a job if it is a directory to be entered.
-fn add(job: &Job, listed: Listed<'_>, paths: &PathList, found: &mut Found) -> Option<Job> {
+fn add(job: &DirectoryJob, listed: ListedName<'_>, paths: &PathList, found: &mut FoundNodes) -> Option<DirectoryJob> {
     let base = &paths.roots()[job.root as usize].base;
     let is_directory = FileType::from_raw_mode(listed.stat.st_mode).is_dir();
     let decision = paths.decide(job.root as usize, &listed.path, is_directory);
-    if decision == Decision::Exclude {
+    if decision == PathDecision::Exclude {
         return None;
     }
     if let Some(reason) = too_long(&listed.path) {
@@ -216,11 +216,11 @@ fn add(job: &Job, listed: Listed<'_>, paths: &PathList, found: &mut Found) -> Op
         return None;
     }
     if is_directory {
-        let saved = decision == Decision::Include;
-        let (base, way) = (job.base.clone(), Way::From(listed.directory.clone()));
-        return Some(Job { root: job.root, path: listed.path, base, way, saved });
+        let saved = decision == PathDecision::Include;
+        let (base, way) = (job.base.clone(), DirectoryWay::From(listed.directory.clone()));
+        return Some(DirectoryJob { root: job.root, path: listed.path, base, way, saved });
     }
-    if decision == Decision::DescendOnly {
+    if decision == PathDecision::DescendOnly {
         return None;
     }
     add_leaf(job, listed, base, found);
@@ -236,8 +236,8 @@ fn too_long(path: &[u8]) -> Option<SkipReason> {
 }
 
 /// Adds what is no directory.
-fn add_leaf(job: &Job, listed: Listed<'_>, base: &std::path::Path, found: &mut Found) {
-    let Listed { path, name, directory, stat } = listed;
+fn add_leaf(job: &DirectoryJob, listed: ListedName<'_>, base: &std::path::Path, found: &mut FoundNodes) {
+    let ListedName { path, name, directory, stat } = listed;
     let place = || join(base, &path);
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => NodeKind::File,
@@ -252,7 +252,7 @@ fn add_leaf(job: &Job, listed: Listed<'_>, base: &std::path::Path, found: &mut F
     found.nodes.push(node(job, path, stat, kind));
 }
 
-fn node(job: &Job, path: Box<[u8]>, stat: &Stat, kind: NodeKind) -> Node {
+fn node(job: &DirectoryJob, path: Box<[u8]>, stat: &Stat, kind: NodeKind) -> Node {
     let is_linked = stat.st_nlink > 1;
     Node { root: job.root, path, stat: Signature::of(stat), is_linked, meta: metadata(stat), kind }
 }

@@ -34,7 +34,7 @@ pub struct Unfinished {
 
 /// A note that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct UnfinishedRestore {
     /// The key of the entry that was being restored.
     pub key: String,
     /// Whether that restore is still at work.
@@ -43,7 +43,7 @@ pub struct Found {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct UnfinishedDocument {
     format: u32,
     key: String,
     /// Bytes of paths.
@@ -55,7 +55,7 @@ impl Unfinished {
     pub fn note(directory: &Path, paths: &PathList, key: &str, run: RunId) -> io::Result<Self> {
         super::make_directory(directory)?;
         let bases: Vec<PathBuf> = paths.roots().iter().map(|root| root.base.clone()).collect();
-        let is_ours = |found: &Found| {
+        let is_ours = |found: &UnfinishedRestore| {
             !found.is_running && found.bases.iter().all(|base| bases.iter().any(|ours| base.starts_with(ours)))
         };
         let earlier = all(directory).into_iter().filter(|(_, found)| is_ours(found)).map(|(path, _)| path).collect();
@@ -64,7 +64,7 @@ impl Unfinished {
         let mut file = File::create(&path)?;
         // A file system without locks makes a restore at work look like a dead one, which only makes a save careful.
         let _ = file.try_lock();
-        file.write_all(&serde_json::to_vec(&Document { format: FORMAT, key: key.to_owned(), bases })?)?;
+        file.write_all(&serde_json::to_vec(&UnfinishedDocument { format: FORMAT, key: key.to_owned(), bases })?)?;
         Ok(Self { path, earlier, _file: file })
     }
 
@@ -82,8 +82,8 @@ impl Unfinished {
 }
 
 /// A restore that has written to one of `paths`, or into one, and has not ended.
-pub fn find(directory: &Path, paths: &PathList) -> Option<Found> {
-    let meets = |found: &Found| {
+pub fn find(directory: &Path, paths: &PathList) -> Option<UnfinishedRestore> {
+    let meets = |found: &UnfinishedRestore| {
         found
             .bases
             .iter()
@@ -93,7 +93,7 @@ pub fn find(directory: &Path, paths: &PathList) -> Option<Found> {
 }
 
 /// All notes, those that cannot be read left out: a restore writes its note as a whole before it writes anything else.
-fn all(directory: &Path) -> Vec<(PathBuf, Found)> {
+fn all(directory: &Path) -> Vec<(PathBuf, UnfinishedRestore)> {
     let Ok(files) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = files.filter_map(|file| Some(file.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension.as_bytes() == EXTENSION.as_bytes()));
@@ -101,11 +101,11 @@ fn all(directory: &Path) -> Vec<(PathBuf, Found)> {
     paths.into_iter().filter_map(|path| Some((path.clone(), read(&path)?))).collect()
 }
 
-fn read(path: &Path) -> Option<Found> {
-    let document: Document = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+fn read(path: &Path) -> Option<UnfinishedRestore> {
+    let document: UnfinishedDocument = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let is_running = matches!(File::open(path).ok()?.try_lock_shared(), Err(TryLockError::WouldBlock));
     let bases = document.bases.into_iter().map(|base| OsString::from_vec(base).into()).collect();
-    Some(Found { key: document.key, is_running, bases })
+    Some(UnfinishedRestore { key: document.key, is_running, bases })
 }
 
 #[cfg(test)]

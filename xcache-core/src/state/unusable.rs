@@ -14,7 +14,7 @@ use crate::object::{ArchiveId, Pinned, Ref};
 
 /// What a restore found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unusable {
+pub struct UnusableNote {
     /// The URL of the store.
     pub store: String,
     /// The entry that could not be restored.
@@ -39,7 +39,7 @@ pub enum Why {
     Refused,
 }
 
-impl Unusable {
+impl UnusableNote {
     /// Whether nothing must be built on `r`.
     pub fn rules_out(&self, r: &Ref) -> bool {
         self.entry.is_of(r) || self.object.is_of(r) || self.archive == Some(r.archive_id)
@@ -47,30 +47,30 @@ impl Unusable {
 }
 
 /// Leaves a note in `directory`, which is made if need be.
-pub fn note(directory: &Path, found: &Unusable) -> io::Result<()> {
+pub fn note(directory: &Path, found: &UnusableNote) -> io::Result<()> {
     super::make_directory(directory)?;
     std::fs::write(file(directory, found), serde_json::to_vec(found)?)
 }
 
 /// All notes for the store of this URL. Files that cannot be read are no notes.
-pub fn read(directory: &Path, store: &str) -> Vec<Unusable> {
+pub fn read(directory: &Path, store: &str) -> Vec<UnusableNote> {
     let Ok(files) = std::fs::read_dir(directory) else { return Vec::new() };
     let paths = files
         .filter_map(|file| Some(file.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
-    let notes = paths.filter_map(|path| serde_json::from_slice::<Unusable>(&std::fs::read(path).ok()?).ok());
+    let notes = paths.filter_map(|path| serde_json::from_slice::<UnusableNote>(&std::fs::read(path).ok()?).ok());
     notes.filter(|note| note.store == store).collect()
 }
 
 /// Takes a note away.
-pub fn forget(directory: &Path, found: &Unusable) {
+pub fn forget(directory: &Path, found: &UnusableNote) {
     let _ = std::fs::remove_file(file(directory, found));
 }
 
 const EXTENSION: &str = "unusable";
 
-fn file(directory: &Path, found: &Unusable) -> PathBuf {
-    let Unusable { store, entry: Pinned { name, etag }, .. } = found;
+fn file(directory: &Path, found: &UnusableNote) -> PathBuf {
+    let UnusableNote { store, entry: Pinned { name, etag }, .. } = found;
     let hash = blake3::hash(format!("{store}\n{name}\n{etag}").as_bytes()).to_hex();
     directory.join(format!("{}.{EXTENSION}", &hash[..32]))
 }
@@ -84,10 +84,10 @@ mod tests {
         Pinned { name: ObjectName::new(name).unwrap(), etag: etag.into() }
     }
 
-    fn found(name: &str, etag: &str) -> Unusable {
+    fn found(name: &str, etag: &str) -> UnusableNote {
         let entry = pinned(name, etag);
         let object = pinned("base", "b");
-        Unusable { store: "s3://b".to_owned(), entry, object, archive: Some(ArchiveId([7; 16])), why: Why::Damaged }
+        UnusableNote { store: "s3://b".to_owned(), entry, object, archive: Some(ArchiveId([7; 16])), why: Why::Damaged }
     }
 
     fn object(name: &str, etag: &str) -> Ref {

@@ -28,7 +28,7 @@ pub struct StoreConfig {
 
 /// An open store.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct OpenedStore {
     /// The store. It is asked only for what [`Self::features`] has found that it honours.
     pub store: Arc<dyn Store>,
     /// Whether it must be found out what it honours. Not for AWS and directories, which are taken at their word.
@@ -43,7 +43,7 @@ pub struct Opened {
     local: Option<LocalStore>,
 }
 
-impl Opened {
+impl OpenedStore {
     /// A store of another kind, made by the caller and taken at its word.
     pub fn taken_at_its_word(store: Arc<dyn Store>) -> Self {
         Self { store, needs_probe: false, is_untried: Arc::default(), adapted: None, s3: None, local: None }
@@ -54,7 +54,7 @@ impl Opened {
     pub async fn features(&self) -> Result<Features> {
         match self.adapted.as_ref().filter(|_| self.needs_probe) {
             Some(adapted) => {
-                let probe::Findings { features, is_certain } = probe::find(adapted.inner()).await?;
+                let probe::ProbeFindings { features, is_certain } = probe::find(adapted.inner()).await?;
                 adapted.adopt(features);
                 self.is_untried.store(!is_certain, Ordering::Relaxed);
                 Ok(features)
@@ -120,12 +120,12 @@ impl Opened {
 }
 
 /// Opens a store. Sends nothing to it: a wrong bucket or wrong credentials show at the first request.
-pub async fn open(config: &StoreConfig) -> Result<Opened> {
+pub async fn open(config: &StoreConfig) -> Result<OpenedStore> {
     match &config.url {
         StoreUrl::Local(directory) => {
             let store = LocalStore::open(directory.clone()).await?;
             let local = Some(store.clone());
-            Ok(Opened {
+            Ok(OpenedStore {
                 store: Arc::new(store),
                 needs_probe: false,
                 is_untried: Arc::default(),
@@ -140,7 +140,7 @@ pub async fn open(config: &StoreConfig) -> Result<Opened> {
             // Directory buckets (S3 Express One Zone) have no tags, and some conditions of their own.
             let needs_probe = !store.is_aws() || bucket.ends_with("--x-s3");
             let adapted = Adapted::new(Arc::new(store.clone()), Features::all());
-            Ok(Opened {
+            Ok(OpenedStore {
                 store: Arc::new(adapted.clone()),
                 needs_probe,
                 is_untried: Arc::default(),

@@ -115,9 +115,9 @@ pub async fn features(store: &dyn Store) -> Result<Features> {
 }
 
 /// As [`features`], with whether everything could be tried.
-pub async fn find(store: &dyn Store) -> Result<Findings> {
+pub async fn find(store: &dyn Store) -> Result<ProbeFindings> {
     if let Some(features) = remembered(store).await? {
-        return Ok(Findings { features, is_certain: true });
+        return Ok(ProbeFindings { features, is_certain: true });
     }
     let found = probe(store).await?;
     if found.is_certain {
@@ -210,14 +210,14 @@ fn is_condition(error: &Error) -> bool {
 
 /// What came of trying everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Findings {
+pub struct ProbeFindings {
     /// What the store honours; what could not be tried counts as lacking.
     pub features: Features,
     /// Whether everything could be tried. If not, this role may not, and nothing is known of the store.
     pub is_certain: bool,
 }
 
-impl Findings {
+impl ProbeFindings {
     fn new() -> Self {
         Self { features: Features::all(), is_certain: true }
     }
@@ -243,7 +243,7 @@ impl Findings {
 }
 
 /// Tries everything on objects of its own, which are gone afterwards if they may be deleted.
-async fn probe(store: &dyn Store) -> Result<Findings> {
+async fn probe(store: &dyn Store) -> Result<ProbeFindings> {
     let name = |what| known_name(&format!(".xcache/probe/{}-{what}", unique_name()));
     let names = [name("put")?, name("tags")?, name("parts")?];
     let [put, tags, parts] = &names;
@@ -257,8 +257,8 @@ async fn probe(store: &dyn Store) -> Result<Findings> {
 }
 
 /// Conditions on small writes and on reads, and ranges.
-async fn probe_put(store: &dyn Store, name: &ObjectName) -> Result<Findings> {
-    let mut found = Findings::new();
+async fn probe_put(store: &dyn Store, name: &ObjectName) -> Result<ProbeFindings> {
+    let mut found = ProbeFindings::new();
     let put = async |mode| store.put(name, body(), mode, &Tags::new()).await;
     let mut etag = match put(PutMode::Create).await {
         Ok(etag) => etag,
@@ -298,8 +298,8 @@ async fn probe_put(store: &dyn Store, name: &ObjectName) -> Result<Findings> {
 }
 
 /// Tags on small writes. Without a condition: a refusal would not say which of the two it is for.
-async fn probe_tags(store: &dyn Store, name: &ObjectName) -> Result<Findings> {
-    let mut found = Findings::new();
+async fn probe_tags(store: &dyn Store, name: &ObjectName) -> Result<ProbeFindings> {
+    let mut found = ProbeFindings::new();
     let kept = match store.put(name, body(), PutMode::Overwrite, &tags()).await {
         Ok(_) => store.tags(name).await,
         Err(error) => Err(error),

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use xcache_cli::RunContext;
 use xcache_cli::output::v1::{FORMAT, Price, ReportDocument, ReportedEntry, Share, Time};
 use xcache_cli::report::Reporter;
-use xcache_core::gc::inventory::{EntryId, Inventory, State, TagState};
+use xcache_core::gc::inventory::{EndState, EntryId, Inventory, TagState};
 use xcache_core::gc::policy::Policy;
 use xcache_core::gc::tagging::Tagging;
-use xcache_core::gc::{Mode, Operation, look, prune};
+use xcache_core::gc::{Effect, Operation, look, prune};
 use xcache_core::object::{Kind, RunId};
 
-use super::newest::Newest;
+use super::entry::{branch, entry};
+use super::newest::NewestEntries;
 use super::{growth, newest, plan, trouble};
 use crate::args::ReportArgs;
 use crate::connection::Connection;
@@ -31,7 +32,7 @@ pub(super) async fn collect(
     reporter: &Reporter,
 ) -> anyhow::Result<ReportDocument> {
     let store = &*connection.store;
-    let mode = Mode::Dry(context.now);
+    let mode = Effect::Dry(context.now);
     let (run, features) = (RunId::new()?, connection.features(mode).await?);
     let mut outcome = prune(&Operation { store, run: &run, mode, monitor: reporter }, &features, policy).await?;
     let tags_supported = read_rest(connection, &mut outcome.inventory, outcome.tagging.clone(), reporter).await?;
@@ -39,7 +40,7 @@ pub(super) async fn collect(
     tell_foreign(inventory, reporter);
     tell_unreadable(inventory, reporter);
     let ids: Vec<EntryId> = inventory.ids().filter(|&id| is_counted(inventory, id)).collect();
-    let Newest { newest, largest_files } = newest::compare(store, inventory, &ids, args.newest).await?;
+    let NewestEntries { newest, largest_files } = newest::compare(store, inventory, &ids, args.newest).await?;
     let share = |name: fn(&Inventory, EntryId) -> Option<String>| shares(inventory, &ids, name);
     let total = share(|_, _| None).pop().unwrap_or_default();
     Ok(ReportDocument {
@@ -77,20 +78,14 @@ async fn read_rest(
         tagging = look::tags(store, reporter, inventory, unknown).await?;
     }
     tell_tagging(&tagging, reporter);
-    let unread = ours(inventory).into_iter().filter(|&id| inventory.state(id) == State::Unread).collect();
+    let unread = ours(inventory).into_iter().filter(|&id| inventory.state(id) == EndState::Unread).collect();
     look::ends(store, reporter, inventory, unread).await?;
     Ok(tagging != Tagging::Unsupported)
 }
 
 /// Whether an entry belongs to this store and is still there.
 fn is_counted(inventory: &Inventory, id: EntryId) -> bool {
-    inventory.is_ours(id) && inventory.state(id) != State::Gone
-}
-
-/// The branch of an entry; `?` if the store does not show it.
-pub(super) fn branch(inventory: &Inventory, id: EntryId) -> Option<String> {
-    let hidden = (inventory.tag_state(id) == TagState::Unreadable).then_some("?");
-    inventory.branch(id).or(hidden).map(str::to_owned)
+    inventory.is_ours(id) && inventory.state(id) != EndState::Gone
 }
 
 /// The entries by what `name` gives, the largest group first.
@@ -123,20 +118,6 @@ fn largest(inventory: &Inventory, ids: &[EntryId]) -> Vec<ReportedEntry> {
     let mut ids = ids.to_vec();
     ids.sort_by_key(|&id| (Reverse(inventory.size(id)), Reverse(inventory.modified_millis(id))));
     ids.into_iter().take(LARGEST).map(|id| entry(inventory, id)).collect()
-}
-
-/// An entry as reports show it.
-pub(super) fn entry(inventory: &Inventory, id: EntryId) -> ReportedEntry {
-    ReportedEntry {
-        name: inventory.name(id).to_owned(),
-        key: inventory.key(id),
-        scope: inventory.scope(id).map(str::to_owned),
-        branch: branch(inventory, id),
-        kind: inventory.kind(id).to_string(),
-        bytes: inventory.size(id),
-        content_bytes: inventory.facts(id).map(|facts| facts.content_bytes),
-        modified: Time(inventory.modified(id)),
-    }
 }
 
 fn of(gibibyte: f64, total: &Share) -> Price {

@@ -12,6 +12,7 @@ use crate::args::ReportArgs;
 use crate::connection::Connection;
 
 mod collect;
+mod entry;
 mod growth;
 mod html;
 mod markdown;

@@ -7,11 +7,11 @@ use xcache_cli::output::v1::{Changed, ChangedDirectory, LargeFile};
 use xcache_core::archive::churn::{self, Changes};
 use xcache_core::archive::index::Index;
 use xcache_core::chunk::ChunkHash;
-use xcache_core::gc::inventory::{EntryId, Inventory, State};
-use xcache_core::object_end::{self, Content, Expected, TAIL_BYTES, Verdict};
+use xcache_core::gc::inventory::{EndState, EntryId, Inventory};
+use xcache_core::object_end::{self, Expected, ObjectFormat, TAIL_BYTES, Verdict};
 use xcache_core::store::{ErrorKind, Store};
 
-use super::collect::entry;
+use super::entry::entry;
 
 /// How many directories are shown of each entry.
 const DIRECTORIES: usize = 8;
@@ -20,7 +20,7 @@ const FILES: usize = 15;
 
 /// What the newest entries are made of.
 #[derive(Debug, Default)]
-pub(super) struct Newest {
+pub(super) struct NewestEntries {
     pub(super) newest: Vec<Changed>,
     pub(super) largest_files: Vec<LargeFile>,
 }
@@ -32,12 +32,12 @@ pub(super) async fn compare(
     inventory: &Inventory,
     ids: &[EntryId],
     count: u32,
-) -> anyhow::Result<Newest> {
-    let mut ids: Vec<EntryId> = ids.iter().copied().filter(|&id| inventory.state(id) == State::Whole).collect();
+) -> anyhow::Result<NewestEntries> {
+    let mut ids: Vec<EntryId> = ids.iter().copied().filter(|&id| inventory.state(id) == EndState::Whole).collect();
     ids.sort_by_key(|&id| Reverse(inventory.modified_millis(id)));
     let group = |id: EntryId| (inventory.family(id), inventory.scope(id));
     let mut indexes = Indexes { store, inventory, read: HashMap::new() };
-    let mut found = Newest::default();
+    let mut found = NewestEntries::default();
     let mut groups_seen = HashSet::new();
     for (at, &id) in ids.iter().enumerate().take(usize::try_from(count)?) {
         let before = ids[at + 1..].iter().copied().find(|&other| group(other) == group(id));
@@ -126,8 +126,8 @@ impl Indexes<'_> {
             Err(error) => return Err(error.into()),
         };
         Ok(match object_end::open(self.store, &name, &mut tail).await? {
-            Verdict::Readable(Content::Archive(archive)) => Some(archive.index),
-            Verdict::Readable(Content::Plain) | Verdict::Damaged(_) | Verdict::Newer(_) | Verdict::Gone(_) => None,
+            Verdict::Readable(ObjectFormat::Archive(archive)) => Some(archive.index),
+            Verdict::Readable(ObjectFormat::Plain) | Verdict::Damaged(_) | Verdict::Newer(_) | Verdict::Gone(_) => None,
         })
     }
 }

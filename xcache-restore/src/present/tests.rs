@@ -26,7 +26,7 @@ impl Write for Capture {
     }
 }
 
-fn hit(key: &str, matched: Match, restored: Option<Restored>) -> Outcome {
+fn hit(key: &str, matched: Match, restored: Option<RestoreFigures>) -> Outcome {
     let meta = ObjectMeta { size: 500, etag: ETag("e".into()), last_modified: DateTime::UNIX_EPOCH };
     let name = ObjectName::new(format!("{key}-base.tar.zst")).unwrap();
     Outcome::Hit(Hit {
@@ -40,8 +40,8 @@ fn prefix() -> Match {
     Match::Prefix { restore_key: None }
 }
 
-const RESTORED: Restored =
-    Restored { files: 3, tree_bytes: 2048, kept_files: 1, removed_files: 0, received_bytes: 1024 };
+const RESTORED: RestoreFigures =
+    RestoreFigures { files: 3, tree_bytes: 2048, kept_files: 1, removed_files: 0, received_bytes: 1024 };
 
 /// Presents `outcome` of a run with `argv`, and gives what is printed with all else.
 fn present<T>(argv: &[&str], outcome: &Outcome, look: impl FnOnce(&Presented<'_>) -> T) -> (String, T, Exit) {
@@ -81,7 +81,7 @@ fn log_lines_are_those_of_actions_cache() {
     );
     check(
         &[],
-        hit("k-old", prefix(), Some(Restored { removed_files: 2, kept_files: 0, ..RESTORED })),
+        hit("k-old", prefix(), Some(RestoreFigures { removed_files: 2, kept_files: 0, ..RESTORED })),
         Exit::Done,
         "Cache restored from key: k-old\n\
          restored `k` from `k-old`: 3 files, 2 removed, 2.0 KiB, received 1.0 KiB in 2.0 s (512 B/s)\n",

@@ -40,7 +40,7 @@ pub struct PruneDocument {
     /// The decision about each entry.
     pub entries: Vec<PlannedEntry>,
     /// Multipart uploads that no process completes any more.
-    pub stale_uploads: Vec<StaleUpload>,
+    pub stale_uploads: Vec<StaleUploadFields>,
     /// Objects that were deleted.
     pub deleted: Vec<String>,
     /// Objects that another process had deleted.
@@ -112,7 +112,8 @@ pub struct PlannedEntry {
 
 /// A multipart upload that no process completes any more.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct StaleUpload {
+#[schemars(rename = "StaleUpload")]
+pub struct StaleUploadFields {
     /// The name of the object that it would have become.
     pub name: String,
     /// When it began.
@@ -202,7 +203,7 @@ pub struct ShownEntry {
     /// Its tags; `null` if the store has none.
     pub tags: Option<BTreeMap<String, String>>,
     /// What its index says; `null` for an archive without one.
-    pub archive: Option<Archive>,
+    pub archive: Option<ArchiveFields>,
     /// Entries that build on it.
     pub dependents: Vec<String>,
     /// What its tree consists of; with `--files`, if it has an index.
@@ -257,7 +258,8 @@ pub struct DifferentFile {
 
 /// What the index of an archive says.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Archive {
+#[schemars(rename = "Archive")]
+pub struct ArchiveFields {
     /// Which archive it is, wherever it is copied to.
     pub archive_id: String,
     /// The program that wrote it.
@@ -271,14 +273,15 @@ pub struct Archive {
     /// Bytes of the files.
     pub content_bytes: u64,
     /// The part of its own data that its tree still uses.
-    pub own: Source,
+    pub own: SourceFields,
     /// The objects that it builds on.
-    pub refs: Vec<Source>,
+    pub refs: Vec<SourceFields>,
 }
 
 /// An object that an entry takes data from.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Source {
+#[schemars(rename = "Source")]
+pub struct SourceFields {
     /// The name of the object.
     pub name: String,
     /// Whether it is still there.
@@ -311,14 +314,15 @@ pub struct VerifyDocument {
     /// Bytes that were read.
     pub read_bytes: u64,
     /// What is wrong.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<FaultFields>,
     /// Damaged objects that nothing builds on any more.
     pub marked: BTreeSet<String>,
 }
 
 /// Something that is wrong with an entry.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Fault {
+#[schemars(rename = "Fault")]
+pub struct FaultFields {
     /// The name of the object.
     pub name: String,
     /// What is wrong.
@@ -335,20 +339,20 @@ pub struct DuDocument {
     /// The URL of the store.
     pub store: String,
     /// All entries.
-    pub total: Usage,
+    pub total: UsageFields,
     /// By `base` and `delta`.
-    pub by_kind: BTreeMap<String, Usage>,
+    pub by_kind: BTreeMap<String, UsageFields>,
     /// By the branch that entries are tagged with.
-    pub by_branch: BTreeMap<String, Usage>,
+    pub by_branch: BTreeMap<String, UsageFields>,
     /// By key family; with `--by family`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub by_family: Option<BTreeMap<String, Usage>>,
+    pub by_family: Option<BTreeMap<String, UsageFields>>,
     /// By scope; with `--by scope`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub by_scope: Option<BTreeMap<String, Usage>>,
+    pub by_scope: Option<BTreeMap<String, UsageFields>>,
     /// By the repository that entries are tagged with; with `--by repo`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub by_repo: Option<BTreeMap<String, Usage>>,
+    pub by_repo: Option<BTreeMap<String, UsageFields>>,
     /// The price of all for a month, if a price was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_per_month: Option<f64>,
@@ -356,7 +360,8 @@ pub struct DuDocument {
 
 /// What a group of entries takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Usage {
+#[schemars(rename = "Usage")]
+pub struct UsageFields {
     /// How many.
     pub entries: u64,
     /// Bytes of their objects.

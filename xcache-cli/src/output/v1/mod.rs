@@ -16,9 +16,9 @@ mod report;
 
 pub use caches::{CacheList, RestoreDocument, SaveDocument};
 pub use gc::{
-    Archive, DiffDocument, DifferentFile, DuDocument, Fault, Group, ListDocument, ListedEntry, ListedFile, NameAndWhy,
-    PlannedEntry, PruneDocument, ShowDocument, ShownEntry, Source, StaleUpload, Sum, Usage, VerifyDocument,
-    VersionsReport,
+    ArchiveFields, DiffDocument, DifferentFile, DuDocument, FaultFields, Group, ListDocument, ListedEntry, ListedFile,
+    NameAndWhy, PlannedEntry, PruneDocument, ShowDocument, ShownEntry, SourceFields, StaleUploadFields, Sum,
+    UsageFields, VerifyDocument, VersionsReport,
 };
 pub use report::{
     Changed, ChangedDirectory, Growth, LargeFile, PlanReason, Price, ReportDocument, ReportedEntry, ReportedPlan,

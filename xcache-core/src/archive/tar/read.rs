@@ -42,19 +42,19 @@ pub(crate) struct TarStream<R> {
 
 /// A member as its headers describe it. Neither paths nor targets are checked.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct TarMember {
     pub(crate) path: Vec<u8>,
     pub(crate) meta: Metadata,
     /// Those that are kept, sorted by name.
     pub(crate) xattrs: Xattrs,
     /// Whether it has an access control list in a form that is not restored.
     pub(crate) has_acl: bool,
-    pub(crate) kind: Kind,
+    pub(crate) kind: TarKind,
 }
 
 /// What a member is.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TarKind {
     /// A regular file.
     File {
         /// Its length, holes included.
@@ -89,7 +89,7 @@ impl<R: Read> TarStream<R> {
 
     /// Goes to the next member; what was not read of this one is passed over. None after the last one, when the input
     /// was read to its end.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> Result<Option<TarMember>> {
         if self.has_ended {
             return Ok(None);
         }
@@ -153,7 +153,7 @@ impl<R: Read> TarStream<R> {
         Ok(Some((offset, length)))
     }
 
-    fn member(&mut self, header: &Header, before: Preceding) -> Result<Entry> {
+    fn member(&mut self, header: &Header, before: Preceding) -> Result<TarMember> {
         let Preceding { pax, path, link } = before;
         let Pax { path: pax_path, link: pax_link, size, mtime, uid, gid, xattrs, has_acl, sparse } =
             pax.unwrap_or_else(|| self.globals.clone());
@@ -187,14 +187,14 @@ impl<R: Read> TarStream<R> {
         let kind = match old.linkflag[0] {
             // Links, devices and directories have no content, whatever their size says: some writers put there the
             // size of what a link leads to.
-            b'1' => Kind::HardLink(link()),
-            b'2' => Kind::Symlink(link()),
-            b'3' | b'4' | b'6' => Kind::Other,
-            b'5' => Kind::Directory,
+            b'1' => TarKind::HardLink(link()),
+            b'2' => TarKind::Symlink(link()),
+            b'3' | b'4' | b'6' => TarKind::Other,
+            b'5' => TarKind::Directory,
             // Preceding there was a type for directories, a slash told them apart.
             b'0' | b'\0' if path.ends_with(b"/") => {
                 self.begin(stored_bytes()?);
-                Kind::Directory
+                TarKind::Directory
             }
             b'0' | b'\0' | b'7' | b'S' => {
                 self.begin(stored_bytes()?);
@@ -207,22 +207,22 @@ impl<R: Read> TarStream<R> {
             // With a list of names, which an incremental restore would need.
             b'D' => {
                 self.begin(stored_bytes()?);
-                Kind::Directory
+                TarKind::Directory
             }
             _ => {
                 self.begin(stored_bytes()?);
-                Kind::Other
+                TarKind::Other
             }
         };
-        if !matches!(kind, Kind::File { .. }) {
+        if !matches!(kind, TarKind::File { .. }) {
             self.extents = Vec::new().into_iter();
             self.extent = Extent { offset: 0, length: 0 };
         }
-        Ok(Entry { path, meta, xattrs: xattrs.into_xattrs(), has_acl, kind })
+        Ok(TarMember { path, meta, xattrs: xattrs.into_xattrs(), has_acl, kind })
     }
 
     /// The shape of a file whose bytes come next.
-    fn file(&mut self, header: &Header, records: &sparse::Records) -> Result<Kind> {
+    fn file(&mut self, header: &Header, records: &sparse::Records) -> Result<TarKind> {
         let stored_bytes = self.left;
         let found = match header.as_old().linkflag[0] {
             b'S' => Some(self.old_sparse(header)?),
@@ -244,7 +244,7 @@ impl<R: Read> TarStream<R> {
                 (size, true)
             }
         };
-        Ok(Kind::File { size, is_sparse })
+        Ok(TarKind::File { size, is_sparse })
     }
 
     /// The map in a header of type `S`, and in those that continue it.

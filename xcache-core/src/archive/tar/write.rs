@@ -7,7 +7,7 @@ use super::{BLOCK, pad};
 
 /// What a header is for.
 #[derive(Clone, Copy, Debug)]
-pub enum Entry<'a> {
+pub enum TarEntry<'a> {
     /// A directory.
     Directory,
     /// A regular file; its content follows the header, then [`pad`].
@@ -29,18 +29,18 @@ pub enum Entry<'a> {
 }
 
 /// Appends the header blocks of a member called `name` in the archive (`./a/b`; no trailing slash).
-pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr], entry: Entry<'_>) {
+pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr], entry: TarEntry<'_>) {
     let mut header = tar::Header::new_ustar();
     // The order of the records is part of what makes two saves of one tree equal, byte by byte.
-    let mut pax = Pax::default();
+    let mut pax = PaxHeader::default();
     let map = match entry {
-        Entry::Sparse { size, extents } => sparse_map(size, extents),
+        TarEntry::Sparse { size, extents } => sparse_map(size, extents),
         _ => Vec::new(),
     };
     let (kind, size, link) = match entry {
-        Entry::Directory => (tar::EntryType::Directory, 0, None),
-        Entry::File { size } => (tar::EntryType::Regular, size, None),
-        Entry::Sparse { size, extents } => {
+        TarEntry::Directory => (tar::EntryType::Directory, 0, None),
+        TarEntry::File { size } => (tar::EntryType::Regular, size, None),
+        TarEntry::Sparse { size, extents } => {
             pax.number("GNU.sparse.major", 1);
             pax.number("GNU.sparse.minor", 0);
             pax.path("GNU.sparse.name", name);
@@ -48,8 +48,8 @@ pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr],
             let data: u64 = extents.iter().map(|extent| extent.length).sum();
             (tar::EntryType::Regular, map.len() as u64 + data, None)
         }
-        Entry::Symlink(target) => (tar::EntryType::Symlink, 0, Some(target)),
-        Entry::HardLink(first) => (tar::EntryType::Link, 0, Some(first)),
+        TarEntry::Symlink(target) => (tar::EntryType::Symlink, 0, Some(target)),
+        TarEntry::HardLink(first) => (tar::EntryType::Link, 0, Some(first)),
     };
     header.set_entry_type(kind);
     header.set_mode(meta.mode.into());
@@ -73,23 +73,23 @@ pub fn append(out: &mut Vec<u8>, name: &[u8], meta: &Metadata, xattrs: &[Xattr],
 }
 
 /// The name in the header.
-fn full_name(name: &[u8], entry: &Entry<'_>) -> Vec<u8> {
+fn full_name(name: &[u8], entry: &TarEntry<'_>) -> Vec<u8> {
     let mut full_name = name.to_vec();
     match entry {
-        Entry::Directory => full_name.push(b'/'),
-        Entry::Sparse { .. } => {
+        TarEntry::Directory => full_name.push(b'/'),
+        TarEntry::Sparse { .. } => {
             // What a reader that does not know the format shows instead of passing the map off as content.
             let slash = full_name.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
             full_name.splice(slash..slash, *b"GNUSparseFile.0/");
         }
-        Entry::File { .. } | Entry::Symlink(_) | Entry::HardLink(_) => {}
+        TarEntry::File { .. } | TarEntry::Symlink(_) | TarEntry::HardLink(_) => {}
     }
     full_name
 }
 
 /// Sets length, owner, group and time. A field of ustar has a few octal digits: what does not fit is a record, and zero
 /// in the field, because readers disagree about what else a full field means.
-fn set_numbers(header: &mut tar::Header, pax: &mut Pax, size: u64, meta: &Metadata) {
+fn set_numbers(header: &mut tar::Header, pax: &mut PaxHeader, size: u64, meta: &Metadata) {
     let (uid, gid) = (meta.uid.into(), meta.gid.into());
     for (number, digits, name, set) in [
         (size, 11, "size", tar::Header::set_size as fn(&mut tar::Header, u64)),
@@ -180,12 +180,12 @@ fn set_field(field: &mut [u8], value: &[u8]) -> bool {
 
 /// The records of a pax header.
 #[derive(Default)]
-struct Pax {
+struct PaxHeader {
     records: Vec<u8>,
     is_binary: bool,
 }
 
-impl Pax {
+impl PaxHeader {
     fn number(&mut self, keyword: &str, value: u64) {
         self.record(keyword, value.to_string().as_bytes());
     }
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use std::io::Read as _;
 
-    fn read_back(name: &[u8], meta: &Metadata, entry: Entry<'_>, data: &[u8]) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
+    fn read_back(name: &[u8], meta: &Metadata, entry: TarEntry<'_>, data: &[u8]) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
         let mut out = Vec::new();
         append(&mut out, name, meta, &[], entry);
         out.extend_from_slice(data);
@@ -274,7 +274,7 @@ mod tests {
         for length in [1, 98, 99, 100, 101, 155, 156, 157, 255, 256, 257, 300, 4000] {
             let name: Vec<u8> = (0..length).map(|i| if i % 90 == 89 { b'/' } else { b'n' }).collect();
             let name = [b"./", name.trim_ascii_end(), b"x"].concat();
-            let (path, _) = read_back(&name, &Metadata::default(), Entry::File { size: 3 }, b"abc");
+            let (path, _) = read_back(&name, &Metadata::default(), TarEntry::File { size: 3 }, b"abc");
             assert_eq!(path, name, "{length}");
         }
     }
@@ -283,7 +283,7 @@ mod tests {
     fn what_ustar_can_hold_has_no_pax_header() {
         let meta = Metadata { mode: 0o755, mtime_seconds: 1_700_000_000, mtime_nanos: 0, uid: 1000, gid: 1000 };
         let mut out = Vec::new();
-        append(&mut out, b"./a", &meta, &[], Entry::File { size: 0 });
+        append(&mut out, b"./a", &meta, &[], TarEntry::File { size: 0 });
         assert_eq!(out.len(), BLOCK);
     }
 
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn record_lengths_count_themselves() {
-        let mut pax = Pax::default();
+        let mut pax = PaxHeader::default();
         for length in [1, 80, 88, 89, 90, 91, 92, 986, 990, 991, 992, 993, 9986] {
             pax.records.clear();
             pax.record("k", &vec![b'v'; length]);
@@ -311,7 +311,7 @@ mod tests {
     fn a_sparse_member_names_its_extents() {
         let extents = [Extent { offset: 4096, length: 512 }];
         let (_, pax) =
-            read_back(b"./s", &Metadata::default(), Entry::Sparse { size: 1 << 20, extents: &extents }, &[1; 512]);
+            read_back(b"./s", &Metadata::default(), TarEntry::Sparse { size: 1 << 20, extents: &extents }, &[1; 512]);
         assert!(pax.contains(&("GNU.sparse.realsize".into(), b"1048576".to_vec())));
         assert!(sparse_map(1 << 20, &extents).starts_with(b"2\n4096\n512\n1048576\n0\n"));
     }

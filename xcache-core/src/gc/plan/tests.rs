@@ -35,14 +35,14 @@ fn inventory(lines: &[&str]) -> Inventory {
         let mut tags = Tags::new();
         let mut refs = Vec::new();
         let mut words = line[3..].iter();
-        let mut state = State::Whole;
+        let mut state = EndState::Whole;
         while let Some(word) = words.next() {
             match word.as_str() {
                 "keep" => drop(tags.insert("keep".into(), "true".into())),
                 "noted" => inventory.note(&line[0]),
                 "condemned" => inventory.condemn(&line[0]),
-                "gone" => state = State::Gone,
-                "dangling" => state = State::Dangling,
+                "gone" => state = EndState::Gone,
+                "dangling" => state = EndState::Dangling,
                 "on" => refs.push(reference(words.next().unwrap())),
                 branch => drop(tags.insert("branch".into(), branch.into())),
             }
@@ -85,7 +85,7 @@ fn footer(key: &str, refs: Vec<Ref>) -> Footer {
 }
 
 #[track_caller]
-fn check_all(inventory: &Inventory, plan: &Plan, expected: &[Decision]) {
+fn check_all(inventory: &Inventory, plan: &PrunePlan, expected: &[Decision]) {
     let found: Vec<Decision> = inventory.ids().map(|id| plan.decision(id)).collect();
     assert_eq!(found, expected);
 }
@@ -249,14 +249,14 @@ fn removal_spares_what_others_build_on_unless_they_go_too() {
         "c-delta.tar.zst 1 1 on b-delta.tar.zst",
         "d-base.tar.zst 1 1",
     ]);
-    let target = |name: &str| Target { name: ObjectName::new(name).unwrap(), etag: None };
+    let target = |name: &str| RemovalTarget { name: ObjectName::new(name).unwrap(), etag: None };
     let a = [target("a-base.tar.zst"), target("missing-base.tar.zst")];
     let (asked, cascade) = (delete(Delete::Asked), delete(Delete::Cascade));
     let no = plan_removal(&inventory, &a, Cascade::No);
     check_all(&inventory, &no, &[keep(Keep::Needed(1)), UNASKED, UNASKED, UNASKED]);
     let yes = plan_removal(&inventory, &a, Cascade::Yes);
     check_all(&inventory, &yes, &[asked, cascade, cascade, UNASKED]);
-    let other = Target { etag: Some(ETag("another".into())), ..target("d-base.tar.zst") };
+    let other = RemovalTarget { etag: Some(ETag("another".into())), ..target("d-base.tar.zst") };
     check_all(&inventory, &plan_removal(&inventory, &[other], Cascade::Yes), &[UNASKED; 4]);
 }
 
@@ -306,8 +306,11 @@ fn what_is_newer_than_a_delta_by_the_clock_may_still_be_what_it_builds_on() {
         });
     }
     inventory.finish();
-    let removal =
-        plan_removal(&inventory, &[Target { name: ObjectName::new(names[0]).unwrap(), etag: None }], Cascade::No);
+    let removal = plan_removal(
+        &inventory,
+        &[RemovalTarget { name: ObjectName::new(names[0]).unwrap(), etag: None }],
+        Cascade::No,
+    );
     assert_eq!(removal.ends(&inventory), [1]);
     let names = names.map(|name| inventory.find(name).unwrap());
     names.into_iter().for_each(|id| inventory.set_tags(id, Some(&Tags::new())));

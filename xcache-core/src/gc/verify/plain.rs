@@ -55,8 +55,8 @@ pub(super) async fn check(
 /// One that is gone is seen as such by the look that follows a fault.
 fn of_unusable(name: &ObjectName, unusable: Unusable) -> Fault {
     match unusable.fault {
-        object_end::Fault::Damaged(error) => Fault::Plain(error),
-        object_end::Fault::Gone(gone @ (Gone::Missing | Gone::Replaced)) => Fault::of_ref(name, gone),
+        object_end::Defect::Damaged(error) => Fault::Plain(error),
+        object_end::Defect::Gone(gone @ (Gone::Missing | Gone::Replaced)) => Fault::of_ref(name, gone),
     }
 }
 

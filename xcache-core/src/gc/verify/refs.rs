@@ -50,7 +50,7 @@ pub(super) async fn check(
 
 /// Frames of one object that lie together, each with its chunks.
 #[derive(Debug)]
-struct Run {
+struct FrameRun {
     source: u16,
     range: Range<u64>,
     frames: Vec<(Frame, Vec<Chunk>)>,
@@ -68,11 +68,11 @@ pub(super) fn used_frames(archive: &Archive) -> Vec<(Frame, Vec<Chunk>)> {
 }
 
 /// The frames of refs that are used, in runs.
-fn runs(archive: &Archive) -> Vec<Run> {
+fn runs(archive: &Archive) -> Vec<FrameRun> {
     let mut frames = used_frames(archive);
     frames.retain(|(frame, _)| frame.source > 0);
     frames.sort_unstable_by_key(|(frame, _)| (frame.source, frame.offset));
-    let mut runs: Vec<Run> = Vec::new();
+    let mut runs: Vec<FrameRun> = Vec::new();
     for (frame, chunks) in frames {
         match runs.last_mut() {
             Some(run)
@@ -83,13 +83,13 @@ fn runs(archive: &Archive) -> Vec<Run> {
                 run.range.end = frame.range().end;
                 run.frames.push((frame, chunks));
             }
-            _ => runs.push(Run { source: frame.source, range: frame.range(), frames: vec![(frame, chunks)] }),
+            _ => runs.push(FrameRun { source: frame.source, range: frame.range(), frames: vec![(frame, chunks)] }),
         }
     }
     runs
 }
 
-async fn read_run(store: &dyn Store, name: ObjectName, etag: ETag, run: Run) -> store::Result<Findings> {
+async fn read_run(store: &dyn Store, name: ObjectName, etag: ETag, run: FrameRun) -> store::Result<Findings> {
     let bytes = run.range.end - run.range.start;
     let range = ByteRange::Span(run.range.clone());
     let body = match fetch(store, (&name, Expected::This(&etag)), range, bytes, &DownloadLimits::default()).await {
@@ -105,7 +105,7 @@ async fn read_run(store: &dyn Store, name: ObjectName, etag: ETag, run: Run) -> 
     Ok(found)
 }
 
-fn check_run(name: &ObjectName, run: &Run, body: &[u8]) -> Findings {
+fn check_run(name: &ObjectName, run: &FrameRun, body: &[u8]) -> Findings {
     let mut found = Findings::default();
     let mut raw = Vec::new();
     let mut rest = body;

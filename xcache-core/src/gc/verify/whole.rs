@@ -42,7 +42,7 @@ pub(super) async fn check(
     let mut pieces = stream::iter(pieces)
         .map(|piece| fetch(store, (name, Expected::This(etag)), ByteRange::Span(piece), PIECE_BYTES, &limits))
         .buffered(PARALLEL);
-    let mut walk = Walk::new(name, archive);
+    let mut walk = FrameWalk::new(name, archive);
     while let Some(piece) = pieces.try_next().await? {
         let next = tokio::task::spawn_blocking(move || {
             walk.take(&piece.bytes);
@@ -54,7 +54,7 @@ pub(super) async fn check(
 }
 
 /// A walk over the data frames, from the first to the last.
-struct Walk {
+struct FrameWalk {
     name: ObjectName,
     /// Where the index says that frames lie, with the chunks it uses of them.
     expected: HashMap<u64, (Frame, Vec<Chunk>)>,
@@ -70,7 +70,7 @@ struct Walk {
     found: Findings,
 }
 
-impl Walk {
+impl FrameWalk {
     fn new(name: &ObjectName, archive: &Archive) -> Self {
         let own = used_frames(archive).into_iter().filter(|(frame, _)| frame.source == 0);
         Self {

@@ -14,7 +14,7 @@ use super::walker::open_directory;
 
 /// What a new thing found in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Occupant {
     /// Nothing.
     Nothing,
     /// Something that now has the name that the new thing had.
@@ -31,21 +31,21 @@ pub(super) fn swap_in(
     name: &[u8],
     spare: &[u8],
     may_replace: impl FnOnce() -> io::Result<()>,
-) -> io::Result<Found> {
+) -> io::Result<Occupant> {
     match rustix::fs::renameat_with(at, new, at, name, RenameFlags::NOREPLACE) {
-        Ok(()) => return Ok(Found::Nothing),
+        Ok(()) => return Ok(Occupant::Nothing),
         Err(Errno::EXIST) => {}
         Err(error) if is_unsupported(error) => {
             if stat(at, name)?.is_none() {
                 rustix::fs::renameat(at, new, at, name)?;
-                return Ok(Found::Nothing);
+                return Ok(Occupant::Nothing);
             }
         }
         Err(error) => return Err(error.into()),
     }
     may_replace()?;
     match rustix::fs::renameat_with(at, new, at, name, RenameFlags::EXCHANGE) {
-        Ok(()) => return Ok(Found::Exchanged),
+        Ok(()) => return Ok(Occupant::Exchanged),
         // Overlay file systems do not rename directories of lower layers.
         Err(error) if is_unsupported(error) || error == Errno::XDEV => {}
         Err(error) => return Err(error.into()),
@@ -55,7 +55,7 @@ pub(super) fn swap_in(
         let _ = relocate(at, spare, name); // as it was a moment ago
         return Err(error.into());
     }
-    Ok(Found::MovedTo)
+    Ok(Occupant::MovedTo)
 }
 
 /// Puts `old` back to `name`, provided that there is nothing or our own thing, of this inode. Gives whether it is back:

@@ -21,7 +21,7 @@ pub(crate) struct Attributes<'m> {
 
 /// Whether owners are restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owners {
+pub(crate) enum OwnerPolicy {
     /// Files belong to the user who restores them.
     Own,
     /// Files belong to the users who had them when they were saved.
@@ -33,20 +33,20 @@ const CAPABILITIES: &[u8] = b"security.capability";
 
 impl Attributes<'_> {
     /// Whether something that was found has these attributes.
-    pub(crate) fn are_those_of(&self, stat: &Stat, xattrs: &Xattrs, owners: Owners) -> bool {
+    pub(crate) fn are_those_of(&self, stat: &Stat, xattrs: &Xattrs, owners: OwnerPolicy) -> bool {
         let found = metadata(stat);
         let is_owner = (found.uid, found.gid) == (self.meta.uid, self.meta.gid);
         found.mode == mode_for(self.meta, stat)
             && is_same_time(&found, self.meta)
-            && (owners == Owners::Own || is_owner)
+            && (owners == OwnerPolicy::Own || is_owner)
             && has_same_xattrs(xattrs, self.xattrs)
     }
 
     /// Sets all of them, in the order in which none undoes another: a new owner takes setuid away, a list of rights
     /// changes the mode. What cannot be set is added to `undone`. Gives what the file is then.
-    pub(super) fn set(&self, open: &OwnedFd, owners: Owners, undone: &mut Vec<Undone>) -> io::Result<Stat> {
+    pub(super) fn set(&self, open: &OwnedFd, owners: OwnerPolicy, undone: &mut Vec<Undone>) -> io::Result<Stat> {
         let Self { meta, xattrs } = *self;
-        if owners == Owners::Saved {
+        if owners == OwnerPolicy::Saved {
             let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
             note(undone, "set the owner of", rustix::fs::fchown(open, Some(uid), Some(gid)));
         }
@@ -75,11 +75,11 @@ impl Attributes<'_> {
         &self,
         place: DirectoryAt<'_>,
         is_new: bool,
-        owners: Owners,
+        owners: OwnerPolicy,
         undone: &mut Vec<Undone>,
     ) -> io::Result<()> {
         let Self { meta, xattrs } = *self;
-        if !is_new || !xattrs.is_empty() || owners == Owners::Saved {
+        if !is_new || !xattrs.is_empty() || owners == OwnerPolicy::Saved {
             let open = place.open()?;
             // One that can only be passed through (mode 0311) shows no attributes, and takes none.
             if let Err(error) = drop_xattrs(&open, xattrs)
@@ -87,7 +87,7 @@ impl Attributes<'_> {
             {
                 undone.push(("remove an extended attribute of", error));
             }
-            if !xattrs.is_empty() || owners == Owners::Saved {
+            if !xattrs.is_empty() || owners == OwnerPolicy::Saved {
                 self.set(&open, owners, undone)?;
                 return Ok(());
             }
@@ -103,20 +103,20 @@ impl Attributes<'_> {
     }
 
     /// Whether a link that was found has those that a link can have.
-    pub(super) fn are_on_link(&self, found: &Stat, owners: Owners) -> bool {
+    pub(super) fn are_on_link(&self, found: &Stat, owners: OwnerPolicy) -> bool {
         let found = metadata(found);
         let is_owner = (found.uid, found.gid) == (self.meta.uid, self.meta.gid);
-        is_same_time(&found, self.meta) && (owners == Owners::Own || is_owner)
+        is_same_time(&found, self.meta) && (owners == OwnerPolicy::Own || is_owner)
     }
 
     /// Sets those that a link can have on a new one.
-    pub(super) fn set_on_link(&self, at: BorrowedFd<'_>, name: &[u8], owners: Owners) -> rustix::io::Result<()> {
+    pub(super) fn set_on_link(&self, at: BorrowedFd<'_>, name: &[u8], owners: OwnerPolicy) -> rustix::io::Result<()> {
         let chown = || {
             let (uid, gid) = (Uid::from_raw(self.meta.uid), Gid::from_raw(self.meta.gid));
             rustix::fs::chownat(at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
         };
         // Where owners are not permitted, the time is set all the same.
-        let owned = if owners == Owners::Saved { chown() } else { Ok(()) };
+        let owned = if owners == OwnerPolicy::Saved { chown() } else { Ok(()) };
         rustix::fs::utimensat(at, name, &times(self.meta), AtFlags::SYMLINK_NOFOLLOW).and(owned)
     }
 }

@@ -11,18 +11,18 @@ use rustix::fs::{AtFlags, Mode};
 use super::look::{is_directory, is_mounted, names, stat};
 use super::notices::Notices;
 use super::place::{full_path, join};
-use super::root::Root;
+use super::root::OpenRoot;
 use super::state::Target;
 use super::walker::Walker;
 use crate::archive::index::{file_name, parent};
-use crate::paths::{Decision, PathList};
+use crate::paths::{PathDecision, PathList};
 
 /// Removes things below one root, as far as it can. However deep they lie, only so many descriptors are open.
 pub(super) struct Remover<'a> {
     paths: &'a PathList,
     /// Number of the root.
     line: usize,
-    root: &'a Root,
+    root: &'a OpenRoot,
     walker: Walker,
     /// Is told of what cannot be removed.
     notices: &'a mut Notices,
@@ -53,7 +53,7 @@ struct Emptying {
 }
 
 impl<'a> Remover<'a> {
-    pub(super) fn new(target: &'a Target<'_>, line: usize, root: &'a Root, notices: &'a mut Notices) -> Self {
+    pub(super) fn new(target: &'a Target<'_>, line: usize, root: &'a OpenRoot, notices: &'a mut Notices) -> Self {
         let walker = Walker::new(root.directory.clone(), target.levels);
         let takes_repositories = target.policy.clean_repositories;
         Self { paths: target.paths, line, root, walker, notices, removed_files: 0, is_own: false, takes_repositories }
@@ -104,7 +104,7 @@ impl<'a> Remover<'a> {
     fn try_begin(&mut self, path: &[u8]) -> io::Result<Begun> {
         let (at, name) = (self.walker.enter(parent(path))?, file_name(path));
         let Some(found) = stat(at, name)? else { return Ok(Begun::Gone) }; // gone since it was listed
-        if !self.is_own && self.paths.decide(self.line, path, is_directory(&found)) == Decision::Exclude {
+        if !self.is_own && self.paths.decide(self.line, path, is_directory(&found)) == PathDecision::Exclude {
             return Ok(Begun::Stays);
         }
         let is_spared = !self.is_own && !self.takes_repositories;

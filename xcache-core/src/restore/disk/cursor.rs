@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::aside::{Found, swap_in, unlink};
+use super::aside::{Occupant, swap_in, unlink};
 use super::attributes::{Attributes, DirectoryAt, drop_xattrs};
 use super::clean::{REPOSITORY, Remover, is_repository};
 use super::content::{copy_data, has_same_data};
@@ -19,7 +19,7 @@ use super::room::may_replace;
 use super::state::Target;
 use super::walker::{Walker, open_directory};
 use crate::archive::index::{file_name, parent};
-use crate::paths::Decision;
+use crate::paths::PathDecision;
 use crate::scan::Signature;
 
 /// See the module.
@@ -367,7 +367,7 @@ impl<'t> Cursor<'t> {
         let target = self.target;
         let is_new = committed.is_new(place);
         // On the way to what a pattern matched, directories that were there before are not ours.
-        if !is_new && target.paths.decide(place.root, place.path, true) != Decision::Include {
+        if !is_new && target.paths.decide(place.root, place.path, true) != PathDecision::Include {
             if let Some(mode) = committed.mode_before(place) {
                 let _ = self.close(place, mode); // it was ours to open up
             }
@@ -429,7 +429,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Gives what was made under a temporary name its own.
-    fn publish(&mut self, place: Place<'_>, temporary: &Temporary, inode: u64) -> io::Result<Found> {
+    fn publish(&mut self, place: Place<'_>, temporary: &Temporary, inode: u64) -> io::Result<Occupant> {
         let target = self.target;
         let spare = target.next_number();
         let (at, name) = enter(&mut self.walker, target, place)?;
@@ -439,9 +439,9 @@ impl<'t> Cursor<'t> {
             None => Ok(()),
         })?;
         let deed = match found {
-            Found::Nothing => Deed::File { inode },
-            Found::Exchanged => Deed::Replaced { old: temporary.0, inode },
-            Found::MovedTo => Deed::Replaced { old: spare, inode },
+            Occupant::Nothing => Deed::File { inode },
+            Occupant::Exchanged => Deed::Replaced { old: temporary.0, inode },
+            Occupant::MovedTo => Deed::Replaced { old: spare, inode },
         };
         self.log.add(place, deed);
         Ok(found)

@@ -31,21 +31,21 @@ pub(super) enum Deed {
 pub(super) struct Log {
     bytes: Vec<u8>,
     /// The directory of the last deed, which most deeds share with the one before.
-    directory: Run,
+    directory: ByteRun,
     deeds: Vec<Logged>,
 }
 
 #[derive(Debug)]
 struct Logged {
     root: u32,
-    directory: Run,
-    name: Run,
+    directory: ByteRun,
+    name: ByteRun,
     deed: Deed,
 }
 
 /// Where bytes lie in a log.
 #[derive(Clone, Copy, Debug, Default)]
-struct Run {
+struct ByteRun {
     start: usize,
     length: u16,
 }
@@ -61,13 +61,13 @@ impl Log {
         self.deeds.push(Logged { root, directory: self.directory, name, deed });
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Run {
+    fn put(&mut self, bytes: &[u8]) -> ByteRun {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        Run { start, length: convert::small(bytes.len()) }
+        ByteRun { start, length: convert::small(bytes.len()) }
     }
 
-    fn get(&self, Run { start, length }: Run) -> &[u8] {
+    fn get(&self, ByteRun { start, length }: ByteRun) -> &[u8] {
         &self.bytes[start..start + usize::from(length)]
     }
 }

@@ -13,10 +13,10 @@ use super::clean::Remover;
 use super::look::{is_directory, is_mounted, names, stat};
 use super::notices::Notices;
 use super::place::join;
-use super::root::{Extent, Mark, Root};
+use super::root::{Mark, OpenRoot, RootExtent};
 use super::state::Target;
 use super::walker::Walker;
-use crate::paths::Decision;
+use crate::paths::PathDecision;
 use crate::temporary;
 
 /// What is in a root.
@@ -27,7 +27,7 @@ pub(super) struct Around {
 }
 
 /// Looks at what is in a root. What `run`, this restore, has set aside is no leftover yet.
-pub(super) fn look(root: &Root, run: u64) -> io::Result<Around> {
+pub(super) fn look(root: &OpenRoot, run: u64) -> io::Result<Around> {
     // One that may be entered but not listed holds whatever it holds.
     let names = match names(root.directory.as_fd()) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -41,7 +41,7 @@ pub(super) fn look(root: &Root, run: u64) -> io::Result<Around> {
 }
 
 /// Removes the leftovers below a root. No other restore is at work there.
-pub(super) fn remove(target: &Target<'_>, line: usize, root: &Root, notices: &mut Notices) {
+pub(super) fn remove(target: &Target<'_>, line: usize, root: &OpenRoot, notices: &mut Notices) {
     let mut remover = Remover::new(target, line, root, notices);
     let mut walker = Walker::new(root.directory.clone(), target.levels);
     let mut directories = vec![Vec::new()];
@@ -55,10 +55,10 @@ pub(super) fn remove(target: &Target<'_>, line: usize, root: &Root, notices: &mu
                     continue;
                 }
                 remover.remove_own(&below);
-            } else if root.extent != Extent::One
+            } else if root.extent != RootExtent::One
                 && let Ok(Some(found)) = stat(at, &name)
                 && is_directory(&found)
-                && target.paths.decide(line, &below, true) != Decision::Exclude
+                && target.paths.decide(line, &below, true) != PathDecision::Exclude
                 && !is_mounted(at, &name, &found, root.device)
             {
                 directories.push(below);
@@ -68,9 +68,9 @@ pub(super) fn remove(target: &Target<'_>, line: usize, root: &Root, notices: &mu
 }
 
 /// Marks a root, once, before anything is made in it under a temporary name.
-pub(super) fn mark(root: &Root, next_name: impl FnOnce() -> (u64, Vec<u8>)) {
+pub(super) fn mark(root: &OpenRoot, next_name: impl FnOnce() -> (u64, Vec<u8>)) {
     // Of a single file the leftovers are seen as the mark would be.
-    if root.extent == Extent::One {
+    if root.extent == RootExtent::One {
         return;
     }
     let mut mark = root.mark.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +86,7 @@ pub(super) fn mark(root: &Root, next_name: impl FnOnce() -> (u64, Vec<u8>)) {
 }
 
 /// Takes the mark away. If nothing else has changed the directory meanwhile, it is as it was.
-pub(super) fn unmark(root: &Root, name: impl FnOnce(u64) -> Vec<u8>) {
+pub(super) fn unmark(root: &OpenRoot, name: impl FnOnce(u64) -> Vec<u8>) {
     let mark = root.mark.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(Mark { number: Some(number), changed: (before, after) }) = mark else { return };
     let is_unchanged = changed(root) == after;
@@ -98,7 +98,7 @@ pub(super) fn unmark(root: &Root, name: impl FnOnce(u64) -> Vec<u8>) {
     }
 }
 
-fn changed(root: &Root) -> Timespec {
+fn changed(root: &OpenRoot) -> Timespec {
     let stat = rustix::fs::fstat(&root.directory);
     stat.map_or(Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT }, |stat| Timespec {
         tv_sec: stat.st_mtime,

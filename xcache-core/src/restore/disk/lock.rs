@@ -28,13 +28,13 @@ const STEP: Duration = Duration::from_millis(25);
 
 /// What was locked; unlocked when dropped.
 #[derive(Debug, Default)]
-pub(super) struct Locks(BTreeMap<Identity, (Kind, File)>);
+pub(super) struct Locks(BTreeMap<DirectoryIdentity, (LockKind, File)>);
 
 /// Device and inode.
-type Identity = (u64, u64);
+type DirectoryIdentity = (u64, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum LockKind {
     Shared,
     Exclusive,
 }
@@ -44,8 +44,8 @@ enum Kind {
 /// # Errors
 /// None but that it was interrupted.
 pub(super) fn lock(roots: &[(&Path, &OwnedFd, bool)], interrupt: &Interrupt) -> Option<Locks> {
-    let mut wanted: BTreeMap<Identity, (Kind, File)> = BTreeMap::new();
-    let mut want = |file: File, kind: Kind| {
+    let mut wanted: BTreeMap<DirectoryIdentity, (LockKind, File)> = BTreeMap::new();
+    let mut want = |file: File, kind: LockKind| {
         let Ok(stat) = rustix::fs::fstat(&file) else { return };
         let entry = wanted.entry((stat.st_dev, stat.st_ino)).or_insert((kind, file));
         entry.0 = entry.0.max(kind);
@@ -53,7 +53,7 @@ pub(super) fn lock(roots: &[(&Path, &OwnedFd, bool)], interrupt: &Interrupt) -> 
     let mut seen = HashSet::new();
     for (path, directory, is_filled) in roots.iter().take(MOST_ROOTS) {
         if let Ok(copy) = reopen(directory) {
-            want(copy, if *is_filled { Kind::Exclusive } else { Kind::Shared });
+            want(copy, if *is_filled { LockKind::Exclusive } else { LockKind::Shared });
         }
         let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         for above in whole.ancestors().skip(1) {
@@ -61,7 +61,7 @@ pub(super) fn lock(roots: &[(&Path, &OwnedFd, bool)], interrupt: &Interrupt) -> 
             if seen.insert(above.to_owned())
                 && let Ok(file) = File::open(above)
             {
-                want(file, Kind::Shared);
+                want(file, LockKind::Shared);
             }
         }
     }
@@ -81,8 +81,8 @@ impl Locks {
     pub(super) fn if_alone(&self, directory: &OwnedFd, act: impl FnOnce()) {
         let Ok(stat) = rustix::fs::fstat(directory) else { return };
         match self.0.get(&(stat.st_dev, stat.st_ino)) {
-            Some((Kind::Exclusive, _)) => act(),
-            Some((Kind::Shared, file)) => {
+            Some((LockKind::Exclusive, _)) => act(),
+            Some((LockKind::Shared, file)) => {
                 if rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
                     act();
                 }
@@ -100,10 +100,10 @@ fn reopen(directory: &OwnedFd) -> rustix::io::Result<File> {
 }
 
 /// Waits for one lock. Gives whether it was had; none if interrupted.
-fn take(file: &File, kind: Kind, deadline: Instant, interrupt: &Interrupt) -> Option<bool> {
+fn take(file: &File, kind: LockKind, deadline: Instant, interrupt: &Interrupt) -> Option<bool> {
     let operation = match kind {
-        Kind::Exclusive => FlockOperation::NonBlockingLockExclusive,
-        Kind::Shared => FlockOperation::NonBlockingLockShared,
+        LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        LockKind::Shared => FlockOperation::NonBlockingLockShared,
     };
     loop {
         if interrupt.is_raised() {

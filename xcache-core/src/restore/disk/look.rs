@@ -20,6 +20,21 @@ pub(crate) fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_dir()
 }
 
+/// In a directory with the sticky bit, such as `/tmp`, only root, its owner and that of the directory may give something
+/// another name.
+pub(super) fn may_rename(at: BorrowedFd<'_>, found: &Stat) -> io::Result<()> {
+    let user = rustix::process::geteuid();
+    if user.is_root() || user.as_raw() == found.st_uid {
+        return Ok(());
+    }
+    let above = rustix::fs::fstat(at)?;
+    if above.st_mode & 0o1000 == 0 || above.st_uid == user.as_raw() {
+        return Ok(());
+    }
+    let reason = "it belongs to another user, who alone may replace it, since its directory has the sticky bit";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
+}
+
 /// Whether a directory is where another file system, or another part of this one, is mounted.
 pub(super) fn is_mounted(at: BorrowedFd<'_>, name: &[u8], found: &Stat, device: u64) -> bool {
     found.st_dev != device || is_mount_root(at, name)

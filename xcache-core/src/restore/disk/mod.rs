@@ -29,7 +29,7 @@ mod tests;
 mod undo;
 mod walker;
 
-pub(super) use attributes::{Attributes, Owners};
+pub(super) use attributes::{Attributes, OwnerPolicy};
 pub(super) use content::{read_full, write_at};
 pub(super) use cursor::{Cursor, Linked, Temporary, is_file};
 pub(super) use journal::Committed;
@@ -37,5 +37,5 @@ pub(super) use look::is_directory;
 pub(super) use notices::Notices;
 pub(super) use open::OpenError;
 pub(super) use place::Place;
-pub(super) use root::{Extent, Wanted};
-pub(super) use state::{Policy, Target};
+pub(super) use root::{RootExtent, Wanted};
+pub(super) use state::{Target, TargetPolicy};

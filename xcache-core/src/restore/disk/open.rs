@@ -8,8 +8,8 @@ use super::journal::Journal;
 use super::leftovers;
 use super::lock::{self, Locks};
 use super::notices::Notices;
-use super::root::{self, Extent, Root, Wanted};
-use super::state::{Policy, Target};
+use super::root::{self, OpenRoot, RootExtent, Wanted};
+use super::state::{Target, TargetPolicy};
 use crate::descriptors;
 use crate::paths::PathList;
 
@@ -36,7 +36,7 @@ impl<'a> Target<'a> {
     pub(crate) fn open(
         wanted: &[Wanted],
         paths: &'a PathList,
-        policy: Policy,
+        policy: TargetPolicy,
         interrupt: &Interrupt,
         notices: &mut Notices,
     ) -> Result<Self, OpenError> {
@@ -69,9 +69,10 @@ impl<'a> Target<'a> {
                 self.roots[root.line] = Some(opened);
             }
             let open = self.roots.iter().flatten();
-            let open: Vec<_> = open.map(|root| (&*root.base, &*root.directory, root.extent == Extent::Whole)).collect();
+            let open: Vec<_> =
+                open.map(|root| (&*root.base, &*root.directory, root.extent == RootExtent::Whole)).collect();
             self.locks = lock::lock(&open, interrupt).ok_or(OpenError::Interrupted)?;
-            let is_gone = |root: &Root| rustix::fs::fstat(&root.directory).is_ok_and(|stat| stat.st_nlink == 0);
+            let is_gone = |root: &OpenRoot| rustix::fs::fstat(&root.directory).is_ok_and(|stat| stat.st_nlink == 0);
             if !self.roots.iter().flatten().any(is_gone) {
                 break;
             }

@@ -6,11 +6,11 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use rustix::fs::Stat;
 
 use super::clean::REPOSITORY;
-use super::look::{is_directory, is_mounted, names, stat};
+use super::look::{is_directory, is_mounted, may_rename, names, stat};
 use super::place::{Place, join};
 use super::state::Target;
 use super::walker::{Walker, open_directory};
-use crate::paths::Decision;
+use crate::paths::PathDecision;
 
 /// What is in a directory is not in the entry, so it does not make room for a file or link, unless everything else is to
 /// be removed anyway; and what is excluded never does.
@@ -43,21 +43,6 @@ pub(super) fn may_replace(
     }
 }
 
-/// In a directory with the sticky bit, such as `/tmp`, only root, its owner and that of the directory may give something
-/// another name.
-pub(super) fn may_rename(at: BorrowedFd<'_>, found: &Stat) -> io::Result<()> {
-    let user = rustix::process::geteuid();
-    if user.is_root() || user.as_raw() == found.st_uid {
-        return Ok(());
-    }
-    let above = rustix::fs::fstat(at)?;
-    if above.st_mode & 0o1000 == 0 || above.st_uid == user.as_raw() {
-        return Ok(());
-    }
-    let reason = "it belongs to another user, who alone may replace it, since its directory has the sticky bit";
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
-}
-
 /// Why something below the directory at a place must stay, if anything must.
 fn kept_below(target: &Target<'_>, place: Place<'_>) -> io::Result<Option<&'static str>> {
     let root = target.root(place.root).ok_or(io::ErrorKind::NotFound)?;
@@ -69,7 +54,7 @@ fn kept_below(target: &Target<'_>, place: Place<'_>) -> io::Result<Option<&'stat
         for name in names(at).unwrap_or_default() {
             let below = join(&path, &name);
             let Some(found) = stat(at, &name)? else { continue };
-            if target.paths.decide(place.root, &below, is_directory(&found)) == Decision::Exclude {
+            if target.paths.decide(place.root, &below, is_directory(&found)) == PathDecision::Exclude {
                 return Ok(Some("a directory is in its place that holds what is excluded"));
             }
             if name == REPOSITORY && !target.policy.clean_repositories {

@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec};
 use rustix::io::Errno;
 
-use super::aside::{Found, put_back, swap_in};
+use super::aside::{Occupant, put_back, swap_in};
 use super::journal::{Above, Journal};
-use super::look::names;
-use super::room::may_rename;
+use super::look::{may_rename, names};
 use super::walker::open_directory;
 
 /// How a directory is opened, also through links.
@@ -27,12 +26,12 @@ pub(crate) struct Wanted {
     /// The directory that the paths of its members begin at.
     pub(crate) base: PathBuf,
     /// How much of that directory is the root's.
-    pub(crate) extent: Extent,
+    pub(crate) extent: RootExtent,
 }
 
 /// How much of the directory at its base is a root's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum RootExtent {
     /// All of it.
     Whole,
     /// What a pattern matches.
@@ -52,12 +51,12 @@ pub(super) struct Mark {
 
 /// A root, open.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(super) struct OpenRoot {
     pub(super) base: PathBuf,
     pub(super) directory: Arc<OwnedFd>,
     /// The file system that it is on.
     pub(super) device: u64,
-    pub(super) extent: Extent,
+    pub(super) extent: RootExtent,
     /// Whether nothing was in it before.
     pub(super) is_fresh: bool,
     /// The mark that it bears while this restore is at work.
@@ -66,19 +65,19 @@ pub(super) struct Root {
 
 /// Opens a root, or makes it. Its path may lead through links: it is the user's own. What is no directory, in the place of
 /// a directory that was asked for, is set aside, as it would be below a root.
-pub(super) fn open(wanted: &Wanted, journal: &Journal, next_name: &dyn Fn() -> Vec<u8>) -> io::Result<Root> {
+pub(super) fn open(wanted: &Wanted, journal: &Journal, next_name: &dyn Fn() -> Vec<u8>) -> io::Result<OpenRoot> {
     let base = &*wanted.base;
     let opened = make(base, journal).and_then(|()| Ok(rustix::fs::open(base, DIRECTORY, Mode::empty())?));
     let directory = match opened {
         Err(error) => match obstacle(base, &error) {
             None => return Err(error),
-            Some(found) if found == base && wanted.extent == Extent::Whole => replace(base, journal, next_name)?,
+            Some(found) if found == base && wanted.extent == RootExtent::Whole => replace(base, journal, next_name)?,
             Some(found) => return Err(in_the_way(base, found)),
         },
         opened => opened?,
     };
     let device = rustix::fs::fstat(&directory)?.st_dev;
-    Ok(Root {
+    Ok(OpenRoot {
         base: wanted.base.clone(),
         directory: Arc::new(directory),
         device,
@@ -149,9 +148,9 @@ fn replace(base: &Path, journal: &Journal, next_name: &dyn Fn() -> Vec<u8>) -> i
     rustix::fs::mkdirat(&at, &new[..], Mode::from_raw_mode(0o777))?;
     let swapped = swap_in(at.as_fd(), &new, name, &spare, || Ok(()));
     let set_aside = match swapped {
-        Ok(Found::Exchanged) => Some(new),
-        Ok(Found::MovedTo) => Some(spare),
-        Ok(Found::Nothing) => None,
+        Ok(Occupant::Exchanged) => Some(new),
+        Ok(Occupant::MovedTo) => Some(spare),
+        Ok(Occupant::Nothing) => None,
         Err(error) => {
             let _ = rustix::fs::unlinkat(&at, &new[..], AtFlags::REMOVEDIR);
             return Err(error);

@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::attributes::Owners;
+use super::attributes::OwnerPolicy;
 use super::journal::Journal;
 use super::lock::Locks;
 use super::place::{Place, full_path};
-use super::root::Root;
+use super::root::OpenRoot;
 use crate::paths::PathList;
 use crate::temporary;
 
 /// How a target is treated.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy {
+pub(crate) struct TargetPolicy {
     /// Whether owners are restored.
-    pub(crate) owners: Owners,
+    pub(crate) owners: OwnerPolicy,
     /// Whether what the entry does not hold is to be removed, so that it may be removed to make room as well.
     pub(crate) clean: bool,
     /// Whether that goes for repositories, too.
@@ -31,8 +31,8 @@ pub(crate) struct Policy {
 pub(crate) struct Target<'a> {
     pub(super) paths: &'a PathList,
     /// By line of the path list; none for lines that nothing is restored to.
-    pub(super) roots: Vec<Option<Root>>,
-    pub(super) policy: Policy,
+    pub(super) roots: Vec<Option<OpenRoot>>,
+    pub(super) policy: TargetPolicy,
     /// How many levels each place in the tree keeps open.
     pub(super) levels: usize,
     pub(super) journal: Journal,
@@ -72,11 +72,11 @@ impl<'a> Target<'a> {
     }
 
     /// How the target is treated.
-    pub(crate) fn policy(&self) -> Policy {
+    pub(crate) fn policy(&self) -> TargetPolicy {
         self.policy
     }
 
-    pub(super) fn root(&self, root: usize) -> Option<&Root> {
+    pub(super) fn root(&self, root: usize) -> Option<&OpenRoot> {
         self.roots.get(root)?.as_ref()
     }
 

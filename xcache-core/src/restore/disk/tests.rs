@@ -12,12 +12,13 @@ use crate::archive::index::{Metadata, Xattrs};
 use crate::paths::PathList;
 use crate::temporary;
 
-const POLICY: Policy = Policy { owners: Owners::Own, clean: false, clean_repositories: false, run: 7, threads: 1 };
+const POLICY: TargetPolicy =
+    TargetPolicy { owners: OwnerPolicy::Own, clean: false, clean_repositories: false, run: 7, threads: 1 };
 
 /// Opens `dir` as the one root, and acts on it.
-fn on<T>(dir: &Path, policy: Policy, act: impl FnOnce(&Target<'_>) -> T) -> T {
+fn on<T>(dir: &Path, policy: TargetPolicy, act: impl FnOnce(&Target<'_>) -> T) -> T {
     let paths = PathList::parse(&[dir.to_str().unwrap()], Path::new("/"), None).unwrap();
-    let wanted = Wanted { line: 0, base: dir.to_owned(), extent: Extent::Whole };
+    let wanted = Wanted { line: 0, base: dir.to_owned(), extent: RootExtent::Whole };
     let mut notices = Notices::default();
     act(&Target::open(&[wanted], &paths, policy, &Interrupt::default(), &mut notices).unwrap())
 }
@@ -136,7 +137,7 @@ fn only_what_this_restore_made_is_taken_back() {
 fn what_was_replaced_goes_in_the_end_and_no_name_of_ours_stays() {
     let dir = tempfile::tempdir().unwrap();
     something(dir.path());
-    on(dir.path(), Policy { clean: true, ..POLICY }, |target| {
+    on(dir.path(), TargetPolicy { clean: true, ..POLICY }, |target| {
         let mut cursor = target.cursor();
         for path in ["file", "link", "empty", "dir"] {
             make(&mut cursor, path, "new", &meta(0o644));

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 use crate::archive;
 use crate::archive::index::{Content, MAX_PATH_BYTES, Member, check_path, parent};
-use crate::archive::tar::read::{Entry, Kind, TarStream};
+use crate::archive::tar::read::{TarKind, TarMember, TarStream};
 use crate::restore::destination::attributes;
 use crate::restore::disk::{Committed, Cursor, Linked, Notices, Place, Target, is_file, read_full, write_at};
 use crate::restore::error::Error;
@@ -53,11 +53,11 @@ impl<'a> Extractor<'a> {
 
     /// Writes all members. Modes and times of directories are left to [`Extracted::complete`].
     pub(super) fn extract<R: Read>(&mut self, mut stream: TarStream<R>) -> Result<(), Error> {
-        while let Some(Entry { path, meta, xattrs, has_acl, kind }) = stream.next()? {
+        while let Some(TarMember { path, meta, xattrs, has_acl, kind }) = stream.next()? {
             let path = relative(&path);
             if !path.is_empty() {
                 check_path(&path)?;
-                OtherPaths::check_member(self.target.paths(), 0, &path, matches!(kind, Kind::Directory))?;
+                OtherPaths::check_member(self.target.paths(), 0, &path, matches!(kind, TarKind::Directory))?;
             }
             let member = Member { path: path.into(), meta, xattrs, content: Content::Directory };
             if has_acl {
@@ -65,15 +65,15 @@ impl<'a> Extractor<'a> {
                 self.cursor.notices.add("restore the access control list of", path, "it is stored as text");
             }
             match kind {
-                Kind::Directory => self.directory(member)?,
-                Kind::Other => {
+                TarKind::Directory => self.directory(member)?,
+                TarKind::Other => {
                     let path = self.target.full_path(place(&member.path));
                     self.cursor.notices.add("restore", path, "it is no file, directory or link");
                 }
                 _ if member.path.is_empty() => return Err(bad(b".", "is the root, and no directory")),
-                Kind::File { size, is_sparse } => self.file(&mut stream, &member, size, is_sparse)?,
-                Kind::Symlink(target) => self.symlink(&member, &target)?,
-                Kind::HardLink(target) => self.hard_link(&member, &target)?,
+                TarKind::File { size, is_sparse } => self.file(&mut stream, &member, size, is_sparse)?,
+                TarKind::Symlink(target) => self.symlink(&member, &target)?,
+                TarKind::HardLink(target) => self.hard_link(&member, &target)?,
             }
         }
         Ok(())

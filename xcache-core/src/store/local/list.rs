@@ -29,12 +29,12 @@ const PAGE_NAMES: usize = 1000;
 pub(super) struct Walk {
     prefix: String,
     /// Open directories from where the walk began down to where it stands.
-    stack: Vec<Level>,
+    stack: Vec<OpenLevel>,
     window: usize,
 }
 
 #[derive(Debug)]
-struct Level {
+struct OpenLevel {
     directory: OwnedFd,
     /// The part of the object name that this directory stands for.
     so_far: String,
@@ -78,7 +78,7 @@ impl Walk {
     }
 
     fn enter(&mut self, directory: OwnedFd, so_far: String, after: Option<&str>) -> io::Result<()> {
-        let mut level = Level { directory, so_far, pending: Vec::new(), window_end: None, current: String::new() };
+        let mut level = OpenLevel { directory, so_far, pending: Vec::new(), window_end: None, current: String::new() };
         level.fill(after, &self.prefix, self.window)?;
         self.stack.push(level);
         Ok(())
@@ -131,7 +131,7 @@ impl Walk {
     }
 }
 
-impl Level {
+impl OpenLevel {
     /// Reads the smallest names after `after` that may lead to one with the prefix.
     fn fill(&mut self, after: Option<&str>, prefix: &str, window: usize) -> io::Result<()> {
         if let Some(segment) = self.only_way(prefix) {
@@ -183,7 +183,7 @@ impl Level {
     }
 }
 
-impl Level {
+impl OpenLevel {
     /// The one directory that the prefix leads into from here, which spares reading this one.
     fn only_way<'a>(&self, prefix: &'a str) -> Option<&'a str> {
         let (segment, _) = prefix.strip_prefix(&self.so_far)?.split_once('/')?;

@@ -29,7 +29,7 @@ const NOTABLE: Duration = Duration::from_secs(1);
 
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct LockWait {
     /// The file that is locked.
     pub lock: PathBuf,
     /// The process that holds it, as far as it has written that down.
@@ -38,14 +38,14 @@ pub struct Waiting {
     pub patience: Duration,
 }
 
-type Listener = Box<dyn Fn(&Waiting) + Send + Sync>;
+type Listener = Box<dyn Fn(&LockWait) + Send + Sync>;
 
 /// One for the process, as the user is.
 static LISTENER: OnceLock<Listener> = OnceLock::new();
 static IS_HURRIED: AtomicBool = AtomicBool::new(false);
 
 /// From now on `listener` is told of each wait for a lock that takes longer than a second. The first call counts.
-pub fn on_wait(listener: impl Fn(&Waiting) + Send + Sync + 'static) {
+pub fn on_wait(listener: impl Fn(&LockWait) + Send + Sync + 'static) {
     let _ = LISTENER.set(Box::new(listener));
 }
 
@@ -102,7 +102,7 @@ fn lock_within(root: &Path, patience: Duration) -> Result<Lock, Refused> {
 
 fn tell(root: &Path, file: &std::fs::File, patience: Duration) {
     if let Some(listener) = LISTENER.get() {
-        listener(&Waiting { lock: lock_path(root), holder: holder(file), patience });
+        listener(&LockWait { lock: lock_path(root), holder: holder(file), patience });
     }
 }
 

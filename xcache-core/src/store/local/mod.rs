@@ -43,7 +43,7 @@ mod tags;
 mod upload;
 
 pub use draft::remove_drafts;
-pub use lock::{Waiting, hurry, on_wait};
+pub use lock::{LockWait, hurry, on_wait};
 
 use directory::Directory;
 use draft::Draft;

@@ -29,7 +29,7 @@ const NOTE: &str = ".json";
 
 /// What is written down about an upload, so that others can list and abort it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
+struct UploadNote {
     name: String,
     initiated: DateTime<Utc>,
 }
@@ -55,7 +55,7 @@ impl LocalUpload {
         let draft = Draft::create(directory.path(), FOLDER)?;
         let initiated = Utc::now();
         let id = draft.name().to_owned();
-        let note = serde_json::to_vec(&Note { name: name.to_string(), initiated })?;
+        let note = serde_json::to_vec(&UploadNote { name: name.to_string(), initiated })?;
         let folder = open_private(directory.path(), &path::private_directories(FOLDER))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = fs::openat(&folder, format!("{id}{NOTE}"), flags, Mode::from_raw_mode(0o666))?;
@@ -79,8 +79,10 @@ impl LocalUpload {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let Ok(file) = fs::openat(folder, entry.file_name(), flags, Mode::empty()) else { continue };
             // A note that is not whole yet is one of an upload that begins right now.
-            let Ok(note) = serde_json::from_reader::<_, Note>(io::BufReader::new(File::from(file))) else { continue };
-            let Note { name, initiated } = note;
+            let Ok(note) = serde_json::from_reader::<_, UploadNote>(io::BufReader::new(File::from(file))) else {
+                continue;
+            };
+            let UploadNote { name, initiated } = note;
             let Ok(name) = ObjectName::new(name) else { continue };
             if name.as_str().starts_with(prefix) {
                 uploads.push(Self {

@@ -2,12 +2,12 @@
 //!
 //! Of an object made of parts, because that is where stores that keep two ETags for one object show it.
 
-use super::{Finding, Findings, body, no_object, tags};
+use super::{Finding, ProbeFindings, body, no_object, tags};
 use crate::store::{Deletion, ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, Store, Tags, Upload};
 
 /// Tries it on `name`, which is gone afterwards if it may be deleted.
-pub(super) async fn probe_parts(store: &dyn Store, name: &ObjectName) -> Result<Findings> {
-    let mut found = Findings::new();
+pub(super) async fn probe_parts(store: &dyn Store, name: &ObjectName) -> Result<ProbeFindings> {
+    let mut found = ProbeFindings::new();
     let etag = match store.put(name, body(), PutMode::Overwrite, &Tags::new()).await {
         Ok(etag) => etag,
         Err(error) if error.kind() == ErrorKind::Denied => {
@@ -18,7 +18,7 @@ pub(super) async fn probe_parts(store: &dyn Store, name: &ObjectName) -> Result<
         }
         Err(error) => return Err(error),
     };
-    let mut parts = Parts { store, name, tags: tags(), upload: None, etag };
+    let mut parts = PartsProbe { store, name, tags: tags(), upload: None, etag };
     let tried = parts.probe(&mut found).await;
     parts.abort().await;
     tried?;
@@ -27,7 +27,7 @@ pub(super) async fn probe_parts(store: &dyn Store, name: &ObjectName) -> Result<
 }
 
 /// An object that is made of parts again and again.
-struct Parts<'a> {
+struct PartsProbe<'a> {
     store: &'a dyn Store,
     name: &'a ObjectName,
     /// Those that uploads are begun with.
@@ -38,8 +38,8 @@ struct Parts<'a> {
     etag: ETag,
 }
 
-impl Parts<'_> {
-    async fn probe(&mut self, found: &mut Findings) -> Result<()> {
+impl PartsProbe<'_> {
+    async fn probe(&mut self, found: &mut ProbeFindings) -> Result<()> {
         if let Err(error) = self.begin().await {
             let without_tags = Finding::of::<()>(Err(error), |()| true)?;
             found.note_unless_denied(|features| &mut features.multipart_tags, without_tags);
@@ -68,7 +68,7 @@ impl Parts<'_> {
     }
 
     /// Whether the upload under way is listed. A role that may not list uploads never needs to.
-    async fn probe_listing(&self, found: &mut Findings) -> Result<()> {
+    async fn probe_listing(&self, found: &mut ProbeFindings) -> Result<()> {
         let listed = self.store.uploads(self.name.as_str()).await;
         let is_listed = |all: &Vec<Box<dyn Upload>>| all.iter().any(|upload| upload.name() == self.name);
         if Finding::of(listed, is_listed)? == Finding::Lacking {
@@ -78,7 +78,7 @@ impl Parts<'_> {
     }
 
     /// Whether the tags of an upload are those of the object, or can be given to it afterwards.
-    async fn probe_tags(&self, found: &mut Findings) -> Result<()> {
+    async fn probe_tags(&self, found: &mut ProbeFindings) -> Result<()> {
         let are_kept = |kept: &Tags| *kept == tags();
         let mut finding = Finding::Lacking;
         if !self.tags.is_empty() {

@@ -25,7 +25,7 @@ const SLICE_BYTES: usize = 64 * 1024;
 
 /// When a request last made progress, and how much it has made.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct SendProgress {
     began: Instant,
     last_millis: AtomicU64,
     /// Bytes taken so far; [`ALL`] when nothing is left to be taken.
@@ -46,7 +46,7 @@ pub(super) enum Stalled {
     TooSlow,
 }
 
-impl Progress {
+impl SendProgress {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { began: Instant::now(), last_millis: AtomicU64::new(0), taken: AtomicU64::new(0) })
     }
@@ -90,7 +90,7 @@ impl Progress {
 }
 
 /// `payload` as a body that can be sent again and notes its progress.
-pub(super) fn watched(payload: Payload, progress: Arc<Progress>) -> ByteStream {
+pub(super) fn watched(payload: Payload, progress: Arc<SendProgress>) -> ByteStream {
     ByteStream::new(SdkBody::retryable(move || {
         let pieces = payload.pieces().to_vec().into_iter();
         let left = convert::length(payload.len());
@@ -106,7 +106,7 @@ struct Sliced {
     taken: u64,
     /// Bytes left in all.
     left: u64,
-    progress: Arc<Progress>,
+    progress: Arc<SendProgress>,
 }
 
 impl http_body::Body for Sliced {
@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_request_is_waited_for_and_a_silent_one_is_not() {
-        let progress = Progress::new();
+        let progress = SendProgress::new();
         let limit = Duration::from_millis(200);
         let slow = async {
             for _ in 0..10 {
@@ -165,7 +165,7 @@ mod tests {
     /// Takes a body of 16 MiB, so much at a time, with such pauses. Gives how long that was waited for.
     async fn take(step: u64, pause: Duration) -> (std::result::Result<(), Stalled>, Duration) {
         const BYTES: u64 = 16 << 20;
-        let (progress, began) = (Progress::new(), Instant::now());
+        let (progress, began) = (SendProgress::new(), Instant::now());
         let request = async {
             for taken in (step..=BYTES).step_by(usize::try_from(step).unwrap()) {
                 tokio::time::sleep(pause).await;

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::{ETag, Error, ErrorKind, ObjectName, Payload, PutMode, Result, bounds};
 use super::body;
-use super::failure::Request;
+use super::failure::RequestContext;
 use super::health::Health;
 
 /// A bucket, as every request to it needs it. Clones are cheap and share the connections.
@@ -22,7 +22,7 @@ pub(super) struct Bucket {
     /// The same for requests with bodies or slow answers, which the caller watches.
     pub(super) patient: Client,
     /// Where requests go.
-    pub(super) place: Place,
+    pub(super) place: Location,
     /// Who pays for requests, where it is not the owner.
     pub(super) payer: Option<RequestPayer>,
     /// Whether the store answers.
@@ -31,7 +31,7 @@ pub(super) struct Bucket {
 
 /// Where requests go and what their failures are to name.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) bucket: String,
     /// Empty, or ends in a slash.
     pub(super) prefix: String,
@@ -43,9 +43,14 @@ pub(super) struct Place {
     pub(super) blank: String,
 }
 
-impl Place {
-    pub(super) fn request<'a>(&'a self, action: &'static str, object: &'a str, precondition: ErrorKind) -> Request<'a> {
-        Request {
+impl Location {
+    pub(super) fn request<'a>(
+        &'a self,
+        action: &'static str,
+        object: &'a str,
+        precondition: ErrorKind,
+    ) -> RequestContext<'a> {
+        RequestContext {
             action,
             object,
             bucket: &self.bucket,
@@ -73,7 +78,7 @@ impl Bucket {
     /// Sends a request with a body, again if it stalls.
     pub(super) async fn send_watched<T, E, F>(
         &self,
-        about: &Request<'_>,
+        about: &RequestContext<'_>,
         body: Payload,
         send: impl Fn(ByteStream) -> F,
     ) -> Result<T>
@@ -84,7 +89,7 @@ impl Bucket {
         let mut attempt = 1;
         loop {
             let bound = if self.health.is_down() { bounds::DOWN } else { bounds::SEND_STALL };
-            let progress = body::Progress::new();
+            let progress = body::SendProgress::new();
             let request = send(body::watched(body.clone(), progress.clone()));
             let stalled = match progress.guard(bound, request).await {
                 Ok(answer) => return answer.map_err(|failure| about.failed(failure)),

@@ -36,7 +36,7 @@ const DEFAULT_REGION: &str = "us-east-1";
 
 /// What [`connect`] found out.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct S3Clients {
     /// For requests without a body, which are timed until the answer begins, or is there if it is small.
     pub(super) client: Client,
     /// The same for requests with bodies or slow answers, which the caller watches.
@@ -55,7 +55,7 @@ pub(super) struct Connection {
 
 /// Makes the clients. No request to the store; those that it takes to get credentials, and at most one short one to the
 /// metadata service of EC2 where no region is given.
-pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
+pub(super) async fn connect(options: &S3Options) -> Result<S3Clients> {
     let proxies =
         || if options.environment.bypasses_proxies { ProxyConfig::disabled() } else { ProxyConfig::from_env() };
     let https = http_client(trust_store(options.ca_bundle.as_deref())?, proxies());
@@ -104,7 +104,7 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection> {
     let patient = config
         .clone()
         .timeout_config(timeouts().disable_operation_attempt_timeout().disable_operation_timeout().build());
-    Ok(Connection {
+    Ok(S3Clients {
         client: Client::from_conf(config.build()),
         patient: Client::from_conf(patient.build()),
         endpoint,

@@ -9,7 +9,7 @@ use super::answer::Absurd;
 
 /// What a request was about, for the message of its failure.
 #[derive(Clone, Debug)]
-pub(super) struct Request<'a> {
+pub(super) struct RequestContext<'a> {
     /// "download", "list", …
     pub(super) action: &'static str,
     /// The object, or the store itself for a listing.
@@ -28,7 +28,7 @@ pub(super) struct Request<'a> {
     pub(super) precondition: ErrorKind,
 }
 
-impl Request<'_> {
+impl RequestContext<'_> {
     /// Translates a failure.
     pub(super) fn failed<E>(&self, failure: SdkError<E, HttpResponse>) -> Error
     where
@@ -103,13 +103,7 @@ impl Request<'_> {
                 self.wrong_region(raw, &label)
             }
             ("NotImplemented", _) | (_, 405 | 501) => self.error(ErrorKind::Unsupported, says),
-            ("PreconditionFailed", _) | (_, 412) => {
-                let error = Error::new(self.precondition, self.action, self.object);
-                match self.precondition {
-                    ErrorKind::AlreadyExists | ErrorKind::Changed => error,
-                    _ => error.detail(says),
-                }
-            }
+            ("PreconditionFailed", _) | (_, 412) => self.precondition_failed(says),
             ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, 404) => {
                 self.error(ErrorKind::NotFound, format!("not found ({label})"))
             }
@@ -125,33 +119,51 @@ impl Request<'_> {
                 | "BandwidthLimitExceeded",
                 _,
             )
-            | (_, 408 | 425 | 429 | 500..=599) => {
-                let error = self.error(ErrorKind::Unavailable, says);
-                match self.object.len() {
-                    bytes if bytes > LONG_NAME_BYTES => error.hint(format!(
-                        "the store is overloaded or failing; if it works for shorter keys, this name of {bytes} bytes is too \
-                         long for it: use a shorter key"
-                    )),
-                    _ => error.hint("the store is overloaded or failing; try again later"),
-                }
-            }
+            | (_, 408 | 425 | 429 | 500..=599) => self.failing(says),
             ("KeyTooLongError" | "KeyTooLong" | "XMinioInvalidObjectName" | "InvalidObjectName", _) | (_, 414) => self
                 .error(
                     ErrorKind::Invalid,
                     format!("the store does not accept this name of {} bytes: {says}", self.object.len()),
                 )
                 .hint("use a shorter key or prefix"),
-            (_, 400) if self.object.len() > LONG_NAME_BYTES => {
-                let bytes = self.object.len();
-                self.error(ErrorKind::Invalid, says).hint(format!(
-                    "if the store works for shorter keys, this name of {bytes} bytes is too long for it: use a shorter key"
-                ))
-            }
             (_, 200..=299) => self
                 .error(ErrorKind::Corrupt, format!("the answer makes no sense ({label})"))
                 .hint(self.check_endpoint()),
-            (_, 400..=499) => self.error(ErrorKind::Invalid, says),
+            (_, 400) => self.invalid(says),
+            (_, 401..=499) => self.error(ErrorKind::Invalid, says),
             _ => self.error(ErrorKind::Other, says),
+        }
+    }
+
+    /// Another object is there than the request was for, or one at all.
+    fn precondition_failed(&self, says: String) -> Error {
+        let error = Error::new(self.precondition, self.action, self.object);
+        match self.precondition {
+            ErrorKind::AlreadyExists | ErrorKind::Changed => error,
+            _ => error.detail(says),
+        }
+    }
+
+    /// The store is overloaded, or one of its errors. Some stores answer so to a name that is too long for them.
+    fn failing(&self, says: String) -> Error {
+        let error = self.error(ErrorKind::Unavailable, says);
+        match self.object.len() {
+            bytes if bytes > LONG_NAME_BYTES => error.hint(format!(
+                "the store is overloaded or failing; if it works for shorter keys, this name of {bytes} bytes is too \
+                 long for it: use a shorter key"
+            )),
+            _ => error.hint("the store is overloaded or failing; try again later"),
+        }
+    }
+
+    /// The store does not say which part of the request it does not like.
+    fn invalid(&self, says: String) -> Error {
+        let error = self.error(ErrorKind::Invalid, says);
+        match self.object.len() {
+            bytes if bytes > LONG_NAME_BYTES => error.hint(format!(
+                "if the store works for shorter keys, this name of {bytes} bytes is too long for it: use a shorter key"
+            )),
+            _ => error,
         }
     }
 
@@ -352,7 +364,7 @@ mod tests {
         if let Some(region) = bucket_region {
             raw.headers_mut().insert("x-amz-bucket-region", region);
         }
-        let request = Request {
+        let request = RequestContext {
             action: "look at",
             object: "key",
             bucket: "bucket",

@@ -37,8 +37,8 @@ mod versions;
 mod write_options;
 
 use crate::convert;
-use bucket::{Bucket, Place, as_replace, conditions, precondition, quoted, required, status, time, unquoted};
-use connect::Connection;
+use bucket::{Bucket, Location, as_replace, conditions, precondition, quoted, required, status, time, unquoted};
+use connect::S3Clients;
 use delete::PAGE_NAMES;
 use list::Listing;
 use options::S3Options;
@@ -57,11 +57,11 @@ pub struct S3Store {
 impl S3Store {
     /// Prepares the client for a bucket. Sends nothing to the store.
     pub async fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self> {
-        let Connection { client, patient, endpoint, is_aws, region, health, lacks_credentials } =
+        let S3Clients { client, patient, endpoint, is_aws, region, health, lacks_credentials } =
             connect::connect(options).await?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let blank = failure::aside(&options.environment.blank);
-        let place = Place { bucket: bucket.to_owned(), prefix, endpoint, region, lacks_credentials, blank };
+        let place = Location { bucket: bucket.to_owned(), prefix, endpoint, region, lacks_credentials, blank };
         let payer = options.requester_pays.then_some(RequestPayer::Requester);
         Ok(Self {
             bucket: Bucket { client, patient, place, payer, health },

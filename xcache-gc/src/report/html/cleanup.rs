@@ -5,7 +5,7 @@ use xcache_cli::report::human::{Bytes, Count};
 
 use super::chart::bar;
 use super::markup::Markup;
-use super::table::{Column, Table};
+use super::table::{MarkupColumn, TableMarkup};
 use super::{cell, key, kind};
 use crate::reason::age;
 
@@ -14,7 +14,7 @@ const ROWS: usize = 100;
 
 /// Entries that something is wrong with.
 pub(super) fn health(document: &ReportDocument) -> Markup {
-    use Column::{Number, Text};
+    use MarkupColumn::{Number, Text};
     let mut html = Markup::new();
     if document.troubles.is_empty() {
         html.raw(
@@ -23,7 +23,8 @@ pub(super) fn health(document: &ReportDocument) -> Markup {
         html.raw("condemned. Content was not read: <code>xcache-gc verify --deep</code> does that.</p>");
         return html;
     }
-    let mut table = Table::new("Entries that need attention", &[Text("Key"), Text("What is wrong"), Number("Stored")]);
+    let mut table =
+        TableMarkup::new("Entries that need attention", &[Text("Key"), Text("What is wrong"), Number("Stored")]);
     for row in document.troubles.iter().take(ROWS) {
         let Trouble { trouble, detail, bytes, .. } = row;
         let mut what = Markup::new();
@@ -70,8 +71,9 @@ pub(super) fn plan(document: &ReportDocument) -> Markup {
 }
 
 fn reasons(plan: &ReportedPlan) -> Markup {
-    use Column::{Number, Text};
-    let mut table = Table::new("Reasons", &[Text("Reason"), Text("Decision"), Number("Entries"), Number("Stored")]);
+    use MarkupColumn::{Number, Text};
+    let mut table =
+        TableMarkup::new("Reasons", &[Text("Reason"), Text("Decision"), Number("Entries"), Number("Stored")]);
     for row in &plan.reasons {
         let decision = if row.decision == "delete" { "delete" } else { "keep" };
         table.row(&[cell(row.reason.replace('-', " ")), cell(decision), cell(row.entries), cell(Bytes(row.bytes))]);
@@ -80,9 +82,9 @@ fn reasons(plan: &ReportedPlan) -> Markup {
 }
 
 fn victims(document: &ReportDocument, deleted: &[PlannedEntry]) -> Markup {
-    use Column::{Number, Text, WideText};
+    use MarkupColumn::{Number, Text, WideText};
     let columns = [Text("Key"), WideText("Kind"), Number("Stored"), Number("Age"), WideText("Why")];
-    let mut table = Table::new("Entries that would be deleted", &columns);
+    let mut table = TableMarkup::new("Entries that would be deleted", &columns);
     for entry in deleted.iter().take(ROWS) {
         table.row(&[
             key(&entry.key, entry.scope.as_ref()),

@@ -5,20 +5,20 @@ use xcache_cli::report::human::{Bytes, Count};
 
 use super::chart::bar;
 use super::markup::Markup;
-use super::table::{Column, Table};
+use super::table::{MarkupColumn, TableMarkup};
 use super::{cell, key, kind, percent};
 use crate::reason::age;
 
 /// The largest entries.
 pub(super) fn largest(document: &ReportDocument) -> Markup {
-    use Column::{Number, Text, Wide, WideText};
+    use MarkupColumn::{Number, Text, Wide, WideText};
     let mut html = Markup::new();
     let Some(largest) = document.largest_entries.first() else {
         html.raw("<p>There is no entry yet.</p>");
         return html;
     };
     let columns = [Text("Key"), WideText("Kind"), Number("Stored"), Wide("Files"), WideText("Branch"), Number("Age")];
-    let mut table = Table::new("Largest entries", &columns);
+    let mut table = TableMarkup::new("Largest entries", &columns);
     for entry in &document.largest_entries {
         let ReportedEntry { bytes, content_bytes, branch, modified, .. } = entry;
         let mut label = key(&entry.key, entry.scope.as_ref());
@@ -96,7 +96,7 @@ fn card(document: &ReportDocument, changed: &Changed) -> Markup {
 
 /// The largest files.
 pub(super) fn files(document: &ReportDocument) -> Markup {
-    use Column::{Number, Text, WideText};
+    use MarkupColumn::{Number, Text, WideText};
     let mut html = Markup::new();
     let Some(largest) = document.largest_files.first() else {
         html.raw("<p>The newest entries hold no file.</p>");
@@ -106,7 +106,7 @@ pub(super) fn files(document: &ReportDocument) -> Markup {
     html.raw("<ul class=\"legend\"><li><span class=\"swatch delta\"></span>new</li>");
     html.raw("<li><span class=\"swatch other\"></span>as before</li></ul>");
     let mut table =
-        Table::new("Largest files", &[Text("File"), Number("Size"), Number("New"), WideText("In the entry")]);
+        TableMarkup::new("Largest files", &[Text("File"), Number("Size"), Number("New"), WideText("In the entry")]);
     for LargeFile { path, key: of, scope, bytes, new_bytes } in &document.largest_files {
         let mut label = Markup::new();
         label.raw("<span class=\"key\">").foreign(path).raw("</span>");

@@ -6,7 +6,7 @@ use xcache_cli::report::human::{Bytes, Count};
 
 use super::chart::{Areas, Series, bar};
 use super::markup::Markup;
-use super::table::{Column, Table};
+use super::table::{MarkupColumn, TableMarkup};
 use super::{cell, percent};
 
 /// The numbers that matter, and what deltas save.
@@ -117,9 +117,9 @@ pub(super) fn growth(document: &ReportDocument) -> Markup {
 }
 
 fn numbers(rows: &[Growth]) -> Markup {
-    use Column::{Number, Text};
+    use MarkupColumn::{Number, Text};
     let columns = [Text("Until"), Number("Entries"), Number("Bases"), Number("Deltas"), Number("Files")];
-    let mut table = Table::new("Growth", &columns);
+    let mut table = TableMarkup::new("Growth", &columns);
     for row in rows.iter().rev() {
         table.row(&[
             cell(row.until.0.format("%Y-%m-%d %H:%M")),

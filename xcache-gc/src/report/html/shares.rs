@@ -6,7 +6,7 @@ use xcache_cli::report::human::Bytes;
 use super::cell;
 use super::chart::bar;
 use super::markup::Markup;
-use super::table::{Column, Table};
+use super::table::{MarkupColumn, TableMarkup};
 
 /// How many rows are shown of each.
 const ROWS: usize = 20;
@@ -34,7 +34,7 @@ pub(super) fn shares(document: &ReportDocument) -> Markup {
 }
 
 fn table(title: &'static str, name: &'static str, shares: &[Share], nameless: &'static str) -> Markup {
-    use Column::{Number, Text, Wide};
+    use MarkupColumn::{Number, Text, Wide};
     let columns = [
         Text(name),
         Number("Stored"),
@@ -44,7 +44,7 @@ fn table(title: &'static str, name: &'static str, shares: &[Share], nameless: &'
         Wide("Entries"),
         Wide("Saved by deltas"),
     ];
-    let mut table = Table::new(title, &columns);
+    let mut table = TableMarkup::new(title, &columns);
     let most = shares.iter().map(Share::bytes).max().unwrap_or_default();
     for share in shares.iter().take(ROWS) {
         let mut label = Markup::new();

@@ -4,7 +4,7 @@ use super::markup::Markup;
 
 /// How a column looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Column {
+pub(super) enum MarkupColumn {
     /// Words.
     Text(&'static str),
     /// Numbers, set to the right.
@@ -15,7 +15,7 @@ pub(super) enum Column {
     WideText(&'static str),
 }
 
-impl Column {
+impl MarkupColumn {
     fn title(self) -> &'static str {
         match self {
             Self::Text(title) | Self::Number(title) | Self::Wide(title) | Self::WideText(title) => title,
@@ -33,14 +33,14 @@ impl Column {
 }
 
 /// A table in a region that scrolls sideways if it must, also by keyboard.
-pub(super) struct Table {
-    columns: Vec<Column>,
+pub(super) struct TableMarkup {
+    columns: Vec<MarkupColumn>,
     html: Markup,
 }
 
-impl Table {
+impl TableMarkup {
     /// A table of these columns; the first one names the row.
-    pub(super) fn new(caption: &'static str, columns: &[Column]) -> Self {
+    pub(super) fn new(caption: &'static str, columns: &[MarkupColumn]) -> Self {
         let mut html = Markup::new();
         html.raw("<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Table: ").text(caption);
         html.raw("\"><table><caption>").text(caption).raw("</caption><thead><tr>");

@@ -7,7 +7,7 @@ use super::*;
 use crate::archive::tar::{END_OF_ARCHIVE, pad};
 
 /// A member as it is read: the entry, and the content as the file has it.
-type Read = (Entry, Vec<u8>);
+type Read = (TarMember, Vec<u8>);
 
 /// Damaged archives may tell of larger files than anybody wants to hold.
 const KEPT_BYTES: u64 = 1 << 20;
@@ -27,7 +27,7 @@ fn read(archive: &[u8]) -> Result<Vec<Read>> {
                 file.extend_from_slice(&buffer[..length]);
             }
         }
-        if let Kind::File { size, .. } = entry.kind {
+        if let TarKind::File { size, .. } = entry.kind {
             assert!(end <= size);
             if size <= KEPT_BYTES {
                 file.resize(usize::try_from(size).unwrap(), 0);
@@ -110,10 +110,10 @@ fn headers_and_content_come_back() {
     let members = read(&archive.end()).unwrap();
     assert_eq!(members.iter().map(path).collect::<Vec<_>>(), ["d/", "d/f", "l"]);
     let meta = Metadata { mode: 0o644, mtime_seconds: 3, mtime_nanos: 0, uid: 1, gid: 2 };
-    let kind = Kind::File { size: 1000, is_sparse: false };
-    let file = Entry { path: b"d/f".to_vec(), meta, xattrs: Vec::new(), has_acl: false, kind };
+    let kind = TarKind::File { size: 1000, is_sparse: false };
+    let file = TarMember { path: b"d/f".to_vec(), meta, xattrs: Vec::new(), has_acl: false, kind };
     assert_eq!(members[1], (file, vec![7; 1000]));
-    assert_eq!(members[0].0.kind, Kind::Directory);
+    assert_eq!(members[0].0.kind, TarKind::Directory);
 }
 
 #[test]
@@ -191,10 +191,10 @@ fn long_names_of_gnu_and_of_pax_are_read() {
     );
     let (entry, _) = one(gnu.clone().member(b'2', "short", b""));
     assert_eq!(entry.path, format!("{long}name").as_bytes());
-    assert_eq!(entry.kind, Kind::Symlink(format!("{long}target").into_bytes()));
+    assert_eq!(entry.kind, TarKind::Symlink(format!("{long}target").into_bytes()));
     let pax = gnu.pax(b'x', &[("path", b"new\nline"), ("linkpath", b"of\0pax")]);
     let (entry, _) = one(pax.member(b'1', "short", b""));
-    assert_eq!((entry.path, entry.kind), (b"new\nline".to_vec(), Kind::HardLink(b"of\0pax".to_vec())));
+    assert_eq!((entry.path, entry.kind), (b"new\nline".to_vec(), TarKind::HardLink(b"of\0pax".to_vec())));
     let prefixed = Tar::default().block(b'0', "name", b"", |header| {
         header.as_ustar_mut().unwrap().prefix[..3].copy_from_slice(b"a/b");
     });
@@ -221,7 +221,7 @@ fn pax_records_stand_above_the_header_and_global_ones_below() {
 
 #[test]
 fn attributes_of_both_writers_are_read() {
-    let user = |entry: &Entry| {
+    let user = |entry: &TarMember| {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         entry.xattrs.iter().map(|(name, value)| (text(name), text(value))).collect::<Vec<_>>()
     };
@@ -268,17 +268,17 @@ fn kinds_without_content_have_none() {
     let archive = b"DVZ".iter().fold(archive, |archive, kind| archive.member(*kind, "with", &[9; 600]));
     let archive = archive.member(b'0', "old directory/", b"").member(b'7', "contiguous", b"").member(0, "v7", b"v7");
     let kinds: Vec<_> = read(&archive.end()).unwrap().into_iter().map(|(entry, _)| entry.kind).collect();
-    let file = |size| Kind::File { size, is_sparse: false };
+    let file = |size| TarKind::File { size, is_sparse: false };
     let expected = [
-        Kind::HardLink(Vec::new()),
-        Kind::Symlink(Vec::new()),
-        Kind::Other,
-        Kind::Other,
-        Kind::Directory,
-        Kind::Other,
-        Kind::Directory,
-        Kind::Other,
-        Kind::Directory,
+        TarKind::HardLink(Vec::new()),
+        TarKind::Symlink(Vec::new()),
+        TarKind::Other,
+        TarKind::Other,
+        TarKind::Directory,
+        TarKind::Other,
+        TarKind::Directory,
+        TarKind::Other,
+        TarKind::Directory,
         file(0),
         file(2),
     ];

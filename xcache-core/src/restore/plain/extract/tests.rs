@@ -8,7 +8,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::*;
 use crate::paths::PathList;
-use crate::restore::disk::{Extent, Owners, Policy, Wanted};
+use crate::restore::disk::{OwnerPolicy, RootExtent, TargetPolicy, Wanted};
 use crate::restore::interrupt::Interrupt;
 
 type Archive = Builder<Vec<u8>>;
@@ -50,8 +50,8 @@ fn extract(
     make(&mut archive);
     let bytes = archive.into_inner().unwrap();
     let paths = PathList::parse(&[target.to_str().unwrap(), "!**/excluded"], Path::new("/"), None).unwrap();
-    let wanted = Wanted { line: 0, base: target.to_owned(), extent: Extent::Whole };
-    let policy = Policy { owners: Owners::Own, clean, clean_repositories: false, run: 7, threads: 1 };
+    let wanted = Wanted { line: 0, base: target.to_owned(), extent: RootExtent::Whole };
+    let policy = TargetPolicy { owners: OwnerPolicy::Own, clean, clean_repositories: false, run: 7, threads: 1 };
     let mut notices = Notices::default();
     let target = Target::open(&[wanted], &paths, policy, &Interrupt::default(), &mut notices).unwrap();
     let mut extractor = Extractor::new(&target);

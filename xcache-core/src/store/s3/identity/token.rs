@@ -71,7 +71,7 @@ struct Answer {
 }
 
 /// Why there is no token. Whether another try may help decides about it.
-struct Failure {
+struct TokenFailure {
     error: Error,
     is_passing: bool,
 }
@@ -93,24 +93,26 @@ pub(super) async fn get(source: &TokenSource, http: &SharedHttpConnector) -> Res
     unreachable!("the last try returns")
 }
 
-async fn once(source: &TokenSource, http: &SharedHttpConnector) -> std::result::Result<Secret, Failure> {
+async fn once(source: &TokenSource, http: &SharedHttpConnector) -> std::result::Result<Secret, TokenFailure> {
     let bytes = match source {
         TokenSource::Variable { token, .. } => return Ok(token.clone()),
-        TokenSource::File(path) => std::fs::read(path).map_err(|error| Failure {
+        TokenSource::File(path) => std::fs::read(path).map_err(|error| TokenFailure {
             error: Error::new(ErrorKind::Unauthenticated, "read", path.display()).detail(error.to_string()),
             is_passing: false,
         })?,
         TokenSource::Endpoint { url, bearer } => {
             let asking = ask(url, bearer, http);
-            let silent =
-                || Failure { error: failed("the token service does not answer").hint(RUNNER_HINT), is_passing: true };
+            let silent = || TokenFailure {
+                error: failed("the token service does not answer").hint(RUNNER_HINT),
+                is_passing: true,
+            };
             return tokio::time::timeout(ATTEMPT, asking).await.map_err(|_| silent())?;
         }
         TokenSource::Program { command, environment } => print(command, environment).await?,
     };
     let text = String::from_utf8(bytes).unwrap_or_default();
     check(text.trim())
-        .ok_or_else(|| Failure { error: failed(format!("{source} holds no identity token")), is_passing: false })
+        .ok_or_else(|| TokenFailure { error: failed(format!("{source} holds no identity token")), is_passing: false })
 }
 
 const RUNNER_HINT: &str = "the runner gives identity tokens; its log may tell more";
@@ -129,8 +131,8 @@ fn check(text: &str) -> Option<Secret> {
 }
 
 /// Asks the runner's service.
-async fn ask(url: &str, bearer: &Secret, http: &SharedHttpConnector) -> std::result::Result<Secret, Failure> {
-    let permanent = |error: Error| Failure { error, is_passing: false };
+async fn ask(url: &str, bearer: &Secret, http: &SharedHttpConnector) -> std::result::Result<Secret, TokenFailure> {
+    let permanent = |error: Error| TokenFailure { error, is_passing: false };
     let separator = if url.contains('?') { '&' } else { '?' };
     let mut request = HttpRequest::new(SdkBody::empty());
     let is_set = request.set_uri(format!("{url}{separator}audience={AUDIENCE}")).is_ok();
@@ -142,7 +144,7 @@ async fn ask(url: &str, bearer: &Secret, http: &SharedHttpConnector) -> std::res
     if !is_set || !has_headers {
         return Err(permanent(failed("ACTIONS_ID_TOKEN_REQUEST_URL or ACTIONS_ID_TOKEN_REQUEST_TOKEN is not valid")));
     }
-    let response = http.call(request).await.map_err(|error| Failure {
+    let response = http.call(request).await.map_err(|error| TokenFailure {
         error: failed("the token service cannot be reached").source(error).hint(RUNNER_HINT),
         is_passing: true,
     })?;
@@ -154,10 +156,10 @@ async fn ask(url: &str, bearer: &Secret, http: &SharedHttpConnector) -> std::res
             401 | 403 => "the job needs `permissions: id-token: write`",
             _ => RUNNER_HINT,
         };
-        return Err(Failure { error: error.hint(hint), is_passing });
+        return Err(TokenFailure { error: error.hint(hint), is_passing });
     }
     let body =
-        read(response.into_body()).await.map_err(|detail| Failure { error: failed(detail), is_passing: true })?;
+        read(response.into_body()).await.map_err(|detail| TokenFailure { error: failed(detail), is_passing: true })?;
     let token = serde_json::from_slice::<Answer>(&body).ok().and_then(|answer| check(answer.value.trim()));
     token.ok_or_else(|| permanent(failed("the answer of the token service holds no identity token").hint(RUNNER_HINT)))
 }
@@ -175,8 +177,11 @@ async fn read(body: SdkBody) -> std::result::Result<Vec<u8>, &'static str> {
 }
 
 /// Runs a program that prints a token. It gets nothing of our environment but what is named.
-async fn print(command: &[String], environment: &[(&'static str, OsString)]) -> std::result::Result<Vec<u8>, Failure> {
-    let permanent = |error: Error| Failure { error, is_passing: false };
+async fn print(
+    command: &[String],
+    environment: &[(&'static str, OsString)],
+) -> std::result::Result<Vec<u8>, TokenFailure> {
+    let permanent = |error: Error| TokenFailure { error, is_passing: false };
     let Some((program, arguments)) = command.split_first() else {
         return Err(permanent(failed("there is no program to ask")));
     };
@@ -187,7 +192,7 @@ async fn print(command: &[String], environment: &[(&'static str, OsString)]) -> 
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return Err(permanent(failed(format!("cannot run `{program}`: {error}")))),
         Err(_) => {
-            return Err(Failure { error: failed(format!("`{program}` does not end")), is_passing: true });
+            return Err(TokenFailure { error: failed(format!("`{program}` does not end")), is_passing: true });
         }
     };
     if output.status.success() {
@@ -197,7 +202,7 @@ async fn print(command: &[String], environment: &[(&'static str, OsString)]) -> 
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim();
     let error = failed(format!("`{}` failed ({}): {said}", command.join(" "), output.status));
-    Err(Failure { error, is_passing: true })
+    Err(TokenFailure { error, is_passing: true })
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! One sparse file in each of its formats, and maps that lie.
 
 use super::*;
-use crate::archive::tar::write::{Entry as Written, append};
+use crate::archive::tar::write::{TarEntry as Written, append};
 
 /// A file of 5,000 bytes with data at 1,000 and 3,000.
 fn assert_sparse((entry, content): Read) {
     assert_eq!(entry.path, b"dir/sparse");
-    assert_eq!(entry.kind, Kind::File { size: 5000, is_sparse: true });
+    assert_eq!(entry.kind, TarKind::File { size: 5000, is_sparse: true });
     let mut expected = vec![0; 5000];
     expected[1000..1700].fill(1);
     expected[3000..3005].fill(2);
@@ -90,7 +90,7 @@ fn every_format_of_sparse_files_is_read() {
     }
     let hole = [("GNU.sparse.size", &b"5000"[..]), ("GNU.sparse.numblocks", b"0")];
     let (entry, content) = one(Tar::default().pax(b'x', &hole).member(b'0', "hole", b""));
-    assert_eq!((entry.kind, content), (Kind::File { size: 5000, is_sparse: true }, vec![0; 5000]));
+    assert_eq!((entry.kind, content), (TarKind::File { size: 5000, is_sparse: true }, vec![0; 5000]));
 }
 
 #[test]
