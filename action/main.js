@@ -159,4 +159,4 @@ async function post() {
   }
 }
 
-(env.STATE_post ? post : main)().catch((error) => trouble('warning', `going on without the cache: ${error.message}`));
+(env.STATE_post ? post : main)().catch((error) => trouble('warning', `continuing without the cache: ${error.message}`));

@@ -45,7 +45,7 @@ give_up() {
     annotate error "cannot run $program: $*"
     exit 1
   fi
-  annotate warning "cannot run $program, going on without the cache: $*"
+  annotate warning "cannot run $program, continuing without the cache: $*"
   exit 0
 }
 

@@ -193,7 +193,7 @@ fn senseless_notes_stop_nothing() {
         let mut lines: Vec<_> = outcome.stderr.lines().collect();
         lines.sort_unstable();
         messages::review(&lines.join("\n"));
-        assert_eq!(outcome.stderr.matches("makes no sense").count(), 4, "{}", outcome.stderr);
+        assert_eq!(outcome.stderr.matches("cannot be read").count(), 4, "{}", outcome.stderr);
         assert!(outcome.stdout.contains("a running save is about to use it"), "{}", outcome.stdout);
         assert_eq!(place.entries(), [BASE]);
         gc(&job, &place, "du").run().ok();

@@ -43,6 +43,7 @@ mod load;
 mod local_faults;
 mod local_store;
 mod metrics;
+mod messages_page;
 mod model;
 mod nested_stores;
 mod obstacles;

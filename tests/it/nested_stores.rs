@@ -141,7 +141,7 @@ fn a_nested_store_without_notes_is_neither_shown_nor_deleted() {
             let outcome = gc(&job, &outer, arguments[0]).args(&arguments[1..]).run().ok();
             assert!(!outcome.stdout.contains("ci/deps"), "{arguments:?}: {}", outcome.stdout);
             assert_eq!(outcome.stdout.contains("group/own"), arguments == ["ls"] || arguments == ["ls", "-l"]);
-            outcome.says(&["left alone: another store begins there"]);
+            outcome.says(&["ignored: another store begins there"]);
         }
         gc(&job, &outer, "show").arg("ci/deps-1").run().expect_code(1);
         gc(&job, &outer, "rm").args(["--prefix", "ci/", "--yes"]).run().ok();
@@ -192,6 +192,6 @@ fn an_own_entry_is_found_behind_many_newer_ones_of_a_nested_store() {
     let other = Job::new();
     let missed = restore(&other, &outer, "ci/deps-1").args(["--json", "source"]).run().ok();
     assert_eq!(missed.json()["outcome"], "miss", "{}", missed.stderr);
-    assert_eq!(missed.stderr.matches("is passed over").count(), 3, "{}", missed.stderr);
+    assert_eq!(missed.stderr.matches("is skipped").count(), 3, "{}", missed.stderr);
     missed.says(&["more passed over"]);
 }

@@ -339,13 +339,13 @@ fn without_a_shell_or_the_runners_files_the_step_goes_on_without_the_cache() {
     let found = std::env::split_paths(&path).map(|dir| dir.join("node")).find(|path| path.exists());
     let no_shell = node.job.command(found.unwrap()).arg(checkout().join("action/main.js")).env("PATH", "/nonexistent");
     let outcome = no_shell.run().ok();
-    let said = "::warning::going on without the cache: xcache-restore needs Linux and a POSIX shell: ";
+    let said = "::warning::continuing without the cache: xcache-restore needs Linux and a POSIX shell: ";
     assert!(outcome.stdout.starts_with(said), "{outcome:?}");
     assert_eq!(outcome.stdout.lines().count(), 1);
     for file in ["GITHUB_STATE", "GITHUB_OUTPUT"] {
         let output = node.command(&[(file, "/nonexistent/file")]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.contains("::warning::going on without the cache: ") && output.status.success(), "{text}");
+        assert!(text.contains("::warning::continuing without the cache: ") && output.status.success(), "{text}");
         let env = [(file, "/nonexistent/file"), ("XCACHE_FAIL_ON_ERROR", "true")];
         assert_eq!(node.command(&env).output().unwrap().status.code(), Some(1));
     }

@@ -65,7 +65,7 @@ impl CacheArgs {
         let is_blank = |texts: &[String]| lines(texts).is_empty();
         if self.raw_key().is_some() || !is_blank(&self.paths) || !is_blank(&self.path) || !is_blank(restore_keys) {
             return Err(UsageError::with_hint(
-                "`caches` stands in place of `path`, `key` and `restore-keys`",
+                "`caches` replaces `path`, `key` and `restore-keys`, which cannot be given as well",
                 "give each cache its own in the list",
             ));
         }

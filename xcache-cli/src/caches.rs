@@ -30,7 +30,7 @@ pub const MAX_CACHES: usize = 10;
 pub fn parse_caches(text: &str) -> Result<Vec<CacheSpec>, UsageError> {
     let specs: Vec<CacheSpec> = yaml_serde::from_str(text).map_err(|error| {
         let form = "write a list of `path`, `key` and, if there are any, `restore-keys`";
-        UsageError::with_hint(format!("`caches` is no list of caches: {error}"), form)
+        UsageError::with_hint(format!("`caches` is not a list of caches: {error}"), form)
     })?;
     match specs.len() {
         0 => Err(UsageError::options("`caches` is an empty list")),
@@ -59,7 +59,7 @@ pub fn check_apart(caches: &[(&Key, &PathList)]) -> Result<(), UsageError> {
             };
             return Err(UsageError::with_hint(
                 format!("two of the `caches`, {}, {paths}", pair((one, earlier_key), (two, key))),
-                "give each path to one cache, or exclude it from the other with `!`",
+                "list each path in one cache only, or exclude it from the other with `!`",
             ));
         }
     }
@@ -165,7 +165,7 @@ mod tests {
             assert!(error.to_string().contains(part), "{error}");
         };
         check("[]", "empty");
-        check("a", "no list");
+        check("a", "not a list");
         check("- key: k", "path");
         check("- { path: p, key: k, keys: x }", "keys");
         check(&"- { path: p, key: k }\n".repeat(11), "11 caches");

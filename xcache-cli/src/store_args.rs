@@ -124,7 +124,7 @@ impl StoreArgs {
     fn url(&self) -> Result<Option<GivenAddress>, UsageError> {
         match (address(&self.store), address(&self.s3_bucket), text(&self.s3_prefix)) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(UsageError::with_hint(
-                "`--store` and `--s3-bucket` or `--s3-prefix` say the same thing twice",
+                "`--store` and `--s3-bucket` or `--s3-prefix` are two ways to name the store",
                 "give either `--store s3://bucket/prefix`, or `--s3-bucket` and `--s3-prefix`",
             )),
             (Some(url), None, None) => Ok(Some(url)),
@@ -335,8 +335,8 @@ mod tests {
         check(["", "bucket", ""], Ok("s3://bucket"));
         check(["", "bucket", "p/q"], Ok("s3://bucket/p/q"));
         check(["", "bucket", "/p/"], Ok("s3://bucket/p"));
-        check(["s3://bucket", "bucket", ""], Err("twice"));
-        check(["s3://bucket", "", "p"], Err("twice"));
+        check(["s3://bucket", "bucket", ""], Err("two ways"));
+        check(["s3://bucket", "", "p"], Err("two ways"));
         check(["", "", "p"], Err("needs"));
         check(["gs://bucket", "", ""], Err("neither"));
         let error = args("/var/cache", "", "").resolve(&context(&[HOME])).unwrap_err();

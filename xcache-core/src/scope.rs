@@ -76,7 +76,7 @@ pub enum ScopeError {
     #[error("scope `{0}` has a slash at an end, or two in a row")]
     Slash(String),
     /// The scope shall be the ref, but the run has none.
-    #[error("scope `ref` needs to know the ref, but GITHUB_REF is not set, nor what other CI systems set for it")]
+    #[error("scope `ref` needs the git ref, but neither GITHUB_REF nor the variable of another CI system is set")]
     NoRef,
     /// The scope shall be that of the pull request, but its number is unknown.
     #[error("this is a pull request, but the environment does not say which")]

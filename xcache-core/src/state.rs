@@ -38,7 +38,7 @@ pub struct State {
     pub own: Ref,
     /// What each member is, if it is a file.
     pub signatures: Vec<Option<Signature>>,
-    /// The directory of each root; blank for a line that the entry holds nothing for.
+    /// The directory of each root; blank for a line that the entry contains nothing for.
     pub roots: Vec<PathBuf>,
     /// When the signatures were noted, by the clock of the file system.
     pub noted_nanos: i64,

@@ -42,11 +42,11 @@ fn parsed(text: &str, source: &str) -> anyhow::Result<BTreeSet<String>> {
         let short: String = line.chars().take(MAX_SHOWN_CHARS).collect();
         UsageError::with_hint(
             format_args!("line {number} of `{source}` is no ref: `{}`: {reason}", short.escape_debug()),
-            "write one ref to a line, as `git for-each-ref --format='%(refname)'` does",
+            "write one ref per line, as `git for-each-ref --format='%(refname)'` does",
         )
     })?;
     if refs.is_empty() {
-        return Err(UsageError::options(format_args!("no branches in `{source}`: every entry would go")).into());
+        return Err(UsageError::options(format_args!("no branches in `{source}`: every entry would be deleted")).into());
     }
     Ok(refs)
 }
@@ -60,7 +60,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("branches");
         std::fs::write(&path, "\n \n").unwrap();
-        assert!(from_file(&path).unwrap_err().to_string().contains("every entry would go"));
+        assert!(from_file(&path).unwrap_err().to_string().contains("every entry would be deleted"));
         std::fs::write(&path, " main \nrefs/heads/x\n").unwrap();
         let expected = ["main", "refs/heads/x"].map(str::to_owned);
         assert_eq!(from_file(&path).unwrap(), BTreeSet::from(expected));

@@ -34,7 +34,7 @@ impl Connection {
             let detail = if opened.exists() { "there is no store, and no entry" } else { "there is no store" };
             return Err(store::Error::new(ErrorKind::Invalid, "open", url)
                 .detail(detail)
-                .hint("check the path: only a save makes a store")
+                .hint("check the path: only a save creates a store")
                 .into());
         }
         Ok(Self { store: Arc::clone(&opened.store), opened })

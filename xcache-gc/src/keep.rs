@@ -25,6 +25,6 @@ pub(crate) async fn run(args: &KeepArgs, connection: &Connection, reporter: &Rep
     let operation = Operation { store, run: &run, mode: Effect::Real, monitor: reporter };
     let names: Vec<_> = ids.into_iter().map(|id| listed.object_name(id)).collect();
     let released = release(&operation, delete_mode, &names).await?;
-    reporter.line(format_args!("{} taken back", Count(released, "mark")));
+    reporter.line(format_args!("{} removed", Count(released, "mark")));
     Ok(if missing.is_empty() { Exit::Done } else { Exit::Failed })
 }

@@ -17,13 +17,13 @@ pub(crate) fn tell_foreign(inventory: &Inventory, reporter: &Reporter) {
         foreign = rest;
         if !below.is_empty() {
             let entries = Count(below.len() as u64, "entry");
-            reporter.notice(format_args!("{entries} below `{nested}` left alone: another store begins there"));
+            reporter.notice(format_args!("{entries} below `{nested}` ignored: another store begins there"));
         }
     }
     if !foreign.is_empty() {
         let names = named(inventory, &foreign);
         reporter.notice(format_args!(
-            "{} left alone, written under another key or in another store: {names}",
+            "{} ignored, written under another key or in another store: {names}",
             Count(foreign.len() as u64, "entry")
         ));
     }
@@ -35,7 +35,7 @@ pub(crate) fn tell_unreadable(inventory: &Inventory, reporter: &Reporter) {
     let Some((_, why)) = unreadable.first() else { return };
     let ids: Vec<EntryId> = unreadable.iter().map(|(id, _)| *id).collect();
     reporter.notice(format_args!(
-        "{} cannot be read and left alone, with whatever may be needed for it: {} ({why}); \
+        "{} cannot be read and kept, with the entries that it may need: {} ({why}); \
          `xcache-gc rm KEY` deletes such an entry",
         Count(ids.len() as u64, "entry"),
         named(inventory, &ids)

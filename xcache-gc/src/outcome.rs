@@ -107,7 +107,7 @@ impl Presented<'_> {
         }
         if groups.len() > 1 && groups.iter().all(|group| group.entries == 1) {
             reporter.notice(
-                "each entry is a group of its own, so that `--keep-newest` has nothing to choose from; \
+                "each entry is a group of its own, so `--keep-newest` has no effect; \
                  `--group-by branch` or `--group-by scope` makes larger groups",
             );
         }
@@ -189,10 +189,8 @@ impl Presented<'_> {
             }
         }
         if let Some(error) = &self.outcome.uploads_failure {
-            reporter.warning(
-                format_args!("no multipart upload was thrown away: {}", chain::text(error)),
-                chain::hint(error),
-            );
+            reporter
+                .warning(format_args!("no multipart upload was aborted: {}", chain::text(error)), chain::hint(error));
         }
         if let Tagging::Unreadable(why) = &self.outcome.tagging {
             let Outcome { inventory, plan, .. } = self.outcome;
@@ -222,7 +220,7 @@ impl Presented<'_> {
                 continue;
             }
             let hint = format!(
-                "it stays marked: the next `prune` deletes it as soon as nothing needs it; `xcache-gc keep {}` takes the mark back",
+                "it remains marked: the next `prune` deletes it when no entry needs it; `xcache-gc keep {}` removes the mark",
                 self.outcome.inventory.key(*id)
             );
             let cause = cause.map(|cause| format!("{cause}; ")).unwrap_or_default();

@@ -21,7 +21,7 @@ pub(crate) fn policy(args: &PruneArgs, context: &RunContext) -> anyhow::Result<P
     let policy = args.rules.policy(context)?;
     if policy.is_empty() {
         return Err(UsageError::with_hint(
-            "no rule says what to delete",
+            "no rule selects entries to delete",
             "give at least one of --keep-newest, --max-age, --max-total-size, --live-branches, \
              --live-branches-from-git, --shadowed, --dangling, --stale-uploads",
         )

@@ -103,10 +103,10 @@ fn finish(told: &VerifyDocument, context: &RunContext, reporter: &Reporter) -> E
     }
     if let Some(first) = told.foreign.first() {
         let count = Count(told.foreign.len() as u64, "entry");
-        reporter.notice(format_args!("{count} left alone, written under another key or in another store: `{first}`"));
+        reporter.notice(format_args!("{count} ignored, written under another key or in another store: `{first}`"));
     }
     for name in &told.marked {
-        reporter.notice(format_args!("`{name}` is marked: no save builds on it any more"));
+        reporter.notice(format_args!("`{name}` is marked: no save will build on it"));
     }
     let faults = Count(told.faults.len() as u64, "fault");
     reporter.line(format_args!("{verified}: {faults}"));

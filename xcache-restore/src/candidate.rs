@@ -80,10 +80,10 @@ impl Restorable {
             reporter.notice_once(&moved.to_string());
         }
         for line in &lines.missing {
-            reporter.notice_once(&format!("the entry holds nothing for `{line}`"));
+            reporter.notice_once(&format!("the entry contains nothing for `{line}`"));
         }
         for name in &lines.left_out {
-            reporter.notice_once(&format!("`{name}` of the entry is not restored: no path asks for it"));
+            reporter.notice_once(&format!("`{name}` of the entry is not restored: no path covers it"));
         }
     }
 

@@ -153,7 +153,7 @@ impl MissReason {
         match self {
             Self::Off => "off: the mode does not allow looking",
             Self::NoStoreYet => "no store: nothing was saved there yet",
-            Self::NothingThere => "nothing there: no entry has or begins with one of the keys",
+            Self::NothingThere => "nothing there: no key of an entry equals or begins with one of these",
             Self::OtherPaths => "other paths: the entry was saved for other paths",
             Self::NewerFormat => "newer format: the entry was written by a newer version of xcache",
             Self::OtherScope => "other scope: the entry builds on one in a scope that this run does not read",
@@ -163,7 +163,7 @@ impl MissReason {
             Self::TimedOut => "timed out: the restore took longer than `--timeout` allows",
             Self::NoStore => "no store: the bucket does not exist, or the store refuses the request",
             Self::CannotWrite => "cannot write: the files cannot be written here",
-            Self::Denied => "denied: the store does not let us read",
+            Self::Denied => "denied: the store does not allow reading",
             Self::Unreachable => "unreachable: the store cannot be reached or fails",
             Self::Corrupt => "corrupt: the entry is damaged",
             Self::Failed => "failed: see the warning above",

@@ -55,7 +55,7 @@ pub async fn run_on(
     }
     let opened = cli::unless_interrupted(opening).await??;
     if !opened.exists() {
-        reporter.notice(format_args!("there is no store at `{}`: only a save makes one", config.store.config.url));
+        reporter.notice(format_args!("there is no store at `{}`: only a save creates one", config.store.config.url));
         return Ok(Outcome::Miss(MissReason::NoStoreYet));
     }
     if config.action == Action::Clear {
@@ -136,7 +136,7 @@ impl Run<'_> {
         let (named, others) = lookup.foreign().split_at(lookup.foreign().len().min(NAMED));
         for name in named {
             self.reporter.notice_once(&format!(
-                "`{name}` is passed over: it was saved under another key, so it belongs to another store"
+                "`{name}` is skipped: it was saved under another key, so it belongs to another store"
             ));
         }
         if !others.is_empty() {

@@ -188,12 +188,14 @@ fn report_lacks(run: &Run<'_>, tags_dropped: bool, is_pin_lost: bool, is_uncondi
             Some("a clean-up can delete this entry; use a store that keeps object tags, or allow s3:PutObjectTagging"),
         );
     } else if tags_dropped {
-        run.reporter.notice("the store or the role takes no tags: a clean-up will group this entry by its key");
+        run.reporter.notice("the store or the role does not accept tags: clean-ups will group this entry by its key");
     }
     if let Some(class) = run.opened.refused_storage_class() {
         run.reporter.warning(
-            format_args!("the store does not know the storage class `{class}`: the entry has its default class"),
-            Some("leave out `--s3-storage-class`, or name one that the store has"),
+            format_args!(
+                "the store does not know the storage class `{class}`: the entry is stored in the default class"
+            ),
+            Some("remove `--s3-storage-class`, or name a class that the store has"),
         );
     }
     if is_unconditional {

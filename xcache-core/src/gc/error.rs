@@ -23,7 +23,7 @@ pub enum Error {
     #[error("the store answers that `{0}` is deleted, and shows it all the same")]
     NotDeleted(String),
     /// The store has no conditional deletion, so that only one gc may run at a time.
-    #[error("another gc has been at work here since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))]
+    #[error("another clean-up has been running here since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))]
     Busy {
         /// When it began or last gave a sign of life.
         since: DateTime<Utc>,

@@ -182,7 +182,7 @@ async fn read_intents(
             Small::Gone => {}
             Small::Senseless(why) => {
                 if let Some(monitor) = monitor {
-                    monitor.notice(&format!("the intent `{name}` makes no sense and protects nothing: {why}"));
+                    monitor.notice(&format!("the intent `{name}` cannot be read and protects nothing: {why}"));
                 }
             }
         }
@@ -210,7 +210,7 @@ async fn read_marks(store: &dyn Store, monitor: &dyn Monitor) -> Result<Vec<(Obj
             Small::Read(mark) => all.push((name, mark)),
             Small::Gone => {}
             Small::Senseless(why) => {
-                monitor.notice(&format!("the mark `{name}` makes no sense and is left alone: {why}"));
+                monitor.notice(&format!("the mark `{name}` cannot be read and is kept: {why}"));
             }
         }
     }

@@ -27,7 +27,7 @@ pub struct Lines {
     roots: Vec<Option<usize>>,
     /// What goes to a line of another name, by position.
     pub moved: Vec<Moved>,
-    /// Lines that the entry holds nothing for.
+    /// Lines that the entry contains nothing for.
     pub missing: Vec<String>,
     /// What the entry holds that no line asks for.
     pub left_out: Vec<String>,
@@ -171,14 +171,14 @@ mod tests {
 
     #[test]
     fn position_decides_only_about_what_is_left_over_and_only_if_it_may() {
-        let other = "`pip` of the entry has not the name of `uv`";
+        let other = "`pip` of the entry does not have the name of `uv`";
         check(&["a", "pip"], "uv\na", Leftovers::Refuse, Err(other));
         check(&["a", "pip"], "uv\na", Leftovers::ByPosition, Ok(&["pip", "a"]));
         check(
             &["node_modules"],
             "target",
             Leftovers::Refuse,
-            Err("`node_modules` of the entry has not the name of `target`"),
+            Err("`node_modules` of the entry does not have the name of `target`"),
         );
         check(&["node_modules"], "target", Leftovers::ByPosition, Ok(&["node_modules"]));
         for leftovers in [Leftovers::Refuse, Leftovers::ByPosition] {
@@ -193,7 +193,7 @@ mod tests {
     fn names_of_an_entry_that_are_no_lines_match_nothing() {
         for name in ["!a", "#a", "", "a\nb", "~/x/*/..", "$RUNNER_TEMP/a"] {
             check(&[name], "b", Leftovers::ByPosition, Ok(&[name]));
-            let said = format!("`{name}` of the entry has not the name of `b`");
+            let said = format!("`{name}` of the entry does not have the name of `b`");
             check(&[name], "b", Leftovers::Refuse, Err(&said));
         }
     }

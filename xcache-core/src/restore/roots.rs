@@ -20,7 +20,7 @@ pub enum OtherPaths {
         asked: usize,
     },
     /// None of the lines has the name of a path of the entry, and position does not decide.
-    #[error("`{entry}` of the entry has not the name of `{asked}`")]
+    #[error("`{entry}` of the entry does not have the name of `{asked}`")]
     Name {
         /// The path of the entry.
         entry: String,
@@ -28,7 +28,7 @@ pub enum OtherPaths {
         asked: String,
     },
     /// A line with wildcards asks for what matches, a plain one for the path itself.
-    #[error("`{entry}` was saved as {}, which `{asked}` does not ask for", what(*kind))]
+    #[error("`{entry}` was saved as {}, which `{asked}` does not cover", what(*kind))]
     Kind {
         /// The path of the entry, as it was given.
         entry: String,
@@ -44,7 +44,7 @@ pub enum OtherPaths {
         asked: String,
     },
     /// A member is excluded, or matches nothing.
-    #[error("the entry holds `{member}`, which `{asked}` does not ask for")]
+    #[error("the entry contains `{member}`, which `{asked}` does not cover")]
     Member {
         /// Its path below its root.
         member: String,
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn plain_lines_take_directories_and_files_and_patterns_take_matches() {
         use RootKind::{Directory, File, Nothing, Pattern};
-        let other = |kind: &str, asked: &str| format!("`saved` was saved as {kind}, which `{asked}` does not ask for");
+        let other = |kind: &str, asked: &str| format!("`saved` was saved as {kind}, which `{asked}` does not cover");
         for (kind, members) in [(Directory, &["", "a"][..]), (File, &["a"]), (Nothing, &[])] {
             check(kind, members, "plain", Ok(()));
         }
@@ -256,7 +256,8 @@ mod tests {
     #[test]
     fn every_member_must_be_one_that_is_asked_for() {
         use RootKind::{Directory, File, Pattern};
-        let other = |member: &str, asked: &str| format!("the entry holds `{member}`, which `{asked}` does not ask for");
+        let other =
+            |member: &str, asked: &str| format!("the entry contains `{member}`, which `{asked}` does not cover");
         check(Directory, &["", "a/", "a/x"], "dir\n!dir/b", Ok(()));
         check(Directory, &["", "a/", "a/x"], "dir\n!dir/a", Err(&other("a", "dir")));
         check(Directory, &["", "a/", "a/x"], "dir\n!**/x", Err(&other("a/x", "dir")));

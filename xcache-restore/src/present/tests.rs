@@ -96,20 +96,20 @@ fn log_lines_are_those_of_actions_cache() {
         &["--restore-keys", "r1\nr2"],
         Outcome::Miss(MissReason::NothingThere),
         Exit::Done,
-        "Cache not found for input keys: k, r1, r2\nnothing there: no entry has or begins with one of the keys\n",
+        "Cache not found for input keys: k, r1, r2\nnothing there: no key of an entry equals or begins with one of these\n",
     );
     check(
         &["--fail-on-cache-miss", "--restore-keys", "r1"],
         Outcome::Miss(MissReason::NothingThere),
         Exit::Failed,
-        "nothing there: no entry has or begins with one of the keys\n\
+        "nothing there: no key of an entry equals or begins with one of these\n\
          error: Failed to restore cache entry. Exiting as fail-on-cache-miss is set. Input key: k\n",
     );
     check(
         &["--fail-on-error"],
         Outcome::Miss(MissReason::Denied),
         Exit::Failed,
-        "denied: the store does not let us read\n\
+        "denied: the store does not allow reading\n\
          error: Failed to restore cache entry. Exiting as fail-on-error is set. Input key: k\n",
     );
     check(
