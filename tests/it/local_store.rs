@@ -94,6 +94,13 @@ fn a_copied_store_restores_and_keeps_its_pins() {
         assert_eq!(verified.code, Some(0), "{command}: {}{}", verified.stdout, verified.stderr);
         let shown = job.command(GC).args(["show", "base", "--store", &at(&new)]).run().ok();
         assert_eq!(shown.stdout.contains("keep=true"), keeps_pins, "{command}: {}", shown.stdout);
+        // What builds on the copy names the objects as they are now.
+        let source = job.path("source");
+        fs::write(source.join("newer"), "newer").unwrap();
+        let next = save(&Job::new(), &copy, "next").args(["--base-key", "delta", "--json"]).arg(&source).run().ok();
+        assert_eq!(next.json()["kind"], "delta", "{command}: {}", next.stderr);
+        let shown = job.command(GC).args(["show", "next", "--store", &at(&new)]).run().ok();
+        assert!(!shown.stdout.contains("GONE") && shown.stdout.contains("base-base"), "{command}: {}", shown.stdout);
     }
 }
 

@@ -43,10 +43,14 @@ impl Run<'_> {
     /// Stores what `earlier` does not hold, unless that is not worth it.
     pub(crate) async fn save_delta(&self, tree: Arc<Tree>, earlier: Earlier) -> anyhow::Result<Outcome> {
         let Earlier { known, left, key: built_on } = earlier;
-        let known = Arc::new(known);
+        let mut known = Arc::new(known);
         let comparing = self.reporter.phase("compare");
         let (intent, facts) = self.note_and_compare(&tree, &known, left).await?;
         drop(comparing);
+        // Both have given it back. Objects that were copied have new ETags.
+        if let Some(known) = Arc::get_mut(&mut known) {
+            known.adopt(intent.usable());
+        }
         let facts = Arc::new(facts);
         let now = convert::unix_nanos(self.context.now);
         let standings: Vec<Standing> = known.refs.iter().map(|r| standing(&intent, r)).collect();

@@ -48,6 +48,14 @@ impl Known {
         Self { refs, ranges: index.root_ranges(), index, chunks }
     }
 
+    /// Takes over what has been found out of refs: each is the same archive as before.
+    pub fn adopt(&mut self, refs: &[Ref]) {
+        for found in refs {
+            let same = |r: &&mut Ref| r.name == found.name && r.archive_id == found.archive_id;
+            self.refs.iter_mut().filter(same).for_each(|r| r.clone_from(found));
+        }
+    }
+
     /// The number of the chunk in [`Index::chunks`], if there is one of this hash.
     pub fn chunk(&self, hash: &ChunkHash) -> Option<u32> {
         self.chunks.get(hash).copied()

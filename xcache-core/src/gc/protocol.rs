@@ -152,14 +152,11 @@ async fn check(store: &dyn Store, refs: Vec<Ref>) -> (Vec<Ref>, Vec<RefusedRef>)
         .map(|r| {
             let marks = marks.as_ref();
             async move {
-                let refusal = match marks {
-                    Ok(marks) => refusal(store, marks, &r).await,
-                    Err(error) => Some(RefRefusal::Unproven(Arc::clone(error))),
+                let checked = match marks {
+                    Ok(marks) => usable(store, marks, &r).await,
+                    Err(error) => Err(RefRefusal::Unproven(Arc::clone(error))),
                 };
-                match refusal {
-                    None => Ok(r),
-                    Some(why) => Err(RefusedRef { name: r.name, why }),
-                }
+                checked.map_err(|why| RefusedRef { name: r.name, why })
             }
         })
         .buffered(PARALLEL)
@@ -176,23 +173,35 @@ async fn check(store: &dyn Store, refs: Vec<Ref>) -> (Vec<Ref>, Vec<RefusedRef>)
     (usable, refused)
 }
 
-async fn refusal(store: &dyn Store, marks: &Marks, r: &Ref) -> Option<RefRefusal> {
-    match marks.condemn(store, r).await {
-        Ok(false) => {}
-        Ok(true) => return Some(RefRefusal::Condemned),
-        Err(error) => return Some(RefRefusal::Unproven(Arc::new(error))),
+/// The ref, if it may be used, with the ETag that the object has now.
+async fn usable(store: &dyn Store, marks: &Marks, r: &Ref) -> Result<Ref, RefRefusal> {
+    let unproven = |error| RefRefusal::Unproven(Arc::new(error));
+    if marks.condemn(store, r).await.map_err(unproven)? {
+        return Err(RefRefusal::Condemned);
     }
     let there = match store.head(&r.name).await {
         Ok(meta) => meta,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Some(RefRefusal::Missing),
-        Err(error) => return Some(RefRefusal::Unproven(Arc::new(error))),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(RefRefusal::Missing),
+        Err(error) => return Err(unproven(error)),
     };
-    // A copied store has the same archive under another ETag.
     match object_end::is_ref(store, r, &there).await {
-        Ok(object_end::Verdict::Readable(())) => None,
-        Ok(_) => Some(RefRefusal::Replaced),
-        Err(error) => Some(RefRefusal::Unproven(Arc::new(error))),
+        Ok(object_end::Verdict::Readable(())) => {}
+        Ok(_) => return Err(RefRefusal::Replaced),
+        Err(error) => return Err(unproven(error)),
     }
+    // A copied store has the same archive under another ETag. What is written now has that one: the old one would cost every
+    // reader a second request, for as long as entries are built on this. A mark may be named after it, too; what stands on a
+    // page that was not listed cannot be asked for now, after the object, so the ref is not used then.
+    let now = Ref { etag: there.etag, ..r.clone() };
+    if now.etag != r.etag {
+        if !marks.complete {
+            return Err(RefRefusal::Replaced);
+        }
+        if marks.condemn(store, &now).await.map_err(unproven)? {
+            return Err(RefRefusal::Condemned);
+        }
+    }
+    Ok(now)
 }
 
 /// What is condemned, as far as one request tells.
