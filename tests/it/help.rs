@@ -16,7 +16,7 @@ const PROGRAMS: [(&str, &str, &[&str]); 3] = [
     (
         "xcache-gc",
         env!("CARGO_BIN_EXE_gc-under-test"),
-        &["prune", "ls", "show", "diff", "rm", "verify", "du", "keep", "report"],
+        &["prune", "ls", "show", "diff", "rm", "verify", "du", "keep", "report", "doctor"],
     ),
 ];
 

@@ -20,6 +20,7 @@ mod conformance;
 mod costs;
 mod credentials;
 mod delta;
+mod doctor;
 mod documents;
 mod explain;
 mod false_answers;

@@ -58,6 +58,12 @@ pub(crate) enum Command {
     /// delete. Nothing is changed. Takes two requests for each entry, as `du` does, and one for each entry whose files are
     /// compared.
     Report(ReportArgs),
+    /// Try whether a store can be used
+    ///
+    /// Tries each right that a role needs, with a small object below `.xcache/probe/`, and looks at the clock, at lifecycle
+    /// rules that would break deltas, versioning and encryption. Each problem comes with what mends it. Ends with exit code 1
+    /// if there is one.
+    Doctor(DoctorArgs),
 }
 
 impl Command {
@@ -72,6 +78,7 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Du(_) => "du",
             Self::Keep(_) => "keep",
+            Self::Doctor(_) => "doctor",
             Self::Report(_) => "report",
         }
     }
@@ -87,6 +94,7 @@ impl Command {
             Self::Verify(args) => &args.common,
             Self::Du(args) => &args.common,
             Self::Keep(args) => &args.common,
+            Self::Doctor(args) => &args.common,
             Self::Report(args) => &args.common,
         }
     }
@@ -395,6 +403,42 @@ pub(crate) struct ReportArgs {
 
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+/// Try whether a store can be used
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Try only what this takes
+    #[arg(long = "for", value_name = "ROLE", value_enum, default_value_t = ForRole::All)]
+    pub(crate) role: ForRole,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// What a role is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ForRole {
+    /// Everything
+    All,
+    /// Restoring; writes nothing
+    Restore,
+    /// Saving
+    Save,
+    /// Cleaning up
+    Gc,
+}
+
+impl ForRole {
+    /// As on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Restore => "restore",
+            Self::Save => "save",
+            Self::Gc => "gc",
+        }
+    }
 }
 
 /// [`GroupBy`] on the command line.

@@ -18,6 +18,7 @@ mod branches;
 mod cells;
 mod connection;
 mod diff;
+mod doctor;
 mod du;
 mod filter;
 mod keep;
@@ -135,6 +136,7 @@ async fn dispatch(command: &Command, context: &RunContext, reporter: &Reporter) 
             let connection = Connection::open(&args.common, context, reporter).await?;
             keep::run(args, &connection, reporter).await
         }
+        Command::Doctor(args) => doctor::run(args, context, reporter).await,
         Command::Report(args) => {
             let policy = args.rules.policy(context)?;
             let connection = Connection::open(&args.common, context, reporter).await?;

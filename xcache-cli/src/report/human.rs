@@ -79,7 +79,9 @@ pub struct Count<'a>(pub u64, pub &'a str);
 impl fmt::Display for Count<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(number, thing) = self;
-        match (number, thing.strip_suffix('y')) {
+        // `entries`, but `days`.
+        let stem = thing.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+        match (number, stem) {
             (1, _) => write!(f, "1 {thing}"),
             (_, Some(stem)) => write!(f, "{number} {stem}ies"),
             (_, None) => write!(f, "{number} {thing}s"),
@@ -132,5 +134,6 @@ mod tests {
         assert_eq!(Count(1, "file").to_string(), "1 file");
         assert_eq!(Count(0, "file").to_string(), "0 files");
         assert_eq!(Count(2, "entry").to_string(), "2 entries");
+        assert_eq!(Count(3, "day").to_string(), "3 days");
     }
 }

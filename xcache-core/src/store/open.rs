@@ -81,6 +81,11 @@ impl OpenedStore {
         }
     }
 
+    /// The bucket, if it is one, for what is asked of a bucket only.
+    pub fn s3(&self) -> Option<&S3Store> {
+        self.s3.as_ref()
+    }
+
     /// Whether a deletion frees space; none for a directory, where it always does. One request.
     pub async fn versioning(&self) -> Option<Versioning> {
         match &self.s3 {

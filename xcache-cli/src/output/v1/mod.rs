@@ -11,10 +11,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 mod caches;
+mod doctor;
 mod gc;
 mod report;
 
 pub use caches::{CacheList, RestoreDocument, SaveDocument};
+pub use doctor::{DoctorCheck, DoctorDocument};
 pub use gc::{
     ArchiveFields, DiffDocument, DifferentFile, DuDocument, FaultFields, Group, ListDocument, ListedEntry, ListedFile,
     NameAndWhy, PlannedEntry, PruneDocument, ShowDocument, ShownEntry, SourceFields, StaleUploadFields, Sum,
@@ -96,6 +98,8 @@ pub enum Document {
     Du(DuDocument),
     /// `xcache-gc report`.
     Report(ReportDocument),
+    /// `xcache-gc doctor`.
+    Doctor(DoctorDocument),
     /// Any command.
     Failed(FailedDocument),
 }

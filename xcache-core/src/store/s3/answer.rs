@@ -74,6 +74,8 @@ fn absurd(operation: &str, answer: &HttpResponse, output: &Output) -> Option<Abs
         "ListObjectsV2"
         | "ListObjectVersions"
         | "GetBucketVersioning"
+        | "GetBucketLifecycleConfiguration"
+        | "GetBucketEncryption"
         | "ListMultipartUploads"
         | "DeleteObjects"
         | "CompleteMultipartUpload"

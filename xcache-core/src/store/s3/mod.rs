@@ -32,6 +32,7 @@ mod names;
 pub mod options;
 mod profiles;
 mod role;
+pub mod settings;
 mod upload;
 mod versions;
 mod write_options;
