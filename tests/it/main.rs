@@ -1,6 +1,7 @@
 //! Integration tests through the real programs, one module for each topic.
 
 #![cfg(test)]
+#![expect(clippy::too_many_lines, reason = "a case is read from top to bottom")]
 
 use std::path::Path;
 
@@ -70,6 +71,7 @@ mod scopes;
 mod sequences;
 mod simulation;
 mod stores;
+mod structure;
 mod support;
 mod surroundings;
 mod trust;

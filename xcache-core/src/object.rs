@@ -2,6 +2,7 @@
 //!
 //! A leaf: every part handles objects, and this knows none of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,9 @@ impl From<&str> for ETag {
         Self(text.to_owned())
     }
 }
+
+/// Object tags, already encoded for the store ([`crate::naming`]).
+pub type Tags = BTreeMap<String, String>;
 
 /// Whether an entry is complete in itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::escape::{push_escaped, unescape};
 use crate::object::Kind;
-use crate::store::Tags;
+use crate::object::Tags;
 
 /// The most tags of an object (S3).
 const MAX_TAGS: usize = 10;

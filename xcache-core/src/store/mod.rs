@@ -3,7 +3,6 @@
 //! The trait is shaped like an object store, not like a file system. Both stores pass one conformance suite
 //! (`tests/it/conformance.rs`), which is the executable form of the contract below.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -24,12 +23,9 @@ pub mod versions;
 pub(crate) mod unique;
 pub mod url;
 
-pub use crate::object::{ETag, ObjectName, ObjectNameError};
+pub use crate::object::{ETag, ObjectName, ObjectNameError, Tags};
 pub use error::{Error, ErrorKind, Result};
 pub use payload::Payload;
-
-/// Object tags, already encoded for the store ([`crate::naming`]).
-pub type Tags = BTreeMap<String, String>;
 
 /// What HEAD tells of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
