@@ -168,7 +168,7 @@ impl Run<'_> {
         }
     }
 
-    /// Looks at the whole store. That this is refused to a role is no trouble: nobody but the user has asked for it.
+    /// Looks at the whole store. A role that may not do so is no trouble: the listing is only for the explanation.
     async fn explain_near_misses(&self) {
         match near(&*self.store, &self.config.scopes, &self.config.keys).await {
             Ok(near) => self.explain().near_misses(&near, chrono::Utc::now()),
