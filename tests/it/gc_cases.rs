@@ -587,13 +587,13 @@ fn a_pass_costs_what_is_written() {
         };
         gc(&job, &behind, "ls").run().ok();
         assert_eq!(counted(&mut proxy), "ListObjects 1");
-        // Nothing to decide: what the store honours, the pass's own mark, and four listings.
+        // Nothing to decide: what the store honours, the pass's own mark, and five listings.
         gc(&job, &behind, "prune").args(["--max-age", "900d"]).run().ok();
-        assert_eq!(counted(&mut proxy), "DeleteObject 1, GetObject 1, HeadObject 1, ListObjects 4, PutObject 1");
+        assert_eq!(counted(&mut proxy), "DeleteObject 1, GetObject 1, HeadObject 1, ListObjects 5, PutObject 1");
         // Two victims: the listing for the key, the footer of the delta and the id of the base, two marks, the second look,
         // two conditional deletions, each confirmed by a HEAD, and the marks go; then whether the bucket keeps old versions.
         gc(&job, &behind, "rm").args(["old", "--cascade"]).run().ok();
-        assert_eq!(counted(&mut proxy), "DeleteObject 5, GetObject 4, HeadObject 3, ListObjects 7, PutObject 3");
+        assert_eq!(counted(&mut proxy), "DeleteObject 5, GetObject 4, HeadObject 3, ListObjects 8, PutObject 3");
     }
 }
 

@@ -47,6 +47,7 @@ mod local_store;
 mod metrics;
 mod messages_page;
 mod model;
+mod kills;
 mod nested_stores;
 mod obstacles;
 mod no_red_build;

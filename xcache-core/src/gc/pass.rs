@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use super::error::{Error, Result};
 use crate::monitor::Monitor;
-use crate::naming::{PASSES_PREFIX, pass_name};
+use crate::naming::{PASSES_PREFIX, PROBES_PREFIX, pass_name};
 use crate::object::RunId;
 use crate::store::probe::Features;
 use crate::store::{self, Deletion, ListedObject, ObjectName, PutMode, Store, Tags};
@@ -118,7 +118,7 @@ impl<'a> Pass<'a> {
         take_away(self.store, self.name).await;
     }
 
-    /// Removes marks of passes long dead, and gives way where only one may run.
+    /// Removes marks of passes and objects of probes long dead, and gives way where only one may run.
     async fn look_around(&self) -> Result<()> {
         let others = crate::store::list_all(self.store, PASSES_PREFIX).await?;
         let (fresh, dead): (Vec<ListedObject>, Vec<_>) = others
@@ -130,6 +130,9 @@ impl<'a> Pass<'a> {
         {
             return Err(Error::Busy { since });
         }
+        let probes = crate::store::list_all(self.store, PROBES_PREFIX).await?;
+        let probes = probes.into_iter().filter(|object| self.now - object.meta.last_modified >= LEASE);
+        let dead: Vec<_> = dead.into_iter().chain(probes).collect();
         if !dead.is_empty() {
             let deletions: Vec<Deletion> =
                 dead.into_iter().map(|object| Deletion { name: object.name, if_match: None }).collect();

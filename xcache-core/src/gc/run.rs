@@ -12,7 +12,7 @@ use super::survey::survey;
 use super::sweep::{Swept, sweep};
 use super::tagging::{Tagging, read_tags};
 use crate::monitor::Monitor;
-use crate::naming;
+use crate::naming::{self, PROBES_PREFIX};
 use crate::object::RunId;
 use crate::store::probe::Features;
 use crate::store::{self, ObjectName, Store, Upload};
@@ -171,7 +171,9 @@ async fn stale_uploads(
     let is_stale = |upload: &dyn Upload| {
         let name = upload.name().as_str();
         let is_ours = !inventory.nested().any(|nested| name.starts_with(nested));
-        is_ours && naming::parse(upload.name()).is_some() && now - upload.initiated() > limit.max(policy.min_age)
+        // Of entries and of probes: others are not ours.
+        let is_known = naming::parse(upload.name()).is_some() || name.starts_with(PROBES_PREFIX);
+        is_ours && is_known && now - upload.initiated() > limit.max(policy.min_age)
     };
     let mut stale = Vec::new();
     for upload in store.uploads("").await? {

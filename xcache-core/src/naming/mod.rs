@@ -35,8 +35,8 @@ use crate::store::{ObjectName, ObjectNameError};
 
 use escape::{MAX_SEGMENT_BYTES, is_plain, push_char, scope_segment, unescape};
 pub use own::{
-    CONDEMNED_PREFIX, INTENTS_PREFIX, MarkId, PASSES_PREFIX, condemned_name, intent_name, parse_condemned,
-    parse_intent, pass_name, store_features_name,
+    CONDEMNED_PREFIX, INTENTS_PREFIX, MarkId, PASSES_PREFIX, PROBES_PREFIX, condemned_name, intent_name,
+    parse_condemned, parse_intent, pass_name, store_features_name,
 };
 pub use tag::{TagError, TagInput, branch_tag, decode_tag_value, encode_tag_value, is_pin, tags};
 

@@ -54,6 +54,9 @@ pub fn store_features_name() -> ObjectName {
 /// Where every run of gc has its mark: the store's clock, and a lease on a store without conditional deletion.
 pub const PASSES_PREFIX: &str = ".xcache/gc/";
 
+/// What a probe writes to find out what a store honours.
+pub const PROBES_PREFIX: &str = ".xcache/probe/";
+
 /// The mark of the gc run `run`.
 pub fn pass_name(RunId(id): &RunId) -> ObjectName {
     own(PASSES_PREFIX.to_owned() + &hex(id))

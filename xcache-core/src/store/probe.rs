@@ -12,6 +12,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::unique::unique_name;
+use crate::naming::PROBES_PREFIX;
+
 use super::{ByteRange, Deletion, ETag, Error, ErrorKind, ObjectName, PutMode, Result, Store, Tags, collect};
 
 mod parts;
@@ -244,7 +246,7 @@ impl ProbeFindings {
 
 /// Tries everything on objects of its own, which are gone afterwards if they may be deleted.
 async fn probe(store: &dyn Store) -> Result<ProbeFindings> {
-    let name = |what| known_name(&format!(".xcache/probe/{}-{what}", unique_name()));
+    let name = |what| known_name(&format!("{PROBES_PREFIX}{}-{what}", unique_name()));
     let names = [name("put")?, name("tags")?, name("parts")?];
     let [put, tags, parts] = &names;
     let (put, tags, parts) =
