@@ -266,3 +266,62 @@ fn the_agent_of_buildkite_is_asked_and_sees_none_of_our_secrets() {
     let outcome = run("/nonexistent");
     outcome.clone().reviewed();
 }
+
+#[test]
+fn the_agent_of_circleci_is_asked_when_the_token_of_the_job_is_over() {
+    let place = Place::on(s3::ministack());
+    // `{"exp":1}` and `{"exp":99999999999}`
+    let (over, valid) = ("eyJh.eyJleHAiOjF9.c2ln", "eyJh.eyJleHAiOjk5OTk5OTk5OTk5fQ.c2ln");
+    for (token, script, expected) in
+        [(valid, "exit 3", valid), (over, "echo \"$@\" >>asked; env >>asked; echo $NEW", TOKEN), (over, "exit 3", over)]
+    {
+        let (job, services) = (Job::new(), Services::start(Behaviour::default()));
+        let bin = job.dir("bin");
+        let agent = bin.join("circleci");
+        fs::write(&agent, format!("#!/bin/sh\nNEW={TOKEN}\n{script}\n")).unwrap();
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let command = command(&job, &place, &services, RESTORE).args(["--s3-role", ROLE]).env("PATH", path);
+        let command = command.env("CIRCLECI", "true").env("CIRCLE_OIDC_TOKEN_V2", token).env("MY_SECRET", SECRET_KEY);
+        let outcome = command.arg("file").run().ok();
+        assert_eq!(outcome.json()["reason"], "nothing-there", "{}", outcome.stderr);
+        assert_eq!(services.exchanges()[0].form["WebIdentityToken"], expected, "{token} {script}");
+        if expected == TOKEN {
+            let asked = fs::read_to_string(job.path("asked")).unwrap();
+            assert!(asked.starts_with("run oidc get\n"), "{asked}");
+            check_hidden("the environment of the agent", &asked);
+        }
+    }
+}
+
+#[test]
+fn the_sts_of_moto_gives_a_role() {
+    let server = s3::moto();
+    let place = Place::on(server);
+    for variables in [
+        vec![("GITLAB_CI", "true"), ("CI_PIPELINE_SOURCE", "push"), ("XCACHE_ID_TOKEN", TOKEN)],
+        vec![("XCACHE_ID_TOKEN", TOKEN)],
+    ] {
+        let job = Job::new();
+        with_file(&job);
+        let run = |program: &str, key: &str| {
+            let command =
+                job.command(program).args(["--store", place.url(), "--key", key, "--json", "--s3-role", ROLE]);
+            let command = command.env("AWS_ENDPOINT_URL", &server.endpoint).env("AWS_REGION", server.region);
+            let command = variables.iter().fold(command, |command, (name, value)| command.env(name, value));
+            command.arg("file").run().ok()
+        };
+        let key = format!("k{}", variables.len());
+        let saved = run(SAVE, &key);
+        assert_eq!(saved.json()["outcome"], "saved", "{}", saved.stderr);
+        fs::remove_file(job.path("file")).unwrap();
+        let restored = run(RESTORE, &key);
+        assert_eq!(restored.json()["outcome"], "exact", "{}", restored.stderr);
+        // What STS refuses is said in its own words.
+        let command =
+            job.command(RESTORE).args(["--store", place.url(), "--key", "k", "--s3-role", "arn:aws:iam::1:role/x"]);
+        let command = command.env("AWS_ENDPOINT_URL", &server.endpoint).env("AWS_REGION", server.region);
+        let refused = command.env("XCACHE_ID_TOKEN", TOKEN).arg("file").run();
+        check_hidden("the output", &refused.stderr);
+    }
+}

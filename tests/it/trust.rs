@@ -294,3 +294,30 @@ fn a_read_only_job_asks_for_nothing_and_clears_nothing() {
     assert_eq!(outcome.json()["outcome"], "exact");
     assert_eq!(place.entries(), ["k-base.tar.zst"]);
 }
+
+#[test]
+fn the_log_of_gitlab_has_a_section_for_each_program() {
+    for (system, has_sections) in [("gitlab", true), ("github", false), ("jenkins", false)] {
+        let recorded = Recorded::one(system, "push");
+        let (place, job) = (Place::local(), Job::new());
+        fs::write(job.path("file"), "text").unwrap();
+        for program in [SAVE, RESTORE] {
+            let run = |more: &[&str]| {
+                let command = job.command(program).store(&place).args(["--key", "k", "file"]).args(more);
+                recorded.apply(&job, command).run().ok().stderr
+            };
+            let log = run(&[]);
+            let name = |mark: &str| {
+                let rest = log.split(mark).nth(1)?;
+                rest.split([':', '\r']).nth(1).map(str::to_owned)
+            };
+            let (begin, end) = (name("\u{1b}[0Ksection_start:"), name("\u{1b}[0Ksection_end:"));
+            assert_eq!(begin.is_some(), has_sections, "{system}: {log:?}");
+            assert_eq!(begin, end, "{system}: {log:?}");
+            if has_sections {
+                assert!(log.starts_with("\u{1b}[0Ksection_start:") && log.ends_with("\r\u{1b}[0K\n"), "{log:?}");
+            }
+            assert!(!run(&["--quiet"]).contains("section_"), "{system}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 /// A running server and what it takes to talk to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Server {
-    /// Its name: `seaweedfs`, `ministack` or `given`.
+    /// Its name: `seaweedfs`, `ministack`, `moto`, `rclone` or `given`.
     pub name: &'static str,
     /// `http://127.0.0.1:PORT`.
     pub endpoint: String,
@@ -45,7 +45,19 @@ pub fn ministack() -> &'static S3Server {
     SERVER.get_or_init(|| start("ministack", "XCACHE_TEST_MINISTACK"))
 }
 
-/// Every server there is, for what must hold on each.
+/// Moto: another emulator of AWS, whose STS gives roles. It does not check credentials.
+pub fn moto() -> &'static S3Server {
+    static SERVER: OnceLock<S3Server> = OnceLock::new();
+    SERVER.get_or_init(|| start("moto", "XCACHE_TEST_MOTO"))
+}
+
+/// Rclone, which serves a directory: without tags, conditions and versions.
+pub fn rclone() -> &'static S3Server {
+    static SERVER: OnceLock<S3Server> = OnceLock::new();
+    SERVER.get_or_init(|| start("rclone", "XCACHE_TEST_RCLONE"))
+}
+
+/// The servers on which what must hold on each is tried.
 pub fn servers() -> [&'static S3Server; 2] {
     [server(), ministack()]
 }

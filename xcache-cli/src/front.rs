@@ -4,9 +4,10 @@
 //! in common with `xcache-gc`: the surroundings, the runtime, the way in which a run is refused.
 
 use std::error::Error;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use super::runtime::Runtime;
 use super::store_args::StoreSelection;
 use super::{Class, Exit, RunContext, UsageError, classify, command, common_flags, parse};
 use crate::ci::event::Event;
+use crate::ci::system::System;
 use crate::output::v1::{FORMAT, FailedDocument};
 use crate::report::settings::Settings;
 use crate::report::{Reporter, chain, init_log};
@@ -95,6 +97,10 @@ impl Host {
         let settings = output.resolve(&self.context, io::stderr().is_terminal());
         init_log(settings);
         let reporter = Reporter::new(settings);
+        if self.context.ci.system == Some(System::GitLab) {
+            let program = self.argv.first().map(Path::new).and_then(Path::file_name).and_then(OsStr::to_str);
+            reporter.begin_section(program.unwrap_or("xcache"));
+        }
         let told = reporter.clone();
         local::on_wait(move |local::LockWait { lock, holder, patience }| {
             let who = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));

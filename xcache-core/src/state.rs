@@ -6,6 +6,7 @@
 //! Beside it lie two kinds of notes that are no hints: [`unfinished`], a restore that has written and not ended, and
 //! [`unusable`], an entry that could not be restored.
 
+mod old_jobs;
 pub mod unfinished;
 pub mod unusable;
 
@@ -158,10 +159,15 @@ fn fill(out: &mut std::fs::File, note: &Note<'_>) -> io::Result<()> {
     write_body(out, &head, note.stored_index)
 }
 
-/// Makes the directory of the state, which only its owner may read.
+/// Makes the directory of the state, which only its owner may read. The first time, what jobs of long ago left goes.
 fn make_directory(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    let is_first = !directory.exists();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    if is_first {
+        old_jobs::sweep(directory, std::time::SystemTime::now());
+    }
+    Ok(())
 }
 
 fn write_body(out: &mut std::fs::File, head: &[u8], index: &[u8]) -> io::Result<()> {

@@ -12,5 +12,6 @@ pub(crate) mod table;
 pub(crate) mod identity;
 pub mod event;
 pub mod output;
+pub mod section;
 pub mod annotation;
 pub mod summary;

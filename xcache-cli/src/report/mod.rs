@@ -34,6 +34,7 @@ use settings::{Settings, Verbosity};
 use table::AlignedTable;
 
 use crate::ci::annotation::{Commands, Level};
+use crate::ci::section::Section;
 use crate::{Exit, streams};
 
 /// Prints lines, warnings, errors, progress and the final document. Clones print to the same place.
@@ -54,6 +55,7 @@ struct ReporterState {
     /// The causes of [`Reporter::warning_for`] so far.
     causes: Mutex<BTreeSet<String>>,
     held: HeldMessages,
+    section: Mutex<Option<Section>>,
     /// Why data could not be written to stdout.
     lost: Mutex<Option<io::Error>>,
     /// What else could not be written that the run was to leave.
@@ -103,6 +105,7 @@ impl Reporter {
                 warnings: AtomicU64::new(0),
                 causes: Mutex::default(),
                 held: HeldMessages::default(),
+                section: Mutex::default(),
                 lost: Mutex::default(),
                 unwritten: Mutex::default(),
                 has_document: AtomicBool::new(false),
@@ -261,6 +264,15 @@ impl Reporter {
         self.shared.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Puts everything up to [`Reporter::finish`] into a section of the log that its reader can fold.
+    pub fn begin_section(&self, program: &str) {
+        if self.shared.settings.verbosity >= Verbosity::Normal {
+            let (section, line) = Section::begin(program);
+            drop(self.write(|outputs| &mut outputs.stderr, &format!("{line}\n")));
+            *self.shared.section.lock().unwrap_or_else(PoisonError::into_inner) = Some(section);
+        }
+    }
+
     /// From now on warnings and errors wait for [`Reporter::finish`], where the run is in a job and they are annotations:
     /// for a run that trouble turns red.
     pub fn hold(&self) {
@@ -294,6 +306,9 @@ impl Reporter {
         }
         for told in self.shared.held.release() {
             self.annotate(&told);
+        }
+        if let Some(section) = self.shared.section.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(self.write(|outputs| &mut outputs.stderr, &format!("{}\n", section.end())));
         }
         if is_any && is_failure { exit.max(Exit::Failed) } else { exit }
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::object::RunId;
 use crate::paths::PathList;
 
-const EXTENSION: &str = "unfinished";
+pub(super) const EXTENSION: &str = "unfinished";
 const FORMAT: u32 = 1;
 
 /// A note of our own, which stays if it is dropped.

@@ -67,7 +67,7 @@ pub fn forget(directory: &Path, found: &UnusableNote) {
     let _ = std::fs::remove_file(file(directory, found));
 }
 
-const EXTENSION: &str = "unusable";
+pub(super) const EXTENSION: &str = "unusable";
 
 fn file(directory: &Path, found: &UnusableNote) -> PathBuf {
     let UnusableNote { store, entry: Pinned { name, etag }, .. } = found;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
@@ -41,6 +41,8 @@ pub enum TokenSource {
         name: &'static str,
         /// The token.
         token: Secret,
+        /// Gives a newer one when this one is over, if the system has that.
+        newer: Option<Box<TokenSource>>,
     },
     /// A file that is kept up to date by others, as on Kubernetes.
     File(PathBuf),
@@ -95,6 +97,10 @@ pub(super) async fn get(source: &TokenSource, http: &SharedHttpConnector) -> Res
 
 async fn once(source: &TokenSource, http: &SharedHttpConnector) -> std::result::Result<Secret, TokenFailure> {
     let bytes = match source {
+        TokenSource::Variable { token, newer: Some(newer), .. } if is_over(token, SystemTime::now()) => {
+            // STS says what is wrong with the old one, which is more than that there is no new one.
+            return Ok(Box::pin(once(newer, http)).await.unwrap_or_else(|_| token.clone()));
+        }
         TokenSource::Variable { token, .. } => return Ok(token.clone()),
         TokenSource::File(path) => std::fs::read(path).map_err(|error| TokenFailure {
             error: Error::new(ErrorKind::Unauthenticated, "read", path.display()).detail(error.to_string()),
@@ -128,6 +134,20 @@ fn check(text: &str) -> Option<Secret> {
     };
     let words: Vec<&str> = text.split('.').collect();
     (text.len() <= MAX_BYTES && words.len() == 3 && words.into_iter().all(is_word)).then(|| Secret::new(text))
+}
+
+/// Whether a token says that it is not valid any more, or not for long enough to be exchanged.
+fn is_over(token: &Secret, now: SystemTime) -> bool {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: u64,
+    }
+    let claims = token.expose().split('.').nth(1).unwrap_or_default();
+    let padded = format!("{claims}{}", "=".repeat((4 - claims.len() % 4) % 4)).replace('-', "+").replace('_', "/");
+    let claims = aws_smithy_types::base64::decode(padded).ok();
+    let claims = claims.and_then(|bytes| serde_json::from_slice::<Claims>(&bytes).ok());
+    let until = claims.and_then(|claims| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(claims.exp)));
+    until.is_some_and(|until| until < now + ATTEMPT)
 }
 
 /// Asks the runner's service.
@@ -224,11 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn a_token_says_when_it_is_over() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (claims, expected) in [
+            (r#"{"exp":999999,"sub":"a?"}"#, true),
+            (r#"{"exp":1000001}"#, true),
+            (r#"{"exp":1003600,"aud":"~~~"}"#, false),
+            (r#"{"exp":18446744073709551615}"#, false),
+            ("{}", false),
+            ("no JSON", false),
+        ] {
+            let encoded = aws_smithy_types::base64::encode(claims).replace('+', "-").replace('/', "_");
+            let token = Secret::new(format!("eyJh.{}.c2ln", encoded.trim_end_matches('=')));
+            assert_eq!(is_over(&token, now), expected, "{claims}");
+        }
+        assert!(!is_over(&Secret::new("a.%.c"), now));
+    }
+
+    #[test]
     fn tokens_do_not_show() {
         let secret = Secret::new("hush");
         let sources = [
             TokenSource::Endpoint { url: "https://x".into(), bearer: secret.clone() },
-            TokenSource::Variable { name: "X", token: secret },
+            TokenSource::Variable { name: "X", token: secret, newer: None },
         ];
         assert!(!format!("{sources:?}").contains("hush"));
     }
