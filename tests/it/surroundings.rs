@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -236,14 +237,17 @@ fn other_processes_of_the_user_cannot_read_its_memory() {
     let user = 540_010;
     give_to(user, &job.dirs()[0]);
     let ids = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()];
-    let command = job.command("setpriv").args(ids).arg(RESTORE).args(["--key", "k", "p"]);
+    let command = job.command("prlimit").arg("--core=unlimited").arg("setpriv").args(ids);
+    let command = command.arg(RESTORE).args(["--key", "k", "p"]);
     let mut child = start(command.store(&place.behind(proxy.endpoint())));
     proxy.wait_until_held();
     // What may not be dumped belongs to root in /proc, and so is out of the reach of the user's other processes.
     let owner = fs::metadata(format!("/proc/{}/environ", child.id())).unwrap().uid();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_eq!(owner, 0);
+    // Nor does its memory reach a disk.
+    kill_process(Pid::from_child(&child), Signal::ABORT).unwrap();
+    let status = child.wait().unwrap();
+    assert!(!status.core_dumped(), "{status:?}");
+    assert_eq!((owner, status.signal()), (0, Some(Signal::ABORT.as_raw())));
 }
 
 #[test]

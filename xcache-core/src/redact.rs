@@ -4,9 +4,12 @@
 //! printed in the very message that says what is wrong with it. So the type decides what is shown: neither its `Display` nor
 //! its `Debug` has anything in front of an `@` or after a `?`.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 /// An address as it was given, not yet checked.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -86,6 +89,26 @@ impl FromStr for GivenAddress {
     }
 }
 
+/// Every secret that the process has come to know. Who was sent one may repeat it, in the text of an error above all.
+static KNOWN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Shorter ones are parts of other words; no credentials are that short.
+const SHORTEST_KNOWN: usize = 8;
+
+/// Notes a secret, so that [`hide`] hides it.
+pub fn know(secret: &str) {
+    if secret.len() >= SHORTEST_KNOWN {
+        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.to_owned());
+    }
+}
+
+/// `text` without the secrets that are known: for everything that leaves the process.
+pub fn hide(text: &str) -> Cow<'_, str> {
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known.iter().filter(|secret| text.contains(secret.as_str()));
+    found.fold(Cow::Borrowed(text), |text, secret| Cow::Owned(text.replace(secret.as_str(), HIDDEN)))
+}
+
 /// A text that must not be seen: its `Debug` and `Display` do not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -93,7 +116,9 @@ pub struct Secret(String);
 impl Secret {
     /// Hides `text`.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        let text = text.into();
+        know(&text);
+        Self(text)
     }
 
     pub(crate) fn expose(&self) -> &str {
@@ -103,7 +128,7 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(text)
+        Self::new(text)
     }
 }
 

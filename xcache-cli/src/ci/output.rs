@@ -6,11 +6,13 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use xcache_core::redact;
+
 /// Appends outputs to the file. The runner takes the last value of a name.
 pub fn append(path: &Path, outputs: &[(&str, String)]) -> io::Result<()> {
     let mut text = String::new();
     for (name, value) in outputs {
-        text.push_str(&block(name, value, random));
+        text.push_str(&block(name, &redact::hide(value), random));
     }
     // One write, so that two processes of a step cannot mix their lines.
     OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())

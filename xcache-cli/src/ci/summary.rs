@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use xcache_core::redact;
+
 /// A Markdown table.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -46,7 +48,7 @@ impl Table {
 
 /// Appends to the file.
 pub fn append(path: &Path, markdown: &str) -> io::Result<()> {
-    OpenOptions::new().append(true).create(true).open(path)?.write_all(markdown.as_bytes())
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(redact::hide(markdown).as_bytes())
 }
 
 /// Shows a text as it is: nothing in it is Markdown or HTML, and it does not leave its cell.

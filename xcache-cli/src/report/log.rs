@@ -1,8 +1,9 @@
 //! The log of `-v`: what the core traces, on stderr.
 
-use std::io;
+use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
+use xcache_core::redact;
 
 use super::settings::{Settings, Verbosity};
 
@@ -23,11 +24,28 @@ pub fn init_log(settings: Settings) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_ansi(settings.has_color)
-        .with_writer(io::stderr)
+        .with_writer(|| Hiding(io::stderr()))
         .with_target(false)
         // It would print to stderr, and panic if that is what cannot be written to.
         .log_internal_errors(false)
         .finish();
     // A second program in the same process (the tests) logs where the first one does.
     drop(tracing::subscriber::set_global_default(subscriber));
+}
+
+/// Hides secrets. A line of the log is written at once.
+struct Hiding(io::Stderr);
+
+impl Write for Hiding {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.0.write_all(redact::hide(text).as_bytes())?,
+            Err(_) => self.0.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use indicatif::MultiProgress;
 use serde::Serialize;
 use xcache_core::monitor::{self, Monitor, Unit};
+use xcache_core::redact;
 
 pub mod chain;
 mod held;
@@ -352,7 +353,9 @@ impl Reporter {
         }
     }
 
+    /// The one place where anything is printed, and where secrets are hidden.
     fn write(&self, stream: impl FnOnce(&mut Outputs) -> &mut Box<dyn Write + Send>, line: &str) -> io::Result<()> {
+        let line = redact::hide(line);
         self.shared.bars.suspend(|| {
             let mut outputs = self.outputs();
             let stream = stream(&mut outputs);

@@ -21,6 +21,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use super::super::{Error, Result};
 use super::options::{AwsEnvironment, Credentials, S3Options};
 use super::profiles::{profile, profile_files};
+use crate::redact::know;
 
 /// What requests are signed with.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ pub(super) async fn find(
         Err(CredentialsError::CredentialsNotLoaded(_)) => Ok(Signing::NothingFound),
         Err(_) => Ok(Signing::With(SharedCredentialsProvider::new(chain))),
         Ok(first) => {
+            know_all(&first);
             let first = Mutex::new(Some(first));
             Ok(Signing::With(SharedCredentialsProvider::new(Primed { first, chain })))
         }
@@ -134,6 +136,12 @@ fn fixed(credentials: &Credentials, origin: &'static str) -> Result<Signing> {
     Ok(Signing::With(SharedCredentialsProvider::new(credentials)))
 }
 
+/// Notes what must not be shown of credentials that the SDK has found.
+fn know_all(credentials: &SdkCredentials) {
+    know(credentials.secret_access_key());
+    credentials.session_token().into_iter().for_each(know);
+}
+
 /// A source that has been asked already: its first answer is not asked for again.
 struct Primed {
     first: Mutex<Option<SdkCredentials>>,
@@ -147,7 +155,11 @@ impl ProvideCredentials for Primed {
     {
         match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(first) => future::ProvideCredentials::ready(Ok(first)),
-            None => self.chain.provide_credentials(),
+            None => future::ProvideCredentials::new(async {
+                let next = self.chain.provide_credentials().await?;
+                know_all(&next);
+                Ok(next)
+            }),
         }
     }
 }
