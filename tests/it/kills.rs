@@ -23,7 +23,7 @@ use crate::{GC, RESTORE, SAVE, restored, saved};
 const SIGNALS: [Signal; 3] = [Signal::KILL, Signal::TERM, Signal::INT];
 
 /// One cell of so many is tried by the normal run. Prime, so that all kinds get their turn.
-const SAMPLE: usize = 11;
+const SAMPLE: usize = 23;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
@@ -167,7 +167,7 @@ impl<'w> Cell<'w> {
         };
         match self.what {
             What::Prune => {
-                let policy = ["prune", "--max-total-size", "0B", "--min-age", "0", "--yes"];
+                let policy = ["prune", "--max-total-size", "0B", "--min-age", "0h", "--yes"];
                 command.args(policy).store(place)
             }
             what => {
@@ -288,7 +288,7 @@ impl<'w> Cell<'w> {
 
     /// Nothing lies around after the next clean-up but what is kept for an hour or a day, since its owner may still live.
     fn assert_tidy(&self, shown: &str) {
-        let prune = ["prune", "--max-age", "100d", "--stale-uploads", "0", "--min-age", "0"];
+        let prune = ["prune", "--max-age", "100d", "--stale-uploads", "0h", "--min-age", "0h"];
         for _ in 0..50 {
             Job::new().command(GC).args(prune).store(&self.place).run().ok();
             // The store counts in seconds: one that was begun in this one is not old yet.

@@ -69,6 +69,7 @@ mod restore_safety;
 mod save_cases;
 mod role;
 mod scopes;
+mod secrets;
 mod sequences;
 mod simulation;
 mod stores;

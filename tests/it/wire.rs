@@ -234,3 +234,22 @@ fn a_store_that_lists_directories_only_is_listed_up_to_the_slash() {
         assert!(proxy.requests().iter().any(|request| request.fault.is_some()), "the rule is used");
     }
 }
+
+#[test]
+fn a_listing_that_holds_fewer_names_than_it_counts_is_none() {
+    for server in s3::servers() {
+        let (job, place) = (Job::new(), Place::on(server));
+        saved(&job, &place, "key-1", &make(&job));
+        let behind = |proxy: &Proxy| place.behind(proxy.endpoint());
+        let rule = "GET list-type=2 cut-out:(?s)<Contents>.*</Contents>";
+        let proxy = Proxy::with_rules(server, &[rule]);
+        let listed = job.command(GC).arg("ls").store(&behind(&proxy)).run();
+        assert_eq!(listed.code, Some(1), "{}: {listed:?}", server.name);
+        let prune = ["prune", "--max-total-size", "0B", "--min-age", "0h", "--yes"];
+        job.command(GC).args(prune).store(&behind(&proxy)).run().expect_code(1);
+        assert_eq!(place.entries(), ["key-1-base.tar.zst"]);
+        let restore = job.command(crate::RESTORE).store(&behind(&proxy)).args(["--key", "none", "--json"]);
+        let missed = restore.args(["--restore-keys", "key-", "target"]).run().ok();
+        assert_eq!(missed.json()["reason"], "unreachable", "{}: {}", server.name, missed.stderr);
+    }
+}
