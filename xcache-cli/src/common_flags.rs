@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{Arg, Command};
 
 /// The flags that `-h` shows, of those that there are. `--help` shows all of them.
-const ESSENTIAL: [&str; 36] = [
+const ESSENTIAL: [&str; 37] = [
     "all",
     "branch",
     "by",
@@ -17,6 +17,7 @@ const ESSENTIAL: [&str; 36] = [
     "fail-on-cache-miss",
     "fail-on-error",
     "files",
+    "for",
     "html",
     "json",
     "keep-newest",
