@@ -1,6 +1,6 @@
 //! `--explain`: why a lookup found what it found, in lines.
 //!
-//! Everything here is made of what the run knows anyway. Only [`near_misses`] describes something that was fetched for it.
+//! Everything here is made of what the run knows anyway. Only `near_misses` describes something that was fetched for it.
 
 use chrono::{DateTime, Utc};
 use xcache_core::archive::churn::NewBytes;

@@ -3,7 +3,7 @@
 //! Plain bytes in, plain bytes out: no store, no runtime, no clock. `docs/format.md` is the law; the pieces are
 //!
 //! - [`frame`]: one independent zstd frame, and skippable frames;
-//! - [`header`]: the tar headers of a member;
+//! - [`tar`]: the members in a frame, as any other program reads them;
 //! - [`index`]: the tree and where each of its chunks lies, and [`columns`]: how that is written;
 //! - [`footer`]: ids, refs, where the index lies; and the seek table;
 //! - [`writer`]: what comes after the data frames;

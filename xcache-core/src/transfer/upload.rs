@@ -56,7 +56,7 @@ const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 
 /// Publishes what comes through `pieces` under `name`.
 ///
-/// Lost races are [`ErrorKind::AlreadyExists`] (or [`ErrorKind::Changed`] with [`PutMode::Replace`]). An answer that was
+/// Lost races are [`ErrorKind::AlreadyExists`] (or [`ErrorKind::Changed`] with [`PutMode::Replace`](crate::store::PutMode::Replace)). An answer that was
 /// lost, cut or garbled is no failure if the object that is there turns out to be ours, by its archive id.
 ///
 /// On any error the multipart upload is aborted before this returns. **To cancel, use [`Signals::cancel`]** and wait for

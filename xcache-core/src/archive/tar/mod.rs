@@ -1,6 +1,6 @@
 //! Tar: what a frame holds, so that any other program can read an archive.
 //!
-//! [`write`] makes the one dialect that archives of ours are written in. [`read`] understands every dialect in use, for
+//! `write` makes the one dialect that archives of ours are written in. `read` understands every dialect in use, for
 //! archives that others have made: `pax` its records, `sparse` its maps of holes, `number` its numbers.
 
 mod number;
