@@ -34,6 +34,7 @@ mod gc_cases;
 mod gc_scale;
 mod gc_stress;
 mod given_server;
+mod grid;
 mod help;
 mod hostile;
 mod index_scale;

@@ -127,6 +127,11 @@ impl World {
             let truth = &self.truths[id];
             let names = self.names_of(key);
             ensure!(names.contains(&truth.name), "`{}` was saved in the place of {names:?}", truth.name);
+            if truth.refs.is_empty() {
+                let tar = self.extracted_by_tar(&truth.bytes);
+                let differences = truth.tree.differences(&tar, &[]);
+                ensure!(differences.is_empty(), "tar extracts something else from `{}`: {differences:#?}", truth.name);
+            }
             for r in &truth.refs {
                 let name = r.name.clone();
                 ensure!(!self.known_bad.contains(&r.archive_id.0), "`{}` builds on damaged `{name}`", truth.name);

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -315,6 +316,25 @@ impl World {
         self.log.write_all(text.as_bytes()).unwrap();
         outcome
             .is_ok_and(|outcome| outcome.swept.is_some_and(|swept| swept.failed.is_empty() && swept.stopped.is_none()))
+    }
+
+    /// What GNU tar makes of an archive.
+    pub(super) fn extracted_by_tar(&self, object: &[u8]) -> Snapshot {
+        let dir = self.scratch.path().join("tar");
+        fs::create_dir(&dir).unwrap();
+        let tar = zstd::decode_all(object).unwrap();
+        let mut child = Command::new("tar")
+            .args(["--xattrs", "--numeric-owner", "-xpf", "-", "-C"])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A tar that gives up closes its end.
+        let _ = child.stdin.take().unwrap().write_all(&tar);
+        assert!(child.wait().unwrap().success(), "tar refuses the archive");
+        let tree = Snapshot::of(&dir);
+        fs::remove_dir_all(&dir).unwrap();
+        tree
     }
 
     /// Takes note of archives that are there for the first time: a save of `tree` has made them.
