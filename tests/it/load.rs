@@ -65,7 +65,7 @@ fn only_restore(place: &Place) -> Vec<Done> {
 
 fn clean_up(place: &Place) -> Vec<Done> {
     // Of the builds, which are one family, the newest twenty are kept; the others go while they are being saved.
-    let prune = |job: &Job| gc(job, place, "prune").args(["--keep-newest", "20", "--min-age", "0", "--json"]);
+    let prune = |job: &Job| gc(job, place, "prune").args(["--keep-newest", "20", "--min-age", "0h", "--json"]);
     let one = || {
         let job = Job::new();
         let invocation = prune(&job);
@@ -137,7 +137,7 @@ fn two_hundred_jobs_at_once_lose_nothing() {
     gc(&job, &place, "verify").arg("--deep").run_within(PATIENCE).ok().says(&["0 faults"]);
     let builds = place.entries().into_iter().filter(|name| name.starts_with("build-")).count();
     assert!(builds >= 20, "{builds} builds are left");
-    gc(&job, &place, "prune").args(["--keep-newest", "20", "--min-age", "0"]).run().ok();
+    gc(&job, &place, "prune").args(["--keep-newest", "20", "--min-age", "0h"]).run().ok();
     let notes: Vec<_> = place.objects().into_iter().filter(|name| name.starts_with(".xcache/")).collect();
     assert_eq!(notes, [".xcache/store"]);
 }

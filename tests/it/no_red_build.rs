@@ -38,6 +38,8 @@ const WRONG: &[(&str, &str, Wrong)] = &[
     ("fail-on-error", "maybe", Refused),
     ("clean", "maybe", Refused),
     ("clean-protected", "maybe", Refused),
+    ("explain", "maybe", Refused),
+    ("metrics", "any-file", Accepted),
     ("relocate", "maybe", Refused),
     ("save-unfinished", "maybe", Refused),
     ("s3-anonymous", "maybe", Refused),

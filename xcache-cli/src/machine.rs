@@ -27,8 +27,8 @@ pub struct Machine {
 }
 
 /// The fewest threads, besides the first one, with which a run gets to its end: one that waits for files, one that waits
-/// for the store or for a name meanwhile, and one that works.
-const FEWEST: usize = 3;
+/// for the store or for a name meanwhile, one that works, and one that shows progress.
+const FEWEST: usize = 4;
 /// Blocking calls of one cache that may be waiting for each other.
 const BLOCKING: usize = 6;
 /// No less address space is counted on than for so many threads.
@@ -78,7 +78,7 @@ impl Machine {
     /// A run on so many threads, [`FEWEST`] at least. Requests are made on the first one, which waits otherwise.
     fn small(threads: usize) -> Self {
         let blocking_threads = (threads / 2).clamp(2, BLOCKING);
-        Self { async_threads: 0, blocking_threads, workers: threads - blocking_threads, ..Self::UNLIMITED }
+        Self { async_threads: 0, blocking_threads, workers: threads - blocking_threads - 1, ..Self::UNLIMITED }
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
     fn a_small_run_has_a_thread_for_each_of_those_that_wait_for_each_other() {
         for threads in FEWEST..100 {
             let Machine { async_threads, blocking_threads, workers, .. } = Machine::small(threads);
-            assert_eq!((async_threads, blocking_threads + workers), (0, threads));
+            assert_eq!((async_threads, blocking_threads + workers + 1), (0, threads));
             assert!(blocking_threads >= 2 && workers >= 1, "{threads}");
         }
     }
