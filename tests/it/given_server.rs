@@ -63,7 +63,7 @@ fn saves_restores_and_clean_ups_work_on_the_given_server() {
     verified.says(&["0 faults"]);
     // What others build on is kept, the pinned entry too, and the rest is deleted.
     gc(&job, &place, "rm").args(["app-1", "--yes"]).run().expect_code(1);
-    let pruned = gc(&job, &place, "prune").args(["--max-age", "0", "--min-age", "0", "--json"]).run().ok();
+    let pruned = gc(&job, &place, "prune").args(["--max-total-size", "0B", "--min-age", "0s", "--json"]).run().ok();
     eprintln!("clean-up: {}", pruned.stderr.trim());
     let left = place.entries();
     assert_eq!(left.is_empty(), !is_pin_kept, "pinned: {is_pin_kept}; left: {left:?}\n{}", pruned.stderr);
