@@ -127,7 +127,7 @@ async fn trouble_with_s3_is_said_with_the_next_step() {
     let mut configured = good.clone();
     (configured.s3.endpoint, configured.s3.configured_endpoint) = (None, Some("user:hush@127.0.0.1:1".into()));
     let error = open(&configured).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("`***@127.0.0.1:1`"), "{error}");
 }
 
