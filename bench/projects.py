@@ -107,8 +107,8 @@ class Node:
     what = 'a React application of 80 TypeScript modules, `npm install` and `webpack` with its cache on disk; cached: `node_modules`'
     needs = ['npm', 'node']
     dependencies = {
-        'date-fns': '4.1.0', 'lodash': '4.17.21', 'react': '19.1.0', 'react-dom': '19.1.0', 'ts-loader': '9.5.2',
-        'typescript': '5.8.3', 'webpack': '5.99.9', 'webpack-cli': '6.0.1', 'zod': '3.25.67',
+        '@types/react': '19.1.8', '@types/react-dom': '19.1.6', 'date-fns': '4.1.0', 'lodash': '4.17.21', 'react': '19.1.0',
+        'react-dom': '19.1.0', 'ts-loader': '9.5.2', 'typescript': '5.8.3', 'webpack': '5.99.9', 'webpack-cli': '6.0.1', 'zod': '3.25.67',
     }
     bumped = {'zod': '3.25.76'}
 
@@ -124,8 +124,7 @@ class Node:
             (source / 'tsconfig.json').write_text(json.dumps({'compilerOptions': {
                 'strict': True, 'jsx': 'react-jsx', 'module': 'esnext', 'moduleResolution': 'bundler', 'target': 'es2022',
                 'skipLibCheck': True, 'types': []}}))
-            (source / 'src/modules.d.ts').write_text("declare module 'lodash';\ndeclare module 'react';\n"
-                                                    "declare module 'react/jsx-runtime';\ndeclare module 'react-dom/client';\n")
+            (source / 'src/modules.d.ts').write_text("declare module 'lodash';\n")
             for number in range(80):
                 (source / f'src/part{number}.tsx').write_text(
                     "import { format } from 'date-fns';\nimport { chunk } from 'lodash';\nimport { z } from 'zod';\n"
