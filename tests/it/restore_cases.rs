@@ -357,7 +357,7 @@ fn a_target_below_a_file_is_a_clear_failure() {
         .arg(target.join("below"))
         .run()
         .ok()
-        .says(&["target", "Not a directory"]);
+        .says(&["target/below", "target` is a file"]);
     assert_eq!((&outcome.json()["outcome"], &outcome.json()["reason"]), (&"miss".into(), &"cannot-write".into()));
     assert_eq!(fs::read(&target).unwrap(), b"a file");
 }
